@@ -1,0 +1,89 @@
+# The project's commands. They need CPython 3.10 to 3.14, make and git; the rest goes into .venv.
+#
+#   make demo [ASK="a question"] [DOCS=folder]   the agent at work
+#   make test                                    everything that .ci/run runs: check, pythons, pytest
+#   make check                                   linters, type checkers and the layer contract
+#   make pytest [ARGS="-k chunk"]                the tests, with the Python of .venv
+#   make pythons                                 the tests, with every other CPython found
+#   make bench                                   flowevents against pocketflow and plain Python
+#   make clean                                   remove what these commands made
+#
+# .venv is made with python3 where that is new enough, or with another: make test PYTHON=python3.13
+
+BIN := .venv/bin
+PY := $(BIN)/python
+
+# To the demo through its environment, as typed: quotes and dollar signs are not make's or a shell's.
+override ASK := $(value ASK)
+override DOCS := $(value DOCS)
+export ASK DOCS
+
+# pip says only what went wrong.
+export PIP_QUIET := 2
+
+# pyright comes with the environment: nothing is asked of the network.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+unexport PYRIGHT_PYTHON_FORCE_VERSION PYRIGHT_PYTHON_PYLANCE_VERSION
+
+.NOTPARALLEL:
+.PHONY: demo test check pytest pythons bench clean
+
+demo: .venv/.demos
+	@$(PY) demos/agent.py
+
+test: check pythons pytest
+
+check: .venv/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pyright
+	PATH="$(CURDIR)/$(BIN):$$PATH" pyright --verifytypes flowevents --ignoreexternal
+	$(BIN)/lint-imports --no-logo
+
+pytest: .venv/.dev
+	$(PY) -m pytest $(ARGS)
+
+pythons: .venv/.dev
+	@main=$$($(PY) -c 'import sys; print("%d.%d" % sys.version_info[:2])') && found=$$(.ci/pythons) && \
+	echo "$$found" | while read -r version python; do \
+	    test $$version = $$main || $(MAKE) --no-print-directory pytest-$$version </dev/null || exit 1; \
+	done
+
+pytest-%: .venv-%/.test
+	FLOWEVENTS_HYPOTHESIS_PROFILE=quick \
+	    .venv-$*/bin/python -m pytest -q -p no:cacheprovider --ignore-glob='*/test_demos*.py' $(ARGS)
+
+bench: .venv/.dev
+	$(PY) -m benchmarks
+
+clean:
+	rm -rf .venv .venv-3.* build dist *.egg-info
+	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+
+# A stamp is written when its step is done, so an interrupted one is begun again.
+
+.venv/.created:
+	@found=$$(.ci/pythons) && echo "$$found" | { read -r version python && \
+	    echo "Creating .venv with CPython $$version ($$python)" && \
+	    "$$python" -m venv --clear --upgrade-deps .venv; }
+	@touch $@
+
+.venv/.demos: .venv/.created pyproject.toml
+	@echo "Installing flowevents and what the demos need into .venv"
+	@$(PY) -m pip install --editable '.[demos]'
+	@touch $@
+
+.venv/.dev: .venv/.created pyproject.toml
+	@echo "Installing flowevents and what its tests need into .venv"
+	@$(PY) -m pip install --editable '.[dev]'
+	@touch .venv/.demos $@
+
+.PRECIOUS: .venv-%/.test
+.venv-%/.test: pyproject.toml
+	@echo "Creating .venv-$*"
+	@python=$$(.ci/pythons | sed -n 's/^$* //p'); \
+	test -n "$$python" || { echo "No CPython $* was found." >&2; exit 1; }; \
+	"$$python" -m venv --clear --upgrade-deps .venv-$*
+	@.venv-$*/bin/python -m pip install --editable '.[test]'
+	@touch $@

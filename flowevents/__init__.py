@@ -1,0 +1,110 @@
+"""Watch a graph of LLM nodes: stream it, show it, log it, trace it, stop it and go on.
+
+The layers; each module imports only from those below it:
+
+    testing.py    checks and stand-ins for users' tests
+    flow.py       flows: nodes made of nodes
+    nodes/        what users write: prep, exec and post as steps of the engine
+    run.py        Run: state table, push, pull, cancel; streams
+    engine/       the one engine: a generator of effects, its drivers, the walk over a graph
+    signals.py    one blinker signal per event type, senders, observe
+    events.py     the typed events and their JSON; errors.py beside it
+"""
+
+from flowevents import events, signals
+from flowevents.engine.clock import Clock
+from flowevents.engine.steps import Result
+from flowevents.errors import (
+    AsyncNodeError,
+    FlowEventsError,
+    GraphError,
+    ObserverError,
+    RunCancelled,
+    RunStateError,
+    TooManySteps,
+)
+from flowevents.events import (
+    Action,
+    Chunk,
+    Event,
+    FlowEnd,
+    FlowStart,
+    Interrupt,
+    ItemEnd,
+    ItemStart,
+    NodeEnd,
+    NodeStart,
+    Progress,
+    Reply,
+    Retry,
+    UnknownEvent,
+)
+from flowevents.flow import (
+    AsyncBatchFlow,
+    AsyncFlow,
+    AsyncParallelBatchFlow,
+    BatchFlow,
+    Flow,
+    StreamFlow,
+)
+from flowevents.nodes import (
+    AsyncBatchNode,
+    AsyncNode,
+    AsyncParallelBatchNode,
+    AsyncStreamNode,
+    BaseNode,
+    BatchNode,
+    Node,
+    StreamNode,
+)
+from flowevents.run import AsyncStream, Run, Stream
+from flowevents.signals import ANY, Subscription, observe, on
+
+__all__ = [
+    "ANY",
+    "Action",
+    "AsyncBatchFlow",
+    "AsyncBatchNode",
+    "AsyncFlow",
+    "AsyncNode",
+    "AsyncNodeError",
+    "AsyncParallelBatchFlow",
+    "AsyncParallelBatchNode",
+    "AsyncStream",
+    "AsyncStreamNode",
+    "BaseNode",
+    "BatchFlow",
+    "BatchNode",
+    "Chunk",
+    "Clock",
+    "Event",
+    "Flow",
+    "FlowEnd",
+    "FlowEventsError",
+    "FlowStart",
+    "GraphError",
+    "Interrupt",
+    "ItemEnd",
+    "ItemStart",
+    "Node",
+    "NodeEnd",
+    "NodeStart",
+    "ObserverError",
+    "Progress",
+    "Reply",
+    "Result",
+    "Retry",
+    "Run",
+    "RunCancelled",
+    "RunStateError",
+    "Stream",
+    "StreamFlow",
+    "StreamNode",
+    "Subscription",
+    "TooManySteps",
+    "UnknownEvent",
+    "events",
+    "observe",
+    "on",
+    "signals",
+]

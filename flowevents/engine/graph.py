@@ -1,0 +1,303 @@
+"""How the engine reads a graph: by its attributes, ours and pocketflow's alike.
+
+A `Shape` is what a node's class says of it, read once per class. A `Plan` is what a run knows of
+one node at one place of its graph: its path, its shape and who listens to it. Nothing here is
+written to a node but to the copies that `Plan.copy` makes.
+"""
+
+from __future__ import annotations
+
+import copy
+import weakref
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any
+
+from flowevents.errors import GraphError
+from flowevents.signals import Audience, Listeners, sender_key
+
+__all__ = ["Plan", "Shape", "check_graph", "is_node", "node_name", "shape_of"]
+
+_LIBRARY_CLASSES = frozenset(
+    {
+        "BaseNode",
+        "Node",
+        "BatchNode",
+        "Flow",
+        "BatchFlow",
+        "AsyncNode",
+        "AsyncBatchNode",
+        "AsyncParallelBatchNode",
+        "AsyncFlow",
+        "AsyncBatchFlow",
+        "AsyncParallelBatchFlow",
+    }
+)
+"""PocketFlow's classes; ours have the same names, and some more."""
+
+
+def is_node(value: object) -> bool:
+    """Whether the engine can run it: it has what PocketFlow's nodes have."""
+    return not isinstance(value, type) and all(
+        hasattr(value, attribute) for attribute in ("prep", "post", "successors")
+    )
+
+
+def node_name(node: object) -> str:
+    """A node's `node_name`, by default its class name."""
+    name = getattr(node, "node_name", None)
+    return name if isinstance(name, str) else type(node).__name__
+
+
+class Shape:
+    """What a node's class says of it.
+
+    Attributes:
+        ours: It descends from flowevents' classes, not from pocketflow's.
+        is_flow, is_async: Which methods it has.
+        batch: `"sequential"`, `"parallel"` or `None`.
+        streams: It has `exec_stream` or `exec_stream_async` of its own.
+        retries: It has `max_retries` (every node but a bare `BaseNode`).
+        fallback: It has an `exec_fallback` of its own.
+        overrides: Which of PocketFlow's private `run`, `exec` and `orch` it overrides.
+        routes: It has a `get_next_node` of its own (or pocketflow's).
+        simple: Plain `prep`, `exec` and `post` calls are all there is to it.
+    """
+
+    def __init__(self, cls: type) -> None:
+        self._library = [each for each in cls.__mro__ if _is_library(each)]
+        names = {each.__name__ for each in self._library}
+        self.ours = any(_is_ours(each) for each in self._library)
+        self.is_flow = hasattr(cls, "get_next_node")
+        self.is_async = hasattr(cls, "prep_async")
+        self.batch = None
+        if names & {"AsyncParallelBatchNode", "AsyncParallelBatchFlow"}:
+            self.batch = "parallel"
+        elif names & {"BatchNode", "BatchFlow"}:
+            self.batch = "sequential"
+        self.chunked = self.ours and hasattr(cls, "keep_chunks")
+        self.streams = self.chunked and self._overrides(
+            cls, "exec_stream_async" if self.is_async else "exec_stream"
+        )
+        self.retries = "Node" in names
+        self.fallback = self._overrides(
+            cls, "exec_fallback_async" if self.is_async else "exec_fallback"
+        )
+        suffix = "_async" if self.is_async else ""
+        self.overrides = frozenset(
+            part
+            for part, method in (
+                ("run", f"_run{suffix}"),
+                ("exec", "_exec"),
+                ("orch", f"_orch{suffix}"),
+            )
+            if self._overrides(cls, method)
+        )
+        self.routes = not self.ours or self._overrides(cls, "get_next_node")
+        self.sets_params = self._overrides(cls, "set_params")
+        self.simple = not (
+            self.is_flow
+            or self.is_async
+            or self.batch
+            or self.chunked
+            or self.overrides
+            or not self.ours
+            or not self.retries
+        )
+        plainly = self.ours and _copies_plainly(cls)
+        self.copy = _copy_attributes if plainly else _copy_by_protocol
+        self.class_keys = tuple(id(each) for each in cls.__mro__ if each is not object)
+
+    def without(self, override: str) -> Shape:
+        """The same, but for one override that is not run through."""
+        shape = copy.copy(self)
+        shape.overrides = self.overrides - {override}
+        return shape
+
+    def _overrides(self, cls: type, method: str) -> bool:
+        """Whether the first class that defines it is the user's."""
+        for each in cls.__mro__:
+            if method in vars(each):
+                return each not in self._library
+        return False
+
+
+def _is_ours(cls: type) -> bool:
+    return cls.__module__.startswith("flowevents.")
+
+
+def _is_library(cls: type) -> bool:
+    """Whether it is one of flowevents' classes or one of a pocketflow's, whatever its version."""
+    if _is_ours(cls):
+        return True
+    base = next((each for each in cls.__mro__ if each.__name__ == "BaseNode"), None)
+    return (
+        base is not None and cls.__module__ == base.__module__ and cls.__name__ in _LIBRARY_CLASSES
+    )
+
+
+def _copies_plainly(cls: type) -> bool:
+    """Whether `copy.copy` would do no more than copy the instance's attributes."""
+    return (
+        cls.__new__ is object.__new__
+        and cls.__reduce_ex__ is object.__reduce_ex__
+        and cls.__reduce__ is object.__reduce__
+        and getattr(cls, "__getstate__", None) is getattr(object, "__getstate__", None)
+        and not any(
+            hasattr(cls, name)
+            for name in ("__copy__", "__setstate__", "__getnewargs__", "__getnewargs_ex__")
+        )
+        and not any(vars(each).get("__slots__") for each in cls.__mro__)
+    )
+
+
+def _copy_attributes(node: Any, params: Any, step: object) -> Any:
+    """A shallow copy with these params that knows its step; what `copy.copy` does, faster."""
+    made = object.__new__(type(node))
+    attributes = made.__dict__
+    attributes.update(node.__dict__)
+    attributes["params"] = params
+    attributes["_step"] = step
+    return made
+
+
+def _copy_by_protocol(node: Any, params: Any, step: object) -> Any:
+    made = copy.copy(node)
+    made.params = params
+    if hasattr(made, "emit"):
+        made._step = step
+    return made
+
+
+_shapes: weakref.WeakKeyDictionary[type, Shape] = weakref.WeakKeyDictionary()
+
+
+def shape_of(cls: type) -> Shape:
+    """The shape of that class, read once."""
+    shape = _shapes.get(cls)
+    if shape is None:
+        shape = _shapes[cls] = Shape(cls)
+    return shape
+
+
+class Plan:
+    """What a run knows of one node at one place of its graph.
+
+    Attributes:
+        node: The original, as the graph holds it.
+        path: Its path in the run; `""` for the run's own flow.
+        name: Its name: that of the last part of the path, or of the run's own flow.
+        shape: What its class says.
+    """
+
+    __slots__ = (
+        "_children",
+        "_flows",
+        "_heard",
+        "_keys",
+        "_taken",
+        "_version",
+        "copy",
+        "name",
+        "node",
+        "path",
+        "shape",
+    )
+
+    def __init__(self, node: Any, name: str, path: str, flows: tuple[Hashable, ...]) -> None:
+        self.node = node
+        self.name = name
+        self.path = path
+        self.shape = shape_of(type(node))
+        self.copy: Callable[[Any, Any, object], Any] = self.shape.copy
+        if self.shape.sets_params:
+            self.copy = self._copy_and_set_params
+        key = sender_key(node)[0]
+        self._keys = (path, key, *self.shape.class_keys, *flows)
+        self._flows = (*flows, key) if self.shape.is_flow else flows
+        self._children: dict[int, Plan] = {}
+        self._taken: dict[str, int] = {}
+        self._version: object = None
+        self._heard: Listeners | None = None
+
+    def _copy_and_set_params(self, node: Any, params: Any, step: object) -> Any:
+        made = self.shape.copy(node, node.params, step)
+        made.set_params(params)
+        return made
+
+    def listeners(self, audience: Audience) -> Listeners:
+        """Who listens to this node now; looked up again only when a connection changed."""
+        if self._heard is None or self._version is not audience.version:
+            self._version = audience.version
+            self._heard = audience.listeners(self._keys)
+        return self._heard
+
+    def child(self, node: Any) -> Plan:
+        """The plan of a node of this flow, by the original that the graph holds."""
+        plan = self._children.get(id(node))
+        if plan is None:
+            if not self._children:
+                for each in _nodes(self.node):
+                    self._add(each)
+            plan = self._children.get(id(node)) or self._add(node)
+        return plan
+
+    def _add(self, node: Any) -> Plan:
+        name = node_name(node)
+        count = self._taken[name] = self._taken.get(name, 0) + 1
+        if count > 1:
+            name = f"{name}#{count}"
+        path = f"{self.path}/{name}" if self.path else name
+        plan = self._children[id(node)] = Plan(node, name, path, self._flows)
+        return plan
+
+
+def _nodes(flow: Any) -> Iterator[Any]:
+    """A flow's nodes, breadth-first from its start node, successors in insertion order."""
+    start = flow.start_node
+    if start is None:
+        return
+    seen = {id(start)}
+    waiting = deque([start])
+    while waiting:
+        node = waiting.popleft()
+        yield node
+        for successor in node.successors.values():
+            if successor is not None and id(successor) not in seen:
+                seen.add(id(successor))
+                waiting.append(successor)
+
+
+def check_graph(node: Any) -> None:
+    """Check every node that can be reached, nested flows included, before a run begins.
+
+    Raises `GraphError` for a start node or a successor that is no node, and `ValueError` for a
+    name that a path could not hold.
+    """
+    seen = {id(node)}
+    waiting = deque([("", node)])
+    while waiting:
+        where, node = waiting.popleft()
+        name = node_name(node)
+        if not name or "/" in name or "#" in name:
+            raise ValueError(
+                f"Node name {name!r}{where} cannot be used: a name is not empty and holds no "
+                "'/' and no '#', which separate and number the names in a path. "
+                "Set another node_name."
+            )
+        reached: list[tuple[str, Any]] = []
+        if shape_of(type(node)).is_flow and node.start_node is not None:
+            reached.append((f" (start node of flow {name!r})", node.start_node))
+        if where:  # the run's own node runs alone
+            for action, successor in node.successors.items():
+                if successor is not None:
+                    reached.append((f" (successor of {name!r} for {action!r})", successor))
+        for place, other in reached:
+            if not is_node(other):
+                raise GraphError(
+                    f"{other!r} is not a node{place}. Connect an instance of a node or flow, "
+                    "or None to end there."
+                )
+            if id(other) not in seen:
+                seen.add(id(other))
+                waiting.append((place, other))

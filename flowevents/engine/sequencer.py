@@ -1,0 +1,542 @@
+"""The one place of a run through which its events go: numbered, delivered, handed to the puller.
+
+The rules of this file:
+
+* An event is numbered and made only where somebody hears it; a start always takes its number.
+* Events are delivered one after the other, in the order of their numbers. One that arises while
+  another is being delivered waits in `backlog`; so does one that an `async def` handler hears,
+  until the engine can await it, and all that come after it.
+* After its handlers an event goes to the puller, where there is one: through `outbox`, which the
+  engine empties by yielding `TAKE` to its driver.
+* Whatever the engine must see at its next border (a cancel, a handler's failure, events of
+  other threads) replaces `version`, the one object that the engine compares.
+* In a sync run another thread's events are delivered by that thread, under `lock`, while plain
+  code runs; while a node streams they wait in `inbox` for its next chunk. In an async run they
+  are delivered on the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import threading
+import warnings
+import weakref
+from collections import deque
+from collections.abc import Callable, Generator
+from contextvars import Context, ContextVar
+from typing import Any, Final
+
+import msgspec
+
+from flowevents.engine.clock import SYSTEM, Clock
+from flowevents.engine.graph import Plan
+from flowevents.events import Chunk, Event, Progress, describe_error
+from flowevents.signals import Audience, Handlers, Listeners, audiences
+
+__all__ = [
+    "TAKE",
+    "Cancelled",
+    "Effects",
+    "Failed",
+    "Sequencer",
+    "Step",
+    "Track",
+    "attempt_of",
+    "current_track",
+    "emit",
+    "name_of",
+    "progress",
+    "step_of",
+    "wake",
+]
+
+logger = logging.getLogger("flowevents")
+
+Effects = Generator[Any, Any, Any]
+"""What the engine is made of: it yields `TAKE` or an event for the puller, and, in async runs,
+whatever an awaitable yields for the loop."""
+
+
+class _Take:
+    def __repr__(self) -> str:
+        return "TAKE"
+
+
+TAKE: Final = _Take()
+"""What the engine yields when the outbox holds something for the puller."""
+
+
+class Cancelled(asyncio.CancelledError):
+    """The run was cancelled by `Run.cancel`, not its task by the loop."""
+
+
+class Failed(BaseException):
+    """Carries an error that fails the run past the retries of the node where it surfaced."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+class Step(msgspec.Struct, weakref=True):
+    """An open start: an execution of a node or a flow, or an item of its batch.
+
+    Attributes:
+        sequencer, plan: The run's sequencer, and the node that is executed.
+        span, parent: `seq` of its start event and of the enclosing start.
+        items, number, attempt: As in its events.
+        began: When it began, on the clock's monotonic time; 0 where nobody listens.
+        context: Where to make the calls into its code, if an observer said.
+        item: The open item of a sequential batch.
+        of: The step that this is an item of.
+        done, total: How many of its items have ended, and of how many, where that is known.
+    """
+
+    sequencer: Sequencer
+    plan: Plan
+    span: int
+    parent: int
+    items: tuple[int, ...]
+    number: int
+    attempt: int = 1
+    began: float = 0.0
+    open: bool = True
+    context: Context | None = None
+    item: Step | None = None
+    of: Step | None = None
+    done: int = 0
+    total: int | None = None
+    warned: bool = False
+
+    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
+        return _no_step, ()  # a copy in another process, or a deep one, runs no step
+
+    def listeners(self) -> Listeners:
+        """Who listens to its node now."""
+        return self.plan.listeners(self.sequencer)
+
+    def publish(self, handlers: Handlers, kind: type[Event], /, **own: Any) -> bool:
+        """Make an event of this step, number it and deliver it; see `Sequencer.deliver`."""
+        sequencer = self.sequencer
+        with sequencer.lock:
+            event = kind(
+                run_id=sequencer.run_id,
+                seq=sequencer.number(),
+                time=sequencer.now(),
+                span=self.span,
+                node=self.plan.path,
+                items=self.items,
+                step=self.number,
+                attempt=self.attempt,
+                **own,
+            )
+            return sequencer.deliver(event, handlers)
+
+    def start(self, handlers: Handlers | None, kind: type[Event], /, **own: Any) -> bool:
+        """Deliver its start event, whose number it already has, and ask for its context."""
+        sequencer = self.sequencer
+        self.began = sequencer.clock.monotonic()
+        if handlers is None:
+            return False
+        with sequencer.lock:
+            event = kind(
+                run_id=sequencer.run_id,
+                seq=self.span,
+                time=sequencer.now(),
+                span=self.span,
+                node=self.plan.path,
+                items=self.items,
+                step=self.number,
+                attempt=self.attempt,
+                parent=self.parent,
+                **own,
+            )
+            return sequencer.deliver(event, handlers)
+
+    def ask_context(self, kind: type[Event], /, **own: Any) -> None:
+        """Ask the observers in which context its code shall run; the first that says wins."""
+        for ask in self.listeners().contexts:
+            event = kind(
+                run_id=self.sequencer.run_id,
+                seq=self.span,
+                time=self.sequencer.now(),
+                span=self.span,
+                node=self.plan.path,
+                items=self.items,
+                step=self.number,
+                attempt=self.attempt,
+                parent=self.parent,
+                **own,
+            )
+            try:
+                context = ask(event)
+            except Exception as error:
+                self.sequencer.handler_failed(ask, event, error)
+            else:
+                if isinstance(context, Context):
+                    self.context = context
+                    return
+
+
+def _no_step() -> None:
+    return None
+
+
+class Track:
+    """A strand of a run in which one thing happens after the other: the run, or an item of it."""
+
+    __slots__ = ("__weakref__", "sequencer", "step")
+
+    def __init__(self, sequencer: Sequencer, step: Step | None = None) -> None:
+        self.sequencer = sequencer
+        self.step = step
+
+
+current_track: ContextVar[Track | None] = ContextVar("flowevents_track", default=None)
+"""The track whose code runs in this context: in async runs, and what they start."""
+
+
+_order = itertools.count()
+
+
+class Sequencer(Audience):
+    """Numbers and delivers the events of one run; what of a run its steps can reach."""
+
+    def __init__(
+        self,
+        run_id: str,
+        *,
+        clock: Clock = SYSTEM,
+        raise_handler_errors: bool = False,
+        capture: bool = False,
+        max_steps: int | None = None,
+        redact: Callable[[Any], Any] | None = None,
+    ) -> None:
+        super().__init__(("run", run_id))
+        self.run_id = run_id
+        self.clock = clock
+        self.now = clock.time
+        self.raise_handler_errors = raise_handler_errors
+        self.capture = capture
+        self.max_steps = max_steps
+        self.redact = redact
+        self.number = itertools.count(1).__next__
+        self.steps = 0
+        self.chunks_only = False  # the puller takes the data of output chunks, and nothing else
+        self.lock = threading.RLock()
+        self.backlog: deque[tuple[Event, Handlers]] = deque()
+        self.outbox: deque[Any] = deque()
+        self.inbox: deque[Callable[[], bool]] = deque()
+        self.delivering = False
+        self.streaming = False
+        self.cancelled: BaseException | None = None  # asked for, by `Run.cancel`
+        self.woken = threading.Event()  # set by a cancel, for what sleeps
+        self.failure: BaseException | None = None  # of a handler, where that fails the run
+        self.action: Any = None  # the run's last one, at its end
+        self.engine: Callable[[], Any] = _nothing  # a weak reference to the engine's generator
+        self.began = next(_order)
+        self.thread = 0  # that drives it
+        self.loop: asyncio.AbstractEventLoop | None = None  # of an async run
+        self.flushing: asyncio.Lock | None = None
+        self.taking: asyncio.Future[None] | None = None  # the group that waits for its items
+        self.main = Track(self)
+        self.taken: list[asyncio.Future[None]] = []  # items that wait for the puller
+        self._refused: set[Any] = set()
+
+    # -- delivering ---------------------------------------------------------------------------
+
+    def deliver(self, event: Event, handlers: Handlers) -> bool:
+        """Hand an event to its handlers, or let it wait its turn, then to the puller.
+
+        Returns whether the engine has something to do at its next border (`flush`).
+        Raises what is no `Exception` and came from a handler, after the others were called.
+        """
+        if self.delivering or self.backlog or handlers.asynchronous:
+            self.backlog.append((event, handlers))
+            return self.delivering or self.drain()
+        self._hand(event, handlers)
+        if self.backlog:
+            return self.drain()
+        return bool(self.outbox or self.failure is not None)
+
+    def drain(self) -> bool:
+        """Deliver what waits in the backlog, up to what has to be awaited."""
+        while self.backlog and (self.loop is None or not self.backlog[0][1].asynchronous):
+            event, handlers = self.backlog.popleft()
+            if handlers.asynchronous:
+                handlers = self._refuse(event, handlers)
+            self._hand(event, handlers)
+        return bool(self.backlog or self.outbox or self.failure is not None)
+
+    def _hand(self, event: Event, handlers: Handlers) -> None:
+        self.delivering = True
+        first: BaseException | None = None
+        for handler in handlers.calls:
+            try:
+                handler(event)
+            except Exception as error:
+                self.handler_failed(handler, event, error)
+            except BaseException as error:
+                first = first or error
+        self.delivering = False
+        if self.pulled or self.chunks_only:
+            self._to_puller(event)
+        if first is not None:
+            raise first
+
+    def _to_puller(self, event: Event) -> None:
+        if self.pulled:
+            self.outbox.append(event)
+        elif type(event) is Chunk and event.kind == "output":
+            self.outbox.append(event.data)
+
+    def _refuse(self, event: Event, handlers: Handlers) -> Handlers:
+        """Report the async handlers of a sync run, each once, and leave them out."""
+        for handler in handlers.asynchronous:
+            if handler not in self._refused:
+                self._refused.add(handler)
+                self.handler_failed(
+                    handler,
+                    event,
+                    TypeError(
+                        f"Handler {name_of(handler)} is async, but the run is sync: nothing can "
+                        "await it. Use a plain function, or run the flow with run_async."
+                    ),
+                )
+        return Handlers(
+            tuple(each for each in handlers.calls if each not in handlers.asynchronous)
+        )
+
+    def flush(self) -> Effects:
+        """Do what `deliver` left to do: await async handlers, hand events to the puller.
+
+        Raises `Failed` for a handler's error where that fails the run.
+        """
+        if self.backlog:
+            yield from self.flush_handlers().__await__()
+        if self.failure is not None:
+            raise Failed(self.failure)
+        if self.outbox:
+            yield TAKE
+
+    async def flush_handlers(self) -> None:
+        """Deliver the backlog, awaiting the async handlers, one event after the other."""
+        if self.flushing is None:
+            self.flushing = asyncio.Lock()
+        async with self.flushing:
+            while self.backlog:
+                event, handlers = self.backlog[0]
+                first: BaseException | None = None
+                self.delivering = True
+                try:
+                    for handler in handlers.calls:
+                        try:
+                            result = handler(event)
+                            if handler in handlers.asynchronous:
+                                await result  # type: ignore[misc]
+                        except Exception as error:
+                            self.handler_failed(handler, event, error)
+                        except BaseException as error:
+                            first = first or error
+                finally:
+                    self.delivering = False
+                    self.backlog.popleft()
+                if self.pulled:
+                    self.outbox.append(event)
+                if first is not None:
+                    raise first
+
+    def handler_failed(self, handler: object, event: Event, error: Exception) -> None:
+        """Log what a handler raised, or keep it to fail the run at the next border."""
+        if self.raise_handler_errors:
+            if self.failure is None:
+                self.failure = error
+                self.touch()
+            return
+        logger.error(
+            "Handler %s failed on %s (seq %s) of run %s",
+            name_of(handler),
+            type(event).__name__,
+            event.seq,
+            self.run_id,
+            exc_info=error,
+        )
+
+    def clean(self, value: Any) -> Any:
+        """What may be seen of a value: what `redact` makes of it."""
+        if self.redact is None or value is None:
+            return value
+        try:
+            return self.redact(value)
+        except Exception as error:
+            logger.error("redact failed in run %s; the value is left out", self.run_id, exc_info=error)
+            return "[redact failed]"
+
+    def error_text(self, error: BaseException) -> str:
+        """The `error` field for an exception, redacted."""
+        text = self.clean(describe_error(error))
+        return text if isinstance(text, str) else str(text)
+
+    # -- borders ------------------------------------------------------------------------------
+
+    def border(self) -> Effects:
+        """What the engine does where `version` changed: see what came in, stop if it must."""
+        while self.inbox:
+            with self.lock:
+                self.inbox.popleft()()
+        if self.cancelled is not None:
+            raise self.cancelled
+        if self.failure is not None:
+            raise Failed(self.failure)
+        if self.backlog or self.outbox:
+            yield from self.flush()
+
+    def stopping(self) -> BaseException | None:
+        """The cancellation that is under way, which wins over any error raised meanwhile."""
+        if self.cancelled is not None:
+            return self.cancelled
+        if self.loop is not None and (task := _current_task()) is not None:
+            cancelling = getattr(task, "cancelling", None)
+            if cancelling is not None and cancelling() > 0:
+                return asyncio.CancelledError()
+        return None
+
+    def cancel(self) -> None:
+        """Ask the engine to stop at its next border."""
+        self.cancelled = Cancelled(f"run {self.run_id} was cancelled")
+        self.woken.set()
+        self.touch()
+
+
+def _nothing() -> None:
+    return None
+
+
+def _current_task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
+
+
+def name_of(handler: object) -> str:
+    """A handler's qualified name, for logs and errors."""
+    inner = handler
+    while hasattr(inner, "func"):
+        inner = inner.func
+    name = getattr(inner, "__qualname__", None)
+    return f"{inner.__module__}.{name}" if name else repr(handler)
+
+
+# -- what nodes publish themselves ----------------------------------------------------------------
+
+_NOBODY: Final = Handlers(())
+
+
+def step_of(node: Any) -> Step | None:
+    """The step or item to which an event belongs that this node publishes now, if any.
+
+    It is that of the calling context; else the one that the object, a copy, was made for.
+    """
+    own: Step | None = vars(node).get("_step")
+    running = _running_here()
+    if running is not None:
+        track: Track | None = running.main
+    else:
+        track = current_track.get()
+    here = track.step if track is not None else None
+    if own is None:
+        if here is None and running is None:
+            return None
+        return None if here is None else here.item or here
+    if here is not None and here.of is own:
+        return here
+    return own.item or own
+
+
+def _running_here() -> Sequencer | None:
+    """The sync run whose engine called the code that runs in this thread now."""
+    here = threading.get_ident()
+    found: Sequencer | None = None
+    for each in audiences():
+        if isinstance(each, Sequencer) and each.loop is None and each.thread == here:
+            engine = each.engine()
+            if engine is not None and engine.gi_running and (
+                found is None or each.began > found.began
+            ):
+                found = each
+    return found
+
+
+def attempt_of(node: Any) -> int:
+    """Which attempt the node's code is in that asks; 1 outside a run."""
+    step = step_of(node)
+    return 1 if step is None else step.attempt
+
+
+def emit(node: Any, data: Any, kind: str) -> None:
+    """Publish a chunk of the step that this node runs."""
+    if (step := step_of(node)) is not None:
+        _from_node(step, Chunk, {"data": data, "kind": kind})
+
+
+def progress(node: Any, done: float, total: float | None, label: str) -> None:
+    """Publish the progress of the step that this node runs."""
+    if (step := step_of(node)) is not None:
+        _from_node(step, Progress, {"done": done, "total": total, "label": label})
+
+
+def _from_node(step: Step, kind: type[Event], own: dict[str, Any]) -> None:
+    sequencer = step.sequencer
+    foreign = threading.get_ident() != sequencer.thread
+    if foreign and sequencer.loop is not None:
+        try:
+            sequencer.loop.call_soon_threadsafe(_publish, step, kind, own)
+        except RuntimeError:  # the loop is closed, and the step with it
+            _warn_ended(step)
+    elif foreign and sequencer.streaming:
+        sequencer.inbox.append(lambda: _publish(step, kind, own))
+        sequencer.touch()
+    else:
+        if not foreign and sequencer.cancelled is not None and step.open:
+            raise sequencer.cancelled
+        _publish(step, kind, own)
+
+
+def _publish(step: Step, kind: type[Event], own: dict[str, Any]) -> bool:
+    sequencer = step.sequencer
+    with sequencer.lock:
+        if not step.open:
+            _warn_ended(step)
+            return False
+        handlers: Handlers | None = getattr(step.listeners(), kind.signal)
+        if handlers is None:
+            if not (sequencer.chunks_only and own.get("kind") == "output"):
+                return False
+            handlers = _NOBODY
+        if "data" in own and sequencer.redact is not None:
+            own["data"] = sequencer.clean(own["data"])
+        due = step.publish(handlers, kind, **own)
+        if due and sequencer.taking is not None:
+            wake(sequencer.taking)
+        return due
+
+
+def _warn_ended(step: Step) -> None:
+    if step.warned:
+        return
+    step.warned = True
+    warnings.warn(
+        f"Node {step.plan.path or step.plan.name!r} published an event after its step had ended, in run "
+        f"{step.sequencer.run_id}; it is dropped, and so are later ones.",
+        RuntimeWarning,
+        stacklevel=5,
+    )
+
+
+def wake(waiting: asyncio.Future[None] | None) -> None:
+    """Let go on who waits for this future, if somebody still does."""
+    if waiting is not None and not waiting.done():
+        waiting.set_result(None)

@@ -1,0 +1,470 @@
+"""The walk over a graph: from node to node, into nested flows and out again.
+
+The rules of this file:
+
+* It is a loop over an explicit stack of frames, one per open flow; a million steps, and a flow
+  in a flow in a flow, need no deeper call stack.
+* A step opens its frame or its record before its start event is published, so that whatever
+  happens after that finds it open.
+* All ways out but the good one meet in `_unwind`, which ends what is open, innermost first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from flowevents.engine.drivers import run_items
+from flowevents.engine.graph import Plan, node_name, shape_of
+from flowevents.engine.sequencer import Effects, Sequencer, Step, Track, logger, step_of
+from flowevents.engine.steps import (
+    attempts,
+    call,
+    end,
+    end_item,
+    execute,
+    invoke,
+    length_of,
+    require_await,
+    start_item,
+)
+from flowevents.errors import TooManySteps
+from flowevents.events import Action, FlowEnd, FlowStart, NodeEnd, NodeStart
+
+__all__ = ["begin", "execute_alone"]
+
+
+class Frame:
+    """An open flow: where its walk is, and what its end needs.
+
+    Attributes:
+        plan, flow: The flow as the graph holds it, and the object that runs.
+        step: Its open start.
+        shared, params: What its nodes get.
+        next: The original of the node to run next, or `None` at the end of a pass.
+        counts: How often each node has run in this pass.
+        last_action: What the last node of the pass gave.
+        batch: The items still to run, of a sequential batch flow.
+    """
+
+    __slots__ = (
+        "batch",
+        "counts",
+        "flow",
+        "last_action",
+        "metadata",
+        "next",
+        "params",
+        "plan",
+        "prep_res",
+        "routes",
+        "shared",
+        "step",
+    )
+
+    def __init__(self, plan: Plan, flow: Any, step: Step, shared: Any) -> None:
+        self.plan = plan
+        self.flow = flow
+        self.step = step
+        self.shared = shared
+        self.params: Any = None
+        self.next: Any = None
+        self.counts: dict[str, int] = {}
+        self.last_action: Any = None
+        self.prep_res: Any = None
+        self.batch: Iterator[Any] | None = None
+        self.metadata: dict[str, Any] = {}
+        self.routes = plan.shape.routes
+
+    def begin_pass(self, params: Any) -> None:
+        """Go to the start node, as PocketFlow does: without params of its own, the flow's."""
+        self.params = params or {**self.flow.params}
+        self.next = self.flow.start_node
+        self.counts = {}
+        self.last_action = None
+
+
+def walk(track: Track, frame: Frame, began: bool = False) -> Effects:
+    """Run a flow to its end, and give its last action.
+
+    With `began` the frame is that of an item of a parallel batch flow: its flow is open already,
+    and the walk is one pass over its graph.
+    """
+    sequencer = track.sequencer
+    stack = [frame]
+    bottom = frame
+    pending: Any = None
+    version: object = None
+    try:
+        if not began:
+            yield from _enter(track, frame)
+        while True:
+            original = frame.next
+            if original is None:
+                if frame is bottom and began:
+                    return frame.last_action
+                if frame.batch is not None and (yield from _next_item(track, frame)):
+                    continue
+                action = yield from _leave(track, frame)
+                stack.pop()
+                if frame is bottom:
+                    sequencer.action = action
+                    return action
+                step, node = frame.step, frame.flow
+                frame = stack[-1]
+            else:
+                plan = frame.plan.child(original)
+                if sequencer.version is not version:
+                    yield from sequencer.border()
+                    version = sequencer.version
+                sequencer.steps = steps = sequencer.steps + 1
+                if sequencer.max_steps is not None and steps > sequencer.max_steps:
+                    raise TooManySteps(
+                        f"Run {sequencer.run_id} took its max_steps={sequencer.max_steps} steps; "
+                        f"the next would be {plan.path!r}. Is there a loop without an end?"
+                    )
+                frame.counts[plan.path] = count = frame.counts.get(plan.path, 0) + 1
+                scope = frame.step.item or frame.step
+                step = Step(sequencer, plan, sequencer.number(), scope.span, scope.items, count)
+                node = plan.copy(original, frame.params, step)
+                shape = plan.shape
+                if shape.is_flow and not shape.overrides:
+                    frame = Frame(plan, node, step, frame.shared)
+                    stack.append(frame)
+                    yield from _enter(track, frame)
+                    continue
+                track.step = pending = step
+                listeners = plan.listeners(sequencer)
+                if shape.simple and not listeners.anybody and node.max_retries > 0:
+                    prep_res = node.prep(frame.shared)
+                    node.cur_retry = 0
+                    try:
+                        exec_res = node.exec(prep_res)
+                    except Exception as error:
+                        exec_res = yield from attempts(track, step, node, prep_res, error)
+                    if sequencer.version is not version:
+                        yield from sequencer.border()
+                    action = node.post(frame.shared, prep_res, exec_res)
+                    if sequencer.version is version:
+                        step.open = False
+                    else:
+                        yield from _end_step(step, exec_res)
+                    if sequencer.outbox:
+                        yield from sequencer.flush()
+                else:
+                    action = yield from run_step(track, step, node, frame.shared)
+                track.step = pending = None
+            frame.last_action = action
+            following = None
+            if frame.routes:
+                following = frame.flow.get_next_node(node, action)
+            elif node.successors:
+                following = _successor(node.successors, step, action)
+            frame.next = following
+            heard = step.listeners().action
+            if heard is not None:
+                target = None if following is None else frame.plan.child(following).path
+                if step.publish(heard, Action, action=_text(action), target=target):
+                    yield from sequencer.flush()
+    except BaseException as error:
+        final = yield from _unwind(track, stack, pending, error, began)
+        if final is error:
+            raise
+        raise final
+
+
+def _successor(successors: dict[Any, Any], step: Step, action: Any) -> Any:
+    try:
+        following = successors.get(action or "default")
+    except TypeError:
+        raise TypeError(
+            f"Node {step.plan.path!r} returned {action!r} from post: an action is a str or None."
+        ) from None
+    if following is None and (action or "default") not in successors:
+        warnings.warn(f"Flow ends: '{action}' not found in {list(successors)}", stacklevel=2)
+    return following
+
+
+def _text(action: Any) -> str | None:
+    return action if action is None or isinstance(action, str) else str(action)
+
+
+# -- flows ------------------------------------------------------------------------------------------
+
+
+def _enter(track: Track, frame: Frame) -> Effects:
+    """Begin a flow: its start event, its `prep`, and where its walk begins."""
+    step, shape, sequencer = frame.step, frame.plan.shape, track.sequencer
+    step.attempt = 0
+    track.step = step
+    heard = step.listeners().flow_start
+    if step.start(heard, FlowStart, flow=frame.plan.name, metadata=frame.metadata):
+        yield from sequencer.flush()
+    require_await(step)
+    flow = frame.flow
+    prep = flow.prep_async if shape.is_async else flow.prep
+    prep_res = yield from invoke(step, prep, frame.shared)
+    if sequencer.outbox or sequencer.backlog:
+        yield from sequencer.flush()
+    track.step = None
+    if shape.batch is None:
+        frame.begin_pass(None)
+        if frame.next is None:
+            warnings.warn(
+                f"Flow {frame.plan.name!r} has no start node: nothing runs. "
+                "Use Flow(start=node) or flow.start(node).",
+                stacklevel=2,
+            )
+    else:
+        prep_res = prep_res or []
+        if shape.batch == "sequential":
+            frame.batch = iter(enumerate(prep_res))
+            step.total = length_of(prep_res)
+        else:
+            limit = getattr(flow, "max_concurrency", None)
+            yield from run_items(sequencer, _parallel_passes(frame, prep_res), limit).__await__()
+    frame.prep_res = prep_res
+
+
+def _leave(track: Track, frame: Frame) -> Effects:
+    """End a flow that is ok: its `post`, whose action it gives, and its end event."""
+    step, shape, flow = frame.step, frame.plan.shape, frame.flow
+    track.step = step
+    exec_res = frame.last_action if shape.batch is None else None
+    post = flow.post_async if shape.is_async else flow.post
+    action = yield from invoke(step, post, frame.shared, frame.prep_res, exec_res)
+    if track.sequencer.outbox or track.sequencer.backlog:
+        yield from track.sequencer.flush()
+    yield from end(step, FlowEnd, step.listeners().flow_end, None, {"action": _text(action)})
+    track.step = None
+    return action
+
+
+def _next_item(track: Track, frame: Frame) -> Effects:
+    """End the item of a sequential batch flow that is open; whether another one begins."""
+    step, sequencer = frame.step, track.sequencer
+    if step.item is not None:
+        yield from end_item(step.item)
+        step.item = None
+    assert frame.batch is not None
+    following = next(frame.batch, None)
+    if following is None:
+        return False
+    index, params = following
+    step.item = _item(frame, index, step.total)
+    step.item.span = sequencer.number()
+    if step.listeners().anybody:
+        yield from start_item(step.item)
+    frame.begin_pass({**frame.flow.params, **params})
+    return True
+
+
+def _item(frame: Frame, index: int, total: int | None) -> Step:
+    step = frame.step
+    item = Step(step.sequencer, step.plan, 0, step.span, (*step.items, index), step.number, 0)
+    item.of, item.total = step, total
+    return item
+
+
+def _parallel_passes(frame: Frame, batch: Any) -> Iterator[tuple[Track, Effects]]:
+    """The items of a parallel batch flow, each a pass over its graph on a track of its own."""
+    total = length_of(batch)
+    for index, params in enumerate(batch):
+        item = _item(frame, index, total)
+        inner = Frame(frame.plan, frame.flow, item, frame.shared)
+        inner.begin_pass({**frame.flow.params, **params})
+        track = Track(item.sequencer)
+        yield track, _pass(track, inner)
+
+
+def _pass(track: Track, frame: Frame) -> Effects:
+    item = frame.step
+    item.span = track.sequencer.number()
+    try:
+        if item.listeners().anybody:
+            yield from start_item(item)
+        yield from walk(track, frame, began=True)
+        yield from end_item(item)
+    except BaseException as error:
+        if item.open:
+            yield from end_item(item, error)
+        raise
+
+
+# -- nodes ------------------------------------------------------------------------------------------
+
+
+def run_step(track: Track, step: Step, node: Any, shared: Any) -> Effects:
+    """Run one node, with all that it may be and whoever listens; its action."""
+    sequencer, shape = step.sequencer, step.plan.shape
+    listeners = step.listeners()
+    if listeners.anybody:
+        if step.start(listeners.node_start, NodeStart):
+            yield from sequencer.flush()
+        if listeners.contexts:
+            step.ask_context(NodeStart)
+    require_await(step)
+    exec_res: Any = None
+    if "run" in shape.overrides:
+        run = node._run_async if shape.is_async else node._run
+        action = yield from invoke(step, run, shared)
+    else:
+        prep = node.prep_async if shape.is_async else node.prep
+        prep_res = yield from invoke(step, prep, shared)
+        if sequencer.outbox or sequencer.backlog:
+            yield from sequencer.flush()
+        if shape.is_flow:
+            prep_res, exec_res = yield from _overridden_walk(step, node, shared, prep_res)
+        elif "exec" in shape.overrides:
+            exec_res = yield from invoke(step, node._exec, prep_res)
+        else:
+            exec_res = yield from execute(track, step, node, prep_res)
+        yield from sequencer.border()
+        post = node.post_async if shape.is_async else node.post
+        action = yield from invoke(step, post, shared, prep_res, exec_res)
+    if sequencer.outbox or sequencer.backlog or sequencer.failure is not None:
+        yield from sequencer.flush()
+    yield from _end_step(step, exec_res)
+    return action
+
+
+def _overridden_walk(step: Step, flow: Any, shared: Any, prep_res: Any) -> Effects:
+    """`prep_res` and `exec_res` of a flow with an `_orch` of its own, run as one step."""
+    shape = step.plan.shape
+    orch = flow._orch_async if shape.is_async else flow._orch
+    if shape.batch is None:
+        return prep_res, (yield from invoke(step, orch, shared))
+    prep_res = prep_res or []
+    passes = ({**flow.params, **params} for params in prep_res)
+    if shape.batch == "parallel":
+        together = asyncio.gather(*(call(step, orch, shared, params) for params in passes))
+        yield from together.__await__()
+    else:
+        for params in passes:
+            yield from invoke(step, orch, shared, params)
+    return prep_res, None
+
+
+def _end_step(step: Step, exec_res: Any, error: BaseException | None = None) -> Effects:
+    sequencer = step.sequencer
+    own = {}
+    if sequencer.capture and error is None:
+        own["result"] = sequencer.clean(exec_res)
+    yield from end(step, NodeEnd, step.listeners().node_end, error, own)
+
+
+# -- the other ways out ---------------------------------------------------------------------------
+
+
+def _unwind(
+    track: Track, stack: list[Frame], step: Step | None, error: BaseException, began: bool
+) -> Effects:
+    """End everything that is open, innermost first, and give the error that the run ends with.
+
+    A cancellation wins over an error that is raised meanwhile; what is no `Exception` wins over
+    what is.
+    """
+    sequencer = track.sequencer
+    stopping = sequencer.stopping()
+    if stopping is not None and isinstance(error, Exception):
+        logger.error("An error in run %s while it was cancelled", sequencer.run_id, exc_info=error)
+        error = stopping
+    if isinstance(error, (StopIteration, StopAsyncIteration)):
+        wrapped = RuntimeError(f"A node's code raised {type(error).__name__}")
+        wrapped.__cause__ = error
+        error = wrapped
+    open_ends: list[Effects] = []
+    if step is not None:
+        if step.item is not None:
+            open_ends.append(end_item(step.item, error))
+        open_ends.append(_end_step(step, None, error))
+    for frame in reversed(stack[1:] if began else stack):
+        if frame.step.item is not None:
+            open_ends.append(end_item(frame.step.item, error))
+        open_ends.append(end(frame.step, FlowEnd, frame.step.listeners().flow_end, error, {}))
+    track.step = None
+    for each in open_ends:
+        try:
+            yield from each
+        except BaseException as later:
+            if isinstance(error, Exception) and not isinstance(later, Exception):
+                error = later
+    return error
+
+
+# -- beginning --------------------------------------------------------------------------------------
+
+
+class _Alone:
+    """The flow of one node that a node is which is run by itself."""
+
+    def __init__(self, node: Any) -> None:
+        self.node_name = node_name(node)
+        self.start_node = node
+        self.successors: dict[str, Any] = {}
+        self.params: dict[str, Any] = {}
+
+    def prep(self, shared: Any) -> None:
+        return None
+
+    def post(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
+        return exec_res
+
+    def get_next_node(self, node: Any, action: Any) -> None:
+        return None
+
+
+def begin(
+    sequencer: Sequencer, node: Any, shared: Any, metadata: dict[str, Any], past: str | None = None
+) -> Effects:
+    """The engine of one run: the walk over a flow, or over a node run by itself.
+
+    The object itself runs, as in PocketFlow, not a copy. `past` names the private method whose
+    override the run is called from, and which is therefore not run through again.
+    """
+    shape = shape_of(type(node))
+    if past is not None:
+        shape = shape.without(past)
+    plan = Plan(node, node_name(node), "", ())
+    plan.shape = shape
+    if not shape.is_flow or shape.overrides:
+        flow = _Alone(node)
+        plan = Plan(flow, flow.node_name, "", ())
+        child = plan.child(node)
+        child.shape = shape
+        child.copy = _itself
+        node = flow
+    step = Step(sequencer, plan, sequencer.number(), 0, (), 0)
+    frame = Frame(plan, node, step, shared)
+    frame.metadata = metadata
+    frame.routes = frame.routes or isinstance(node, _Alone)
+    return walk(sequencer.main, frame)
+
+
+def _itself(node: Any, params: Any, step: object) -> Any:
+    return node
+
+
+def execute_alone(node: Any, prep_res: Any, loop: asyncio.AbstractEventLoop | None) -> Effects:
+    """What PocketFlow's `_exec` does, for an override that calls it.
+
+    Its events belong to the step that the node runs; outside a run nobody hears them.
+    """
+    step = step_of(node)
+    if step is None or not step.open or step.plan.node is not node and step.plan.shape is not shape_of(type(node)):
+        sequencer = Sequencer("")
+        sequencer.loop = loop
+        sequencer.close()
+        step = Step(sequencer, Plan(node, node_name(node), node_name(node), ()), 0, 0, (), 1)
+    return execute(Track(step.sequencer, step), step, node, prep_res)
+
+
+def exhaust(effects: Effects) -> Any:
+    """What a generator of the engine gives; what it has for the puller waits for the next border."""
+    try:
+        while True:
+            next(effects)
+    except StopIteration as end_of_it:
+        return end_of_it.value

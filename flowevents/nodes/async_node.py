@@ -1,0 +1,96 @@
+"""The async nodes: `prep_async`, `exec_async` and `post_async`, alone and in batches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from flowevents.engine.sequencer import attempt_of
+from flowevents.engine.drivers import perform
+from flowevents.engine.graph import node_name
+from flowevents.engine.walk import execute_alone
+from flowevents.errors import AsyncNodeError
+from flowevents.nodes.node import BatchNode, Node
+from flowevents.run import Run
+
+__all__ = ["AsyncBatchNode", "AsyncNode", "AsyncParallelBatchNode"]
+
+
+class AsyncNode(Node):
+    """A node whose methods are awaited; it needs an async run."""
+
+    async def prep_async(self, shared: Any) -> Any:
+        """Take from `shared` what `exec_async` needs."""
+
+    async def exec_async(self, prep_res: Any) -> Any:
+        """Do the work, without `shared`: it may be tried again."""
+
+    async def exec_fallback_async(self, prep_res: Any, exc: Exception) -> Any:
+        """Give a result after the last attempt failed with `exc`, or raise, as this one does."""
+        raise exc
+
+    async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
+        """Write to `shared`, and return the action: a string, or `None` for `"default"`."""
+
+    # -- PocketFlow's private methods, for overrides -------------------------------------------------
+
+    async def _run_async(self, shared: Any) -> Any:
+        return await Run(self, shared, _past="run").wait_async()
+
+    async def _exec(self, prep_res: Any) -> Any:
+        return await perform(execute_alone(self, prep_res, asyncio.get_running_loop()))
+
+    def _run(self, shared: Any) -> Any:
+        raise AsyncNodeError(
+            f"Use run_async: {node_name(self)!r} ({type(self).__name__}) is async. An AsyncFlow of "
+            "pocketflow runs only pocketflow's own async classes: put it into a "
+            "flowevents.AsyncFlow, or run the flow with flowevents.Run(flow, shared)."
+        )
+
+
+class AsyncBatchNode(AsyncNode, BatchNode):
+    """An async node whose items are run one after the other."""
+
+    if TYPE_CHECKING:
+
+        async def prep_async(self, shared: Any) -> Iterable[Any] | None: ...
+
+
+class AsyncParallelBatchNode(AsyncNode, BatchNode):
+    """An async node whose items are run at the same time, each in a task of its own.
+
+    When one fails the others are cancelled and awaited before its error is raised.
+
+    Attributes:
+        max_concurrency: The most items that run at once, or `None`. Under it they are drawn
+            lazily, one as another ends.
+    """
+
+    if TYPE_CHECKING:
+
+        async def prep_async(self, shared: Any) -> Iterable[Any] | None: ...
+
+    def __init__(
+        self, max_retries: int = 1, wait: float = 0, *, max_concurrency: int | None = None
+    ) -> None:
+        super().__init__(max_retries, wait)
+        self.max_concurrency = at_least_one(max_concurrency)
+
+    @property
+    def cur_retry(self) -> int:  # type: ignore[override]
+        """Which retry the item is in, from 0, whose code asks."""
+        return min(attempt_of(self), self.max_retries) - 1
+
+    @cur_retry.setter
+    def cur_retry(self, retry: int) -> None:
+        """Each item counts its own."""
+
+
+def at_least_one(max_concurrency: int | None) -> int | None:
+    """Check a limit of concurrent items."""
+    if max_concurrency is not None and max_concurrency < 1:
+        raise ValueError(
+            f"max_concurrency must be at least 1, not {max_concurrency!r}; None is no limit."
+        )
+    return max_concurrency

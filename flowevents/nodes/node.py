@@ -1,0 +1,232 @@
+"""The sync nodes: `prep`, `exec` and `post` as steps of the engine.
+
+They behave as PocketFlow's (0.0.3 and what its repository has changed since). What runs them is
+the engine; these classes only say what there is.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from flowevents.engine.graph import is_node, node_name
+from flowevents.engine.sequencer import emit, progress
+from flowevents.engine.walk import execute_alone, exhaust
+from flowevents.errors import GraphError
+from flowevents.events import Event
+from flowevents.run import (
+    UNSET,
+    AsyncStream,
+    Run,
+    RunOptions,
+    Stream,
+    run_stream,
+    run_stream_async,
+)
+from flowevents.signals import Identity, on
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from typing_extensions import Self, Unpack
+
+__all__ = ["BaseNode", "BatchNode", "Node"]
+
+E = TypeVar("E", bound=Event)
+R = TypeVar("R")
+
+
+class _ClassName:
+    """The default of `node_name`: the name of the class."""
+
+    def __get__(self, node: object, owner: type) -> str:
+        return owner.__name__
+
+
+class BaseNode:
+    """What every node and flow has.
+
+    Attributes:
+        params: What a flow hands down to its nodes.
+        successors: The next nodes by action.
+        node_name: Its name in events, by default the name of its class; set it on a class or on
+            an instance. It may hold no `/` and no `#`.
+    """
+
+    node_name: Any = _ClassName()
+    _sender_key: Identity
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        node = object.__new__(cls)
+        node._sender_key = Identity()  # shared by its copies
+        return node
+
+    def __init__(self) -> None:
+        self.params: dict[str, Any] = {}
+        self.successors: dict[str, Any] = {}
+
+    # -- what users write -------------------------------------------------------------------------
+
+    def prep(self, shared: Any) -> Any:
+        """Take from `shared` what `exec` needs."""
+
+    def exec(self, prep_res: Any) -> Any:
+        """Do the work, without `shared`: it may be tried again."""
+
+    def post(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
+        """Write to `shared`, and return the action: a string, or `None` for `"default"`."""
+
+    # -- the graph --------------------------------------------------------------------------------
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        """Set the params; in a flow, the flow does."""
+        self.params = params
+
+    def next(self, node: Any, action: str = "default") -> Any:
+        """Go on to `node` after `action`; `None` ends there without a warning. Gives `node`.
+
+        Raises `GraphError` (a `TypeError`) where it is no node.
+        """
+        if node is not None and not is_node(node):
+            hint = " Did you forget to make an instance of it?" if isinstance(node, type) else ""
+            raise GraphError(
+                f"The successor of {node_name(self)!r} for action {action!r} is {node!r}, which "
+                f"is not a node.{hint}"
+            )
+        if action in self.successors:
+            warnings.warn(f"Overwriting successor for action '{action}'", stacklevel=2)
+        self.successors[action] = node
+        return node
+
+    def __rshift__(self, other: Any) -> Any:
+        return self.next(other)
+
+    def __sub__(self, action: str) -> ConditionalTransition:
+        if isinstance(action, str):
+            return ConditionalTransition(self, action)
+        raise TypeError(f"Action must be a string, not {action!r}")
+
+    # -- events -----------------------------------------------------------------------------------
+
+    def emit(self, data: Any, kind: str = "output") -> None:
+        """Publish `data` as a `Chunk` of the step or item that runs; where none does, nothing.
+
+        May be called from any thread. After its step has ended it is dropped, with a warning.
+        """
+        emit(self, data, kind)
+
+    def progress(self, done: float, total: float | None = None, label: str = "") -> None:
+        """Publish a `Progress` of the step or item that runs; otherwise as `emit`."""
+        progress(self, done, total, label)
+
+    def on(self, event_type: type[E]) -> Callable[[Callable[[E], R]], Callable[[E], R]]:
+        """Connect the decorated function to that type of event of this node, and its copies."""
+        return on(event_type, sender=self)
+
+    # -- running ----------------------------------------------------------------------------------
+
+    def run(self, shared: Any, **options: Unpack[RunOptions]) -> Any:
+        """Run it to the end and give its last action; options as of `Run`."""
+        self._warn_successors("Flow")
+        return Run(self, shared, **options).wait()
+
+    async def run_async(self, shared: Any, **options: Unpack[RunOptions]) -> Any:
+        """`run` in an event loop, where async nodes can run too."""
+        self._warn_successors("AsyncFlow")
+        return await Run(self, shared, **options).wait_async()
+
+    @overload
+    def run_stream(self, shared: Any, **options: Unpack[RunOptions]) -> Stream: ...
+    @overload
+    def run_stream(
+        self,
+        shared: Any,
+        callback: Callable[[Any, str], object] | None,
+        **options: Unpack[RunOptions],
+    ) -> Any: ...
+    def run_stream(
+        self,
+        shared: Any,
+        callback: Callable[[Any, str], object] | None = UNSET,
+        **options: Unpack[RunOptions],
+    ) -> Any:
+        """The data of the output chunks as they come: a `Stream`, whose return value is the action.
+
+        With a `callback(chunk, node)`, even `None`, it runs to the end and gives the action; what
+        the callback raises cancels the run and is raised.
+        """
+        self._warn_successors("Flow")
+        return run_stream(self, shared, callback, **options)
+
+    @overload
+    def run_stream_async(self, shared: Any, **options: Unpack[RunOptions]) -> AsyncStream: ...
+    @overload
+    def run_stream_async(
+        self,
+        shared: Any,
+        callback: Callable[[Any, str], object] | None,
+        **options: Unpack[RunOptions],
+    ) -> Awaitable[Any]: ...
+    def run_stream_async(
+        self,
+        shared: Any,
+        callback: Callable[[Any, str], object] | None = UNSET,
+        **options: Unpack[RunOptions],
+    ) -> Any:
+        """`run_stream` in an event loop: an `AsyncStream`, or an awaitable of the action."""
+        self._warn_successors("AsyncFlow")
+        return run_stream_async(self, shared, callback, **options)
+
+    def _warn_successors(self, flow: str) -> None:
+        if self.successors:
+            warnings.warn(f"Node won't run successors. Use {flow}.", stacklevel=3)
+
+    # -- PocketFlow's private methods, for its flows and for overrides ------------------------------
+
+    def _run(self, shared: Any) -> Any:
+        return Run(self, shared, _past="run").wait()
+
+    def _exec(self, prep_res: Any) -> Any:
+        return exhaust(execute_alone(self, prep_res, None))
+
+
+class ConditionalTransition:
+    """What `node - "action"` gives: `>>` connects the next node for that action."""
+
+    def __init__(self, src: BaseNode, action: str) -> None:
+        self.src = src
+        self.action = action
+
+    def __rshift__(self, tgt: Any) -> Any:
+        return self.src.next(tgt, self.action)
+
+
+class Node(BaseNode):
+    """A node whose `exec` is tried up to `max_retries` times, `wait` seconds apart.
+
+    Attributes:
+        cur_retry: Which retry `exec` is in, from 0.
+    """
+
+    def __init__(self, max_retries: int = 1, wait: float = 0) -> None:
+        if max_retries < 1:
+            raise ValueError(f"max_retries must be at least 1, not {max_retries!r}: 1 is no retry.")
+        if wait < 0:
+            raise ValueError(f"wait must be non-negative, not {wait!r}; it is in seconds.")
+        super().__init__()
+        self.max_retries = max_retries
+        self.wait = wait
+        self.cur_retry = 0
+
+    def exec_fallback(self, prep_res: Any, exc: Exception) -> Any:
+        """Give a result after the last attempt failed with `exc`, or raise, as this one does."""
+        raise exc
+
+
+class BatchNode(Node):
+    """A node whose `prep` gives items, each of which `exec` gets; `post` gets the results."""
+
+    if TYPE_CHECKING:
+
+        def prep(self, shared: Any) -> Iterable[Any] | None: ...

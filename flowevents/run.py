@@ -1,0 +1,690 @@
+"""A run: one execution of a flow, with its own id, numbering, observers and state.
+
+    ready ──> running ──> done
+      │          ├──────> failed
+      └──────────┴──────> cancelled
+
+A run is driven by whoever iterates over it or waits for it, one at a time; a driver may leave and
+another go on. Nothing is computed while nobody drives. Sync driving happens in the caller's
+thread, async driving in the caller's task; a run that began one way goes on that way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import threading
+import warnings
+import weakref
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, overload
+
+from flowevents.engine.clock import SYSTEM, Clock
+from flowevents.engine.drivers import AsyncDriver, drive
+from flowevents.engine.graph import check_graph, is_node, node_name
+from flowevents.engine.sequencer import Cancelled, Effects, Failed, Sequencer, name_of, wake
+from flowevents.engine.walk import begin
+from flowevents.errors import GraphError, ObserverError, RunCancelled, RunStateError
+from flowevents.events import Chunk, Event
+from flowevents.signals import Audience, handlers_of, is_async_callable, observe
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self, Unpack
+
+__all__ = ["AsyncStream", "Run", "RunOptions", "RunStatus", "Stream", "run_stream", "run_stream_async"]
+
+RunStatus = Literal["ready", "running", "done", "failed", "cancelled"]
+
+_NEXT: Final[Mapping[RunStatus, frozenset[RunStatus]]] = {
+    "ready": frozenset({"running", "cancelled"}),
+    "running": frozenset({"done", "failed", "cancelled"}),
+    "done": frozenset(),
+    "failed": frozenset(),
+    "cancelled": frozenset(),
+}
+"""The only transitions that there are."""
+
+
+class RunOptions(TypedDict, total=False):
+    """The keyword options of `Run`, which every `run…` method of a node or flow takes too."""
+
+    observers: Iterable[object]
+    id: str | None
+    metadata: Mapping[str, Any] | None
+    capture: bool
+    max_steps: int | None
+    on_handler_error: Literal["log", "raise"]
+    redact: Callable[[Any], Any] | None
+    clock: Clock
+
+
+class Run:
+    """One execution of a flow, or of a single node, over `shared`.
+
+    Args:
+        flow: A flow or a node, ours or pocketflow's. The object itself runs, the nodes inside it
+            as copies.
+        shared: What `prep` and `post` get.
+        observers: Callables of one event or objects with `on_<signal>` methods, which hear this
+            run only, until it ends.
+        id: The run's id; by default 128 random bits as 32 hexadecimal digits.
+        metadata: What the first event's `metadata` holds; JSON values.
+        capture: Put each step's `exec_res` into its `NodeEnd.result`.
+        max_steps: The most executions of nodes and nested flows; beyond it the run fails with
+            `TooManySteps`.
+        on_handler_error: `"log"` what a handler raises on the logger `flowevents`, or `"raise"`
+            it, which fails the run.
+        redact: Rewrites texts and data (`error`, `data`, `result` …) before anybody sees them.
+        clock: The time that the run goes by.
+
+    Iterating over it (`for` or `async for`) gives every event as it comes; leaving the loop
+    leaves the run where it is. `with` and `async with` cancel it on the way out if it has not
+    ended.
+
+    Raises `GraphError` where `flow` is no node, `ObserverError` for an observer that is none and
+    `ValueError` for an option that makes no sense. When it begins: `GraphError` for a successor
+    that is no node and `ValueError` for a name that a path cannot hold.
+    """
+
+    def __init__(
+        self,
+        flow: Any,
+        shared: Any,
+        *,
+        observers: Iterable[object] = (),
+        id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        capture: bool = False,
+        max_steps: int | None = None,
+        on_handler_error: Literal["log", "raise"] = "log",
+        redact: Callable[[Any], Any] | None = None,
+        clock: Clock = SYSTEM,
+        _past: str | None = None,
+    ) -> None:
+        if not is_node(flow):
+            hint = " Did you forget to make an instance of it?" if isinstance(flow, type) else ""
+            raise GraphError(f"Run needs a flow or a node, not {flow!r}.{hint}")
+        if isinstance(observers, (str, Mapping)) or not isinstance(observers, Iterable):
+            raise ObserverError(f"observers={observers!r} is no list of observers; put it in one.")
+        if id is not None and (not isinstance(id, str) or not id):
+            raise ValueError(f"id={id!r}: a run's id is a string that is not empty, or None.")
+        if max_steps is not None and (isinstance(max_steps, bool) or max_steps < 1):
+            raise ValueError(f"max_steps={max_steps!r}: at least 1, or None for no limit.")
+        if on_handler_error not in ("log", "raise"):
+            raise ValueError(f"on_handler_error={on_handler_error!r}: 'log' or 'raise'.")
+        if redact is not None and not callable(redact):
+            raise ValueError(f"redact={redact!r}: a function of a text or data, or None.")
+        self._observers = tuple(observers)
+        for observer in self._observers:
+            handlers_of(observer)
+        self._id: Final = os.urandom(16).hex() if id is None else id
+        self._flow = flow
+        self._shared = shared
+        self._metadata = dict(metadata or {})
+        self._past = _past
+        self._sequencer = Sequencer(
+            self._id,
+            clock=clock,
+            raise_handler_errors=on_handler_error == "raise",
+            capture=capture,
+            max_steps=max_steps,
+            redact=redact,
+        )
+        self._status: RunStatus = "ready"
+        self._action: Any = None
+        self._error: BaseException | None = None
+        self._engine: Effects | None = None
+        self._driver: AsyncDriver | None = None
+        self._driven_by: object = None  # a thread's number or a task, while one drives
+        self._closing: asyncio.Task[None] | None = None
+        self._at_end: list[asyncio.Future[None]] = []  # who waits for the end, on the loop
+        self._lock = threading.RLock()
+        self._ended = threading.Condition(self._lock)
+
+    # -- what it is ---------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        """The run's id, as in its events."""
+        return self._id
+
+    @property
+    def status(self) -> RunStatus:
+        """`ready`, `running`, `done`, `failed` or `cancelled`."""
+        return self._status
+
+    @property
+    def action(self) -> Any:
+        """The last action, once the run is done."""
+        return self._action
+
+    @property
+    def error(self) -> BaseException | None:
+        """What the run was ended by, if it failed or was cancelled."""
+        return self._error
+
+    @property
+    def _sender_key(self) -> Audience:
+        if not _NEXT[self._status]:
+            raise self._refusal("listen to it")
+        return self._sequencer
+
+    def __repr__(self) -> str:
+        return f"<Run {self._id} of {node_name(self._flow)!r}, {self._status}>"
+
+    # -- driving it, sync -----------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[Event]:
+        """Every event from here on, as it comes; raises at the end what the run failed with."""
+        self._may_be_driven("iterate over it")
+        return self._pull(pulled=True)
+
+    def wait(self) -> Any:
+        """Run to the end without a puller, and give the last action.
+
+        Of a run that has ended it gives the action, or raises the error, again. Raises what a
+        node raised, `RunCancelled`, or `RunStateError` where another thread drives the run.
+        """
+        if _NEXT[self._status]:
+            for _ in self._pull():
+                pass
+        return self._result()
+
+    def _pull(self, *, pulled: bool = False, chunks_only: bool = False) -> Generator[Any, None, Any]:
+        engine = self._claim("run it", threading.get_ident(), None)
+        sequencer = self._sequencer
+        if (sequencer.pulled, sequencer.chunks_only) != (pulled, chunks_only):
+            sequencer.pulled, sequencer.chunks_only = pulled, chunks_only
+            sequencer.touch()
+        if not (pulled or chunks_only):
+            sequencer.outbox.clear()
+        sequencer.thread = threading.get_ident()
+        try:
+            yield from drive(sequencer, engine, self._settle)
+        finally:
+            self._release()
+        return self._result()
+
+    # -- driving it, async ------------------------------------------------------------------------
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        """Every event from here on, as it comes; raises at the end what the run failed with."""
+        self._may_be_driven("iterate over it")
+        return self._pull_async()
+
+    async def wait_async(self) -> Any:
+        """`wait` for an async run: run to the end in this task, and give the last action."""
+        if _NEXT[self._status]:
+            await self._advance_to_end()
+        return self._result()
+
+    async def _pull_async(self) -> AsyncGenerator[Event, None]:
+        outbox = self._sequencer.outbox
+        driver = await self._claim_async("iterate over it", pulled=True)
+        try:
+            while driver is not None and _NEXT[self._status]:
+                while outbox:
+                    yield outbox.popleft()
+                await self._advance(driver)
+        finally:
+            self._release()
+        while outbox:
+            yield outbox.popleft()
+        self._result()
+
+    async def _advance_to_end(self) -> None:
+        driver = await self._claim_async("run it", pulled=False)
+        try:
+            while driver is not None and _NEXT[self._status]:
+                self._sequencer.outbox.clear()
+                await self._advance(driver)
+        finally:
+            self._release()
+
+    async def _advance(self, driver: AsyncDriver) -> None:
+        """Go on until there is something for the puller, or to the end, which is noted."""
+        if self._closing is not None:
+            await asyncio.wait([self._closing])
+            return
+        try:
+            await driver.advance()
+        except StopAsyncIteration:
+            self._settle(None)
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self._settle(error)
+
+    async def _claim_async(self, what: str, *, pulled: bool) -> AsyncDriver | None:
+        """Become the one who drives; `None` where the run has been closed meanwhile."""
+        if self._closing is not None:
+            await asyncio.wait([self._closing])
+        if not _NEXT[self._status]:
+            return None
+        loop = asyncio.get_running_loop()
+        engine = self._claim(what, asyncio.current_task(), loop)
+        sequencer = self._sequencer
+        if sequencer.pulled != pulled:
+            sequencer.pulled = pulled
+            sequencer.touch()
+        sequencer.thread = threading.get_ident()
+        if self._driver is None:
+            self._driver = AsyncDriver(sequencer, engine)
+        return self._driver
+
+    # -- stopping it ----------------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """Stop the run; from any thread, also from its own handlers and nodes.
+
+        Running code is not killed but stops at its next event or border; async code gets
+        `CancelledError`. A sync run that nobody drives is unwound before this returns, an async
+        one is over when its loop has closed it. A run that has ended stays as it is.
+        """
+        with self._lock:
+            if not _NEXT[self._status]:
+                return
+            sequencer = self._sequencer
+            sequencer.cancel()
+            if self._status == "ready":
+                self._settle(sequencer.cancelled)
+                return
+            idle = sequencer.loop is None and self._is_idle()
+            if idle:
+                self._driven_by = threading.get_ident()
+        if idle:
+            self._unwind()
+        elif sequencer.loop is None:
+            return
+        elif threading.get_ident() == sequencer.thread:
+            self._cancel_on_loop()
+        else:
+            try:
+                sequencer.loop.call_soon_threadsafe(self._cancel_on_loop)
+            except RuntimeError:  # the loop is closed: nothing of the run can go on
+                self._settle(sequencer.cancelled)
+
+    def _engine_runs(self) -> bool:
+        return self._engine is not None and bool(getattr(self._engine, "gi_running", False))
+
+    def _is_idle(self) -> bool:
+        """Whether this thread may unwind a sync run: nothing of it runs, nobody else drives it."""
+        return not self._engine_runs() and self._driven_by in (None, threading.get_ident())
+
+    def _unwind(self) -> None:
+        assert self._engine is not None and self._sequencer.cancelled is not None
+        try:
+            self._engine.throw(self._sequencer.cancelled)
+        except BaseException as error:
+            self._settle(error)
+
+    def _cancel_on_loop(self) -> None:
+        if not _NEXT[self._status] or self._driver is None:
+            return
+        if self._driver.advancing:
+            self._driver.cancel()
+        elif self._closing is None:
+            loop = asyncio.get_running_loop()
+            self._closing = loop.create_task(self._finish_cancelled(self._driver))
+
+    async def _finish_cancelled(self, driver: AsyncDriver) -> None:
+        """Let an async run that nobody drives come to its end."""
+        outbox = self._sequencer.outbox
+        left = list(outbox)
+        outbox.clear()
+        try:
+            while True:
+                await driver.advance()
+                left.extend(outbox)
+                outbox.clear()
+        except GeneratorExit:
+            raise
+        except StopAsyncIteration:
+            self._settle(None)
+        except BaseException as error:
+            self._settle(error)
+        finally:
+            self._closing = None
+            if self._sequencer.pulled:
+                outbox.extendleft(reversed(left))
+
+    def close(self) -> None:
+        """Cancel the run if it has not ended, quietly; its ends are delivered before this returns.
+
+        Called by the run's own code it only asks for that. Raises `RunStateError` for an async
+        run that has begun: use `aclose`.
+        """
+        if self._status == "running" and self._sequencer.loop is not None:
+            raise RunStateError(
+                f"Cannot close it like this: run {self._id} is running and async. Use aclose."
+            )
+        self.cancel()
+        if self._driven_by == threading.get_ident():
+            return
+        with self._ended:
+            self._ended.wait_for(lambda: not _NEXT[self._status])
+
+    async def aclose(self) -> None:
+        """`close` for an async run."""
+        if self._status == "running" and self._sequencer.loop is None:
+            self.close()
+            return
+        idle = self._driver is not None and not self._driver.advancing and self._closing is None
+        if _NEXT[self._status] and idle and self._driver is not None:
+            self._sequencer.cancel()
+            await self._finish_cancelled(self._driver)
+            return
+        self.cancel()
+        if self._closing is not None:
+            await asyncio.wait([self._closing])
+        elif _NEXT[self._status] and self._driven_by is not asyncio.current_task():
+            over = asyncio.get_running_loop().create_future()
+            self._at_end.append(over)
+            await over
+
+    def __del__(self) -> None:
+        if getattr(self, "_status", None) == "running":  # nobody can go on with it any more
+            self.cancel()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+    # -- its state ----------------------------------------------------------------------------------
+
+    def _refusal(self, what: str) -> RunStateError:
+        return RunStateError(f"Cannot {what}: run {self._id} is {self._status}. Make another Run.")
+
+    def _may_be_driven(self, what: str) -> None:
+        if not _NEXT[self._status] and not self._sequencer.outbox:
+            raise self._refusal(what)
+
+    def _claim(self, what: str, who: object, loop: asyncio.AbstractEventLoop | None) -> Effects:
+        """Become the one who drives the run, which begins with the first."""
+        with self._lock:
+            if not _NEXT[self._status]:
+                if self._sequencer.outbox:  # it was cancelled; its last events are still to come
+                    return _ended()
+                raise self._refusal(what)
+            if self._driven_by is not None:
+                raise RunStateError(
+                    f"Cannot {what}: run {self._id} is {self._status} and already driven by "
+                    "another loop, thread or task."
+                )
+            if self._status == "ready":
+                self._begin(loop)
+            elif self._sequencer.loop is not loop:
+                began = "sync" if self._sequencer.loop is None else "async, in its loop"
+                raise RunStateError(
+                    f"Cannot {what} like this: run {self._id} is {self._status} and began {began}."
+                )
+            self._driven_by = who
+            assert self._engine is not None
+            return self._engine
+
+    def _begin(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        if loop is None:
+            for observer in self._observers:
+                for name, handler in handlers_of(observer).items():
+                    if is_async_callable(handler):
+                        raise ObserverError(
+                            f"Observer {name_of(handler)} (for {name!r}) is async, but the run is "
+                            "sync: nothing can await it. Use a plain function, or run_async."
+                        )
+        check_graph(self._flow)
+        for observer in self._observers:
+            observe(observer, sender=self)
+        self._sequencer.loop = loop
+        self._engine = begin(
+            self._sequencer, self._flow, self._shared, self._metadata, self._past
+        )
+        self._sequencer.engine = weakref.ref(self._engine)
+        self._move("running")
+
+    def _release(self) -> None:
+        self._driven_by = None
+
+    def _move(self, status: RunStatus) -> None:
+        if status not in _NEXT[self._status]:
+            raise RunStateError(f"Run {self._id} cannot go from {self._status} to {status}.")
+        self._status = status
+
+    def _settle(self, error: BaseException | None) -> None:
+        """Note how the engine ended."""
+        with self._ended:
+            if not _NEXT[self._status]:
+                return
+            if isinstance(error, Failed):
+                error = error.error
+            if isinstance(error, Cancelled):
+                error = RunCancelled(f"Run {self._id} was cancelled.")
+            self._error = error
+            if error is None:
+                self._action = self._sequencer.action
+                self._move("done")
+            elif isinstance(error, Exception) and not isinstance(error, RunCancelled):
+                self._move("failed")
+            else:
+                self._move("cancelled")
+            self._sequencer.close()
+            self._ended.notify_all()
+        for waiting in self._at_end:
+            wake(waiting)
+
+    def _result(self) -> Any:
+        if self._error is not None:
+            raise self._error
+        return self._action
+
+
+def _ended() -> Effects:
+    """An engine that has nothing more to do."""
+    return
+    yield
+
+
+# -- streams ----------------------------------------------------------------------------------------
+
+
+class Stream(Iterator[Any]):
+    """The data of a run's `output` chunks, as they come; the run's action is the return value.
+
+    Dropping it, or `close()`, cancels the run. Exhausting it with `yield from` gives the action.
+
+    Attributes:
+        run: The run that is streamed.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._begun = False
+        self._data = _stream(run)
+
+    def __iter__(self) -> Generator[Any, None, Any]:
+        self._begun = True
+        return self._data
+
+    def __next__(self) -> Any:
+        self._begun = True
+        return next(self._data)
+
+    def close(self) -> None:
+        """Cancel the run if it has not ended, quietly."""
+        self._begun = True
+        self._data.close()
+        self.run.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        _warn_unused(self, "for … in")
+
+
+def _stream(run: Run) -> Generator[Any, None, Any]:
+    try:
+        return (yield from run._pull(chunks_only=True))
+    finally:
+        run.close()
+
+
+class AsyncStream(AsyncIterator[Any]):
+    """`Stream` for an async run: `async for`, `aclose()`, and the action in `run.action`."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._begun = False
+        self._data = _stream_async(run)
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        self._begun = True
+        return self._data
+
+    async def __anext__(self) -> Any:
+        self._begun = True
+        return await self._data.__anext__()
+
+    async def aclose(self) -> None:
+        """Cancel the run if it has not ended, quietly."""
+        self._begun = True
+        await self._data.aclose()
+        await self.run.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        _warn_unused(self, "async for … in")
+
+
+async def _stream_async(run: Run) -> AsyncGenerator[Any, None]:
+    events = run._pull_async()
+    try:
+        async for event in events:
+            if type(event) is Chunk and event.kind == "output":
+                yield event.data
+    finally:
+        await events.aclose()
+        await run.aclose()
+
+
+def _warn_unused(stream: Stream | AsyncStream, how: str) -> None:
+    if not getattr(stream, "_begun", True):
+        warnings.warn(
+            f"{type(stream).__name__} of {stream.run!r} was never iterated, so nothing ran. "
+            f"Use `{how}`, or give a callback (or callback=None) to run to the end.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+class _Callback:
+    """An observer that gives the output chunks to a function of chunk and node."""
+
+    def __init__(self, callback: Callable[[Any, str], object]) -> None:
+        if is_async_callable(callback):
+            self.on_chunk = self._call_async(callback)
+        else:
+            self.on_chunk = self._call(callback)
+
+    @staticmethod
+    def _call(callback: Callable[[Any, str], object]) -> Callable[[Chunk], object]:
+        @functools.wraps(callback)
+        def on_chunk(event: Chunk) -> None:
+            if event.kind == "output":
+                try:
+                    callback(event.data, event.node)
+                except Exception as error:
+                    raise _CallbackFailed(error) from None
+
+        return on_chunk
+
+    @staticmethod
+    def _call_async(callback: Callable[[Any, str], Any]) -> Callable[[Chunk], object]:
+        @functools.wraps(callback)
+        async def on_chunk(event: Chunk) -> None:
+            if event.kind == "output":
+                try:
+                    await callback(event.data, event.node)
+                except Exception as error:
+                    raise _CallbackFailed(error) from None
+
+        return on_chunk
+
+
+class _CallbackFailed(BaseException):
+    """Carries what a callback raised past the nodes: it cancels the run."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+UNSET: Final[Any] = object()
+"""The default of `callback`, which may be `None`."""
+
+
+def run_stream(
+    node: Any,
+    shared: Any,
+    callback: Callable[[Any, str], object] | None = UNSET,
+    **options: Unpack[RunOptions],
+) -> Any:
+    """A `Stream` of the output; or, with a callback, even `None`, the action at the end.
+
+    The callback gets each output chunk's data and its node's path. What it raises cancels the
+    run and is raised here.
+    """
+    if callback is UNSET:
+        return Stream(Run(node, shared, **options))
+    run = Run(node, shared, **_with_callback(callback, options))
+    try:
+        return run.wait()
+    except _CallbackFailed as failed:
+        raise failed.error from None
+
+
+def run_stream_async(
+    node: Any,
+    shared: Any,
+    callback: Callable[[Any, str], object] | None = UNSET,
+    **options: Unpack[RunOptions],
+) -> Any:
+    """`run_stream` for an async run: an `AsyncStream`, or an awaitable of the action."""
+    if callback is UNSET:
+        return AsyncStream(Run(node, shared, **options))
+    return _wait_with_callback(Run(node, shared, **_with_callback(callback, options)))
+
+
+async def _wait_with_callback(run: Run) -> Any:
+    try:
+        return await run.wait_async()
+    except _CallbackFailed as failed:
+        raise failed.error from None
+
+
+def _with_callback(
+    callback: Callable[[Any, str], object] | None, options: RunOptions
+) -> RunOptions:
+    if callback is None:
+        return options
+    if not callable(callback):
+        raise ObserverError(f"callback={callback!r} is not callable: it gets a chunk and a node.")
+    return {**options, "observers": (*options.get("observers", ()), _Callback(callback))}

@@ -1,0 +1,586 @@
+"""One blinker signal per event type, what they can listen to, and who listens now.
+
+The rules of this file, which the engine relies on:
+
+* A *sender* is turned into a hashable key once (`sender_key`): everything (`ANY`), a node (by an
+  identity that its copies share), a node class, a flow, a run (by its id) or a path (a string).
+* A connection is one receiver with one sender key, numbered as it is made. Handlers are called
+  in that order, whatever their sender, each once per event.
+* Receivers are held strongly until they are disconnected; nothing is kept of a sender that has
+  no receiver left.
+* A run looks its handlers up once per step through its `Audience`, and again only when
+  `Audience.version` is another object: every connect, disconnect and mute replaces it.
+* Connecting and disconnecting is safe from any thread; one lock guards all signals.
+
+This is the only module that imports blinker.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import threading
+import weakref
+from collections.abc import Callable, Coroutine, Generator, Hashable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, Generic, TypeVar, cast
+
+from blinker import ANY, NamedSignal
+
+from flowevents.errors import ObserverError
+from flowevents.events import (
+    EVENT_TYPES,
+    Action,
+    Chunk,
+    Event,
+    FlowEnd,
+    FlowStart,
+    Interrupt,
+    ItemEnd,
+    ItemStart,
+    NodeEnd,
+    NodeStart,
+    Progress,
+    Reply,
+    Retry,
+)
+
+__all__ = [
+    "ANY",
+    "Audience",
+    "EventSignal",
+    "Handlers",
+    "Identity",
+    "Listeners",
+    "Subscription",
+    "action",
+    "chunk",
+    "flow_end",
+    "flow_start",
+    "interrupt",
+    "item_end",
+    "item_start",
+    "node_end",
+    "node_start",
+    "observe",
+    "on",
+    "progress",
+    "reply",
+    "retry",
+    "sender_key",
+]
+
+E = TypeVar("E", bound=Event)
+R = TypeVar("R")
+Receiver = Callable[[Any], object]
+
+_ANY_KEY: Final = 0  # blinker's key for "any sender"
+_lock = threading.RLock()  # reentrant: a weak sender may die, and be dropped, while it is held
+
+
+class Identity:
+    """What a node and its copies have in common; a handler connected to one hears them all."""
+
+    __slots__ = ("__weakref__",)
+
+
+def sender_key(sender: object) -> tuple[Hashable, object]:
+    """The key under which a sender's receivers are kept, and the object that keeps it alive.
+
+    Raises `ObserverError` (a `TypeError`) for anything that is no sender, `None` included.
+    """
+    if sender is ANY:
+        return _ANY_KEY, None
+    if isinstance(sender, str):
+        return sender, None
+    if isinstance(sender, type):
+        if callable(getattr(sender, "prep", None)) and callable(getattr(sender, "post", None)):
+            return id(sender), sender
+    else:
+        key = getattr(sender, "_sender_key", None)
+        if isinstance(key, Identity):  # one of our nodes
+            return id(key), key
+        if isinstance(key, Audience):  # a run, until it ends
+            return key.run_key, key
+        if hasattr(sender, "prep") and hasattr(sender, "successors"):  # a pocketflow node
+            return id(sender), sender
+    raise ObserverError(
+        f"Cannot listen to {sender!r}: a sender is a node, a node class, a flow, a run, "
+        "a node's path as a string, or ANY."
+    )
+
+
+class _Connection:
+    """One receiver with one sender: its place in the order, and who wants it."""
+
+    __slots__ = ("connected", "holds", "order")
+
+    def __init__(self, order: int) -> None:
+        self.order = order
+        self.connected = False  # by `connect`, until `disconnect`
+        self.holds = 0  # by subscriptions and `connected_to`, each until it ends
+
+
+class EventSignal(NamedSignal, Generic[E]):
+    """The blinker signal that sends the events of one type.
+
+    What blinker documents works, with three differences: receivers are held strongly by
+    default, they are called in the order in which they were connected, and they get one
+    positional argument, the event.
+    """
+
+    _orders = iter(range(1, 1 << 62))
+
+    def __init__(self, name: str, event_type: type[E]) -> None:
+        super().__init__(name, doc=event_type.__doc__)
+        self.event_type = event_type
+        self._connections: dict[tuple[Hashable, Hashable], _Connection] = {}
+
+    # -- connecting ---------------------------------------------------------------------------
+
+    def connect(  # type: ignore[override]
+        self, receiver: Callable[[E], R], sender: object = ANY, weak: bool = False
+    ) -> Callable[[E], R]:
+        """Call `receiver(event)` for every event of this type that `sender` sends.
+
+        Args:
+            receiver: A callable of one event; an `async def` one is awaited in async runs.
+            sender: `ANY`, a node, a node class, a flow, a run, or a path; see the module.
+            weak: Hold the receiver by a weak reference, as blinker does by default.
+
+        Returns:
+            The receiver. Raises `ObserverError` where it is not callable or the sender is none.
+        """
+        self._add(receiver, sender, weak).connected = True
+        return receiver
+
+    def connect_via(  # type: ignore[override]
+        self, sender: object, weak: bool = False
+    ) -> Callable[[Callable[[E], R]], Callable[[E], R]]:
+        """`connect` as a decorator that returns the function."""
+        return lambda receiver: self.connect(receiver, sender, weak)
+
+    @contextmanager
+    def connected_to(
+        self, receiver: Callable[[E], object], sender: object = ANY
+    ) -> Generator[None, None, None]:
+        """Connect `receiver` while the `with` block runs, and undo this connection only."""
+        release = self.hold(receiver, sender)
+        try:
+            yield
+        finally:
+            release()
+
+    def hold(self, receiver: Callable[[E], object], sender: object = ANY) -> Callable[[], None]:
+        """Connect, and return the function that undoes just this; calling it twice is harmless."""
+        self._add(receiver, sender, False).holds += 1
+        keys = [(_receiver_key(receiver), sender_key(sender)[0])]
+
+        def release() -> None:
+            with _lock:
+                if keys and (connection := self._connections.get(keys[0])) is not None:
+                    connection.holds -= 1
+                    if connection.holds <= 0 and not connection.connected:
+                        self._drop(*keys[0])
+                keys.clear()
+
+        return release
+
+    def disconnect(self, receiver: Callable[[E], object], sender: object = ANY) -> None:
+        """Disconnect from that sender, by default from all; unknown ones are ignored."""
+        self._disconnect(_receiver_key(receiver), sender_key(sender)[0])
+        if "receiver_disconnected" in self.__dict__:
+            self.receiver_disconnected.send(self, receiver=receiver, sender=sender)
+
+    def _add(self, receiver: Receiver, sender: object, weak: bool) -> _Connection:
+        if not callable(receiver):
+            raise ObserverError(
+                f"Cannot connect {receiver!r} to signal {self.name!r}: it is not callable."
+            )
+        key, alive = sender_key(sender)
+        receiver_key = _receiver_key(receiver)
+        with _lock:
+            connection = self._connections.get((receiver_key, key))
+            if connection is None:
+                connection = _Connection(next(self._orders))
+                self._connections[receiver_key, key] = connection
+                self.receivers[receiver_key] = (
+                    _weak(receiver, lambda _: self._disconnect(receiver_key, _ANY_KEY))
+                    if weak
+                    else receiver
+                )
+                self._by_sender[key].add(receiver_key)
+                self._by_receiver[receiver_key].add(key)
+                if alive is not None and key not in self._weak_senders:
+                    self._weak_senders[key] = weakref.ref(alive, lambda _: self._forget(key))
+                _changed(key)
+        if "receiver_connected" in self.__dict__:
+            self.receiver_connected.send(self, receiver=receiver, sender=sender, weak=weak)
+        return connection
+
+    def _disconnect(self, receiver_id: Hashable, sender_id: Hashable) -> None:
+        with _lock:
+            keys = self._by_receiver.get(receiver_id, ())
+            for key in list(keys) if sender_id == _ANY_KEY else [sender_id]:
+                if (receiver_id, key) in self._connections:
+                    self._drop(receiver_id, key)
+
+    def _drop(self, receiver_key: Hashable, key: Hashable) -> None:
+        del self._connections[receiver_key, key]
+        for table, one, other in (
+            (self._by_sender, key, receiver_key),
+            (self._by_receiver, receiver_key, key),
+        ):
+            table[one].discard(other)
+            if not table[one]:
+                del table[one]
+        if receiver_key not in self._by_receiver:
+            del self.receivers[receiver_key]
+        if key not in self._by_sender:
+            self._weak_senders.pop(key, None)
+        _changed(key)
+
+    def _forget(self, key: Hashable) -> None:
+        """Drop everything that listens to a sender that is gone, or to a run that has ended."""
+        with _lock:
+            for receiver_key in list(self._by_sender.get(key, ())):
+                self._drop(receiver_key, key)
+
+    @contextmanager
+    def muted(self) -> Generator[None, None, None]:
+        """Silence the handlers of this signal, not pullers, while the `with` block runs."""
+        before = self.is_muted
+        self.is_muted = True
+        _changed(_ANY_KEY)
+        try:
+            yield
+        finally:
+            self.is_muted = before
+            _changed(_ANY_KEY)
+
+    # -- sending ------------------------------------------------------------------------------
+
+    def find(self, keys: Iterable[Hashable]) -> tuple[Receiver, ...]:
+        """The receivers for any of these sender keys, in the order of their connection."""
+        if self.is_muted or not self.receivers:
+            return ()
+        places: dict[Hashable, int] = {}
+        with _lock:
+            for key in keys:
+                for receiver_key in self._by_sender.get(key, ()):
+                    order = self._connections[receiver_key, key].order
+                    places[receiver_key] = min(order, places.get(receiver_key, order))
+            found = [self.receivers[each] for each in sorted(places, key=places.__getitem__)]
+        alive = (each() if isinstance(each, weakref.ref) else each for each in found)
+        return tuple(each for each in alive if each is not None)
+
+    def receivers_for(self, sender: object) -> Generator[Callable[..., Any], None, None]:
+        """Yield the receivers for a sender and those for everything, in order."""
+        yield from self.find((_ANY_KEY, sender_key(sender)[0]))
+
+    def send(self, event: E, /) -> list[tuple[Receiver, object]]:  # type: ignore[override]
+        """Send an event by hand, as a replay does.
+
+        It reaches the handlers of everything, of the event's path and of the run with its id.
+        All of them are called; then the first exception that one raised, if any, is raised.
+
+        Returns:
+            Pairs of handler and what it returned, in order. Raises `RuntimeError` for an
+            `async def` handler, before any is called: use `send_async`.
+        """
+        if not self.receivers:
+            return []
+        handlers = self._sent_to(event)
+        if handlers.asynchronous:
+            raise RuntimeError(
+                f"Cannot send {type(event).__name__} to the async handler "
+                f"{handlers.asynchronous[0]!r}; use send_async."
+            )
+        results: list[tuple[Receiver, object]] = []
+        first: BaseException | None = None
+        for handler in handlers.calls:
+            try:
+                results.append((handler, handler(event)))
+            except BaseException as error:
+                first = first or error
+        if first is not None:
+            raise first
+        return results
+
+    async def send_async(self, event: E, /) -> list[tuple[Receiver, object]]:  # type: ignore[override]
+        """`send` that awaits the `async def` handlers, one after the other, in order."""
+        results: list[tuple[Receiver, object]] = []
+        first: BaseException | None = None
+        handlers = self._sent_to(event)
+        for handler in handlers.calls:
+            try:
+                result = handler(event)
+                if handler in handlers.asynchronous:
+                    result = await cast("Coroutine[Any, Any, object]", result)
+                results.append((handler, result))
+            except BaseException as error:
+                first = first or error
+        if first is not None:
+            raise first
+        return results
+
+    _everything: Handlers | None = None  # the handlers of ANY, where nothing else is connected
+    _everything_version: object = None
+
+    def _sent_to(self, event: E) -> Handlers:
+        if not isinstance(event, self.event_type):
+            raise ObserverError(
+                f"Signal {self.name!r} sends {self.event_type.__name__} events, not {event!r}."
+            )
+        if self._everything_version is not _hand_sent.version:
+            only = not (self._by_sender.keys() - {_ANY_KEY})
+            self._everything = Handlers(self.find((_ANY_KEY,))) if only else None
+            self._everything_version = _hand_sent.version
+        if self._everything is not None:
+            return self._everything
+        return Handlers(self.find((_ANY_KEY, event.node, ("run", event.run_id))))
+
+
+def _receiver_key(receiver: object) -> Hashable:
+    if inspect.ismethod(receiver):
+        return id(receiver.__func__), id(receiver.__self__)
+    return id(receiver)
+
+
+def _weak(receiver: Receiver, gone: Callable[[Any], None]) -> weakref.ref[Any]:
+    kind = weakref.WeakMethod if inspect.ismethod(receiver) else weakref.ref
+    return kind(receiver, gone)
+
+
+# -- the signals --------------------------------------------------------------------------------
+
+flow_start: EventSignal[FlowStart] = EventSignal("flow_start", FlowStart)
+node_start: EventSignal[NodeStart] = EventSignal("node_start", NodeStart)
+item_start: EventSignal[ItemStart] = EventSignal("item_start", ItemStart)
+chunk: EventSignal[Chunk] = EventSignal("chunk", Chunk)
+progress: EventSignal[Progress] = EventSignal("progress", Progress)
+retry: EventSignal[Retry] = EventSignal("retry", Retry)
+interrupt: EventSignal[Interrupt] = EventSignal("interrupt", Interrupt)
+reply: EventSignal[Reply] = EventSignal("reply", Reply)
+item_end: EventSignal[ItemEnd] = EventSignal("item_end", ItemEnd)
+node_end: EventSignal[NodeEnd] = EventSignal("node_end", NodeEnd)
+action: EventSignal[Action] = EventSignal("action", Action)
+flow_end: EventSignal[FlowEnd] = EventSignal("flow_end", FlowEnd)
+
+BY_NAME: Final[dict[str, EventSignal[Any]]] = {
+    kind.signal: cast("EventSignal[Any]", globals()[kind.signal]) for kind in EVENT_TYPES
+}
+"""Every signal under its name, in the order of the events."""
+
+_context: EventSignal[Event] = EventSignal("context", Event)  # observers' `context` methods
+
+
+# -- who listens now ----------------------------------------------------------------------------
+
+
+class Handlers:
+    """The handlers of one type of event, in order; `asynchronous` are those to be awaited."""
+
+    __slots__ = ("asynchronous", "calls")
+
+    def __init__(self, calls: tuple[Receiver, ...]) -> None:
+        self.calls = calls
+        self.asynchronous = tuple(each for each in calls if is_async_callable(each))
+
+
+class Listeners:
+    """Who listens to one node: for each signal its `Handlers`, or `None` where nobody does."""
+
+    __slots__ = (*(kind.signal for kind in EVENT_TYPES), "anybody", "contexts")
+
+    flow_start: Handlers | None
+    node_start: Handlers | None
+    item_start: Handlers | None
+    chunk: Handlers | None
+    progress: Handlers | None
+    retry: Handlers | None
+    interrupt: Handlers | None
+    reply: Handlers | None
+    item_end: Handlers | None
+    node_end: Handlers | None
+    action: Handlers | None
+    flow_end: Handlers | None
+
+    def __init__(self, keys: tuple[Hashable, ...], pulled: bool) -> None:
+        self.anybody = pulled
+        for name, signal in BY_NAME.items():
+            calls = signal.find(keys) if signal.receivers else ()
+            heard = pulled or bool(calls)
+            setattr(self, name, Handlers(calls) if heard else None)
+            self.anybody = self.anybody or heard
+        self.contexts = _context.find(keys)
+        if self.contexts:  # they are asked about starts, which therefore have to be made
+            self.anybody = True
+            self.node_start = self.node_start or Handlers(())
+            self.item_start = self.item_start or Handlers(())
+
+
+class Audience:
+    """What one run knows of its listeners.
+
+    Attributes:
+        version: Another object whenever a lookup may give another result.
+        pulled: Whether somebody takes every event of the run, so that all are made.
+    """
+
+    def __init__(self, run_key: Hashable) -> None:
+        self.run_key = run_key
+        self.version = object()
+        self.pulled = False
+        with _lock:
+            _audiences.add(self)
+
+    def listeners(self, keys: tuple[Hashable, ...]) -> Listeners:
+        """Who listens to a node with these sender keys in this run."""
+        return Listeners((_ANY_KEY, self.run_key, *keys), self.pulled)
+
+    def touch(self) -> None:
+        """Make the run look again before its next event."""
+        self.version = object()
+
+    def close(self) -> None:
+        """The run has ended: nothing that was connected to it stays behind."""
+        with _lock:
+            _audiences.discard(self)
+            for signal in (*BY_NAME.values(), _context):
+                if self.run_key in signal._by_sender:
+                    signal._forget(self.run_key)
+
+    def hears_run(self, run_key: Hashable) -> bool:
+        """Whether a connection to that run concerns this audience."""
+        return self.run_key == run_key
+
+
+_audiences: weakref.WeakSet[Audience] = weakref.WeakSet()
+_hand_sent = Audience(("run", ""))  # what `send` compares; strong, so always told
+
+
+def audiences() -> list[Audience]:
+    """The audiences of all runs that are under way."""
+    with _lock:
+        return list(_audiences)
+
+
+def _changed(key: Hashable) -> None:
+    with _lock:
+        of_a_run = isinstance(key, tuple)
+        for audience in list(_audiences):
+            if not of_a_run or audience is _hand_sent or audience.hears_run(key):
+                audience.touch()
+
+
+def is_async_callable(receiver: object) -> bool:
+    """Whether calling it gives a coroutine: an `async def`, or an object with an async call."""
+    while hasattr(receiver, "func") and not inspect.isfunction(receiver):  # functools.partial
+        receiver = receiver.func
+    return inspect.iscoroutinefunction(receiver) or inspect.iscoroutinefunction(
+        getattr(type(receiver), "__call__", None)  # noqa: B004 - the method, not callability
+    )
+
+
+# -- several at once ----------------------------------------------------------------------------
+
+
+class Subscription:
+    """What `observe` connected; `cancel()`, or leaving its `with` block, undoes just that."""
+
+    def __init__(self, releases: list[Callable[[], None]]) -> None:
+        self._releases = releases
+
+    def cancel(self) -> None:
+        """Disconnect; a second call does nothing."""
+        while self._releases:
+            self._releases.pop()()
+
+    def __enter__(self) -> Subscription:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.cancel()
+
+
+def handlers_of(observer: object) -> dict[str, Receiver]:
+    """An observer's handlers by the name of their signal.
+
+    An observer is a callable, which hears every event, or an object with `on_<signal>` methods.
+    Raises `ObserverError` for an unknown `on_…` and for anything that is neither.
+    """
+    if isinstance(observer, type):
+        raise ObserverError(f"{observer!r} is a class: observe an instance of it.")
+    found: dict[str, Receiver] = {}
+    for attribute in dir(observer):
+        if not attribute.startswith("on_"):
+            continue
+        name = attribute[3:]
+        if name not in BY_NAME:
+            close = difflib.get_close_matches(name, BY_NAME, n=1)
+            hint = f"Did you mean 'on_{close[0]}'?" if close else f"Known are {_known()}."
+            raise ObserverError(
+                f"{type(observer).__name__} has {attribute!r}, but there is no signal {name!r}. {hint}"
+            )
+        method = getattr(observer, attribute)
+        if not callable(method):
+            raise ObserverError(f"{type(observer).__name__}.{attribute} is {method!r}, not callable.")
+        found[name] = method
+    if found:
+        return found
+    if callable(observer):
+        return dict.fromkeys(BY_NAME, observer)
+    if callable(getattr(observer, "context", None)):
+        return {}
+    raise ObserverError(
+        f"{observer!r} is no observer: give a callable of one event, or an object with "
+        f"methods such as on_chunk. Known are {_known()}."
+    )
+
+
+def _known() -> str:
+    return ", ".join(f"on_{name}" for name in BY_NAME)
+
+
+def observe(observer: object, *, sender: object = ANY) -> Subscription:
+    """Connect an observer to every signal that it handles.
+
+    Args:
+        observer: A callable of one event, or an object with `on_<signal>` methods. A method
+            `context(event) -> contextvars.Context | None` is asked at each node and item start
+            for the context in which that step's code shall run; the first that gives one wins.
+        sender: As in `EventSignal.connect`.
+
+    Raises `ObserverError` for an unknown `on_…`, before anything is connected.
+    """
+    handlers = handlers_of(observer)
+    sender_key(sender)
+    releases = [BY_NAME[name].hold(handler, sender) for name, handler in handlers.items()]
+    context = getattr(observer, "context", None)
+    if callable(context):
+        releases.append(_context.hold(context, sender))
+    return Subscription(releases)
+
+
+def on(event_type: type[E], *, sender: object = ANY) -> Callable[[Callable[[E], R]], Callable[[E], R]]:
+    """Connect the decorated function to the signal of that event type, and return it.
+
+    `on(Event)` connects it to every signal. Raises `ObserverError` for anything but an event type.
+    """
+    if not (isinstance(event_type, type) and issubclass(event_type, Event)):
+        raise ObserverError(f"on(…) takes an event type such as Chunk, not {event_type!r}.")
+
+    def connect(handler: Callable[[E], R]) -> Callable[[E], R]:
+        for signal in signals_of(event_type):
+            signal.connect(handler, sender)
+        return handler
+
+    return connect
+
+
+def signals_of(event_type: type[E]) -> Iterator[EventSignal[E]]:
+    """The signals that send this type of event, or its subtypes."""
+    for signal in BY_NAME.values():
+        if issubclass(signal.event_type, event_type):
+            yield signal

@@ -1,0 +1,1 @@
+"""The tests of flowevents, one file per module."""
