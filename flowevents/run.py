@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncStream", "Run", "RunOptions", "RunStatus", "Stream", "run_stream", "run_stream_async"]
 
+Puller = Literal["events", "output"] | None
+
 RunStatus = Literal["ready", "running", "done", "failed", "cancelled"]
 
 _NEXT: Final[Mapping[RunStatus, frozenset[RunStatus]]] = {
@@ -180,7 +182,7 @@ class Run:
     def __iter__(self) -> Iterator[Event]:
         """Every event from here on, as it comes; raises at the end what the run failed with."""
         self._may_be_driven("iterate over it")
-        return self._pull(pulled=True)
+        return self._pull("events")
 
     def wait(self) -> Any:
         """Run to the end without a puller, and give the last action.
@@ -193,19 +195,18 @@ class Run:
                 pass
         return self._result()
 
-    def _pull(self, *, pulled: bool = False, chunks_only: bool = False) -> Generator[Any, None, Any]:
-        engine = self._claim("run it", threading.get_ident(), None)
+    def _pull(self, puller: Puller = None, *, closes: bool = False) -> Generator[Any, None, Any]:
+        engine = self._claim("run it", threading.get_ident(), None, puller)
         sequencer = self._sequencer
-        if (sequencer.pulled, sequencer.chunks_only) != (pulled, chunks_only):
-            sequencer.pulled, sequencer.chunks_only = pulled, chunks_only
-            sequencer.touch()
-        if not (pulled or chunks_only):
+        if puller is None:
             sequencer.outbox.clear()
         sequencer.thread = threading.get_ident()
         try:
             yield from drive(sequencer, engine, self._settle)
         finally:
             self._release()
+            if closes:
+                self.close()
         return self._result()
 
     # -- driving it, async ------------------------------------------------------------------------
@@ -213,63 +214,65 @@ class Run:
     def __aiter__(self) -> AsyncIterator[Event]:
         """Every event from here on, as it comes; raises at the end what the run failed with."""
         self._may_be_driven("iterate over it")
-        return self._pull_async()
+        return self._pull_async("events")
 
     async def wait_async(self) -> Any:
         """`wait` for an async run: run to the end in this task, and give the last action."""
         if _NEXT[self._status]:
-            await self._advance_to_end()
+            driver = await self._claim_async("run it", None)
+            try:
+                while driver is not None and _NEXT[self._status]:
+                    self._sequencer.outbox.clear()
+                    if self._closing is not None:
+                        await asyncio.wait([self._closing])
+                    else:
+                        await driver.advance()
+            except StopAsyncIteration:
+                self._settle(None)
+            except GeneratorExit:
+                raise
+            except BaseException as error:
+                self._settle(error)
+            finally:
+                self._release()
         return self._result()
 
-    async def _pull_async(self) -> AsyncGenerator[Event, None]:
+    async def _pull_async(
+        self, puller: Puller, *, closes: bool = False
+    ) -> AsyncGenerator[Any, None]:
         outbox = self._sequencer.outbox
-        driver = await self._claim_async("iterate over it", pulled=True)
+        driver = await self._claim_async("iterate over it", puller)
         try:
             while driver is not None and _NEXT[self._status]:
                 while outbox:
                     yield outbox.popleft()
-                await self._advance(driver)
-        finally:
-            self._release()
-        while outbox:
-            yield outbox.popleft()
-        self._result()
-
-    async def _advance_to_end(self) -> None:
-        driver = await self._claim_async("run it", pulled=False)
-        try:
-            while driver is not None and _NEXT[self._status]:
-                self._sequencer.outbox.clear()
-                await self._advance(driver)
-        finally:
-            self._release()
-
-    async def _advance(self, driver: AsyncDriver) -> None:
-        """Go on until there is something for the puller, or to the end, which is noted."""
-        if self._closing is not None:
-            await asyncio.wait([self._closing])
-            return
-        try:
-            await driver.advance()
+                if self._closing is not None:
+                    await asyncio.wait([self._closing])
+                else:
+                    await driver.advance()
         except StopAsyncIteration:
             self._settle(None)
         except GeneratorExit:
             raise
         except BaseException as error:
             self._settle(error)
+        finally:
+            self._release()
+            if closes:
+                await self.aclose()
+        while outbox:
+            yield outbox.popleft()
+        self._result()
 
-    async def _claim_async(self, what: str, *, pulled: bool) -> AsyncDriver | None:
+    async def _claim_async(self, what: str, puller: Puller) -> AsyncDriver | None:
         """Become the one who drives; `None` where the run has been closed meanwhile."""
         if self._closing is not None:
             await asyncio.wait([self._closing])
         if not _NEXT[self._status]:
             return None
         loop = asyncio.get_running_loop()
-        engine = self._claim(what, asyncio.current_task(), loop)
+        engine = self._claim(what, asyncio.current_task(), loop, puller)
         sequencer = self._sequencer
-        if sequencer.pulled != pulled:
-            sequencer.pulled = pulled
-            sequencer.touch()
         sequencer.thread = threading.get_ident()
         if self._driver is None:
             self._driver = AsyncDriver(sequencer, engine)
@@ -348,7 +351,7 @@ class Run:
             self._settle(error)
         finally:
             self._closing = None
-            if self._sequencer.pulled:
+            if self._sequencer.puller is not None:
                 outbox.extendleft(reversed(left))
 
     def close(self) -> None:
@@ -410,7 +413,9 @@ class Run:
         if not _NEXT[self._status] and not self._sequencer.outbox:
             raise self._refusal(what)
 
-    def _claim(self, what: str, who: object, loop: asyncio.AbstractEventLoop | None) -> Effects:
+    def _claim(
+        self, what: str, who: object, loop: asyncio.AbstractEventLoop | None, puller: Puller
+    ) -> Effects:
         """Become the one who drives the run, which begins with the first."""
         with self._lock:
             if not _NEXT[self._status]:
@@ -422,6 +427,9 @@ class Run:
                     f"Cannot {what}: run {self._id} is {self._status} and already driven by "
                     "another loop, thread or task."
                 )
+            if self._sequencer.puller != puller:
+                self._sequencer.puller = puller
+                self._sequencer.touch()
             if self._status == "ready":
                 self._begin(loop)
             elif self._sequencer.loop is not loop:
@@ -509,7 +517,7 @@ class Stream(Iterator[Any]):
     def __init__(self, run: Run) -> None:
         self.run = run
         self._begun = False
-        self._data = _stream(run)
+        self._data = run._pull("output", closes=True)
 
     def __iter__(self) -> Generator[Any, None, Any]:
         self._begun = True
@@ -535,20 +543,13 @@ class Stream(Iterator[Any]):
         _warn_unused(self, "for … in")
 
 
-def _stream(run: Run) -> Generator[Any, None, Any]:
-    try:
-        return (yield from run._pull(chunks_only=True))
-    finally:
-        run.close()
-
-
 class AsyncStream(AsyncIterator[Any]):
     """`Stream` for an async run: `async for`, `aclose()`, and the action in `run.action`."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
         self._begun = False
-        self._data = _stream_async(run)
+        self._data = run._pull_async("output", closes=True)
 
     def __aiter__(self) -> AsyncIterator[Any]:
         self._begun = True
@@ -572,17 +573,6 @@ class AsyncStream(AsyncIterator[Any]):
 
     def __del__(self) -> None:
         _warn_unused(self, "async for … in")
-
-
-async def _stream_async(run: Run) -> AsyncGenerator[Any, None]:
-    events = run._pull_async()
-    try:
-        async for event in events:
-            if type(event) is Chunk and event.kind == "output":
-                yield event.data
-    finally:
-        await events.aclose()
-        await run.aclose()
 
 
 def _warn_unused(stream: Stream | AsyncStream, how: str) -> None:

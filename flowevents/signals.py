@@ -23,7 +23,7 @@ import threading
 import weakref
 from collections.abc import Callable, Coroutine, Generator, Hashable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Any, Final, Generic, Literal, TypeVar, cast
 
 from blinker import ANY, NamedSignal
 
@@ -389,9 +389,15 @@ class Handlers:
 
 
 class Listeners:
-    """Who listens to one node: for each signal its `Handlers`, or `None` where nobody does."""
+    """Who listens to one node: for each signal its `Handlers`, or `None` where nobody does.
 
-    __slots__ = (*(kind.signal for kind in EVENT_TYPES), "anybody", "contexts")
+    Attributes:
+        anybody: Whether there is one.
+        contexts: Who is asked for the context of the node's code.
+        special: More is to be done for a step than to send its events.
+    """
+
+    __slots__ = (*(kind.signal for kind in EVENT_TYPES), "anybody", "contexts", "special")
 
     flow_start: Handlers | None
     node_start: Handlers | None
@@ -414,6 +420,7 @@ class Listeners:
             setattr(self, name, Handlers(calls) if heard else None)
             self.anybody = self.anybody or heard
         self.contexts = _context.find(keys)
+        self.special = bool(self.contexts)
         if self.contexts:  # they are asked about starts, which therefore have to be made
             self.anybody = True
             self.node_start = self.node_start or Handlers(())
@@ -425,19 +432,20 @@ class Audience:
 
     Attributes:
         version: Another object whenever a lookup may give another result.
-        pulled: Whether somebody takes every event of the run, so that all are made.
+        puller: Whether somebody iterates over the run, and takes every one of its `"events"`, so
+            that all are made, or the data of its `"output"` chunks.
     """
 
     def __init__(self, run_key: Hashable) -> None:
         self.run_key = run_key
         self.version = object()
-        self.pulled = False
+        self.puller: Literal["events", "output"] | None = None
         with _lock:
             _audiences.add(self)
 
     def listeners(self, keys: tuple[Hashable, ...]) -> Listeners:
         """Who listens to a node with these sender keys in this run."""
-        return Listeners((_ANY_KEY, self.run_key, *keys), self.pulled)
+        return Listeners((_ANY_KEY, self.run_key, *keys), self.puller == "events")
 
     def touch(self) -> None:
         """Make the run look again before its next event."""

@@ -104,7 +104,7 @@ class Shape:
             or not self.ours
             or not self.retries
         )
-        plainly = self.ours and _copies_plainly(cls)
+        plainly = self.ours and not self._overrides(cls, "__new__") and _copies_plainly(cls)
         self.copy = _copy_attributes if plainly else _copy_by_protocol
         self.class_keys = tuple(id(each) for each in cls.__mro__ if each is not object)
 
@@ -139,8 +139,7 @@ def _is_library(cls: type) -> bool:
 def _copies_plainly(cls: type) -> bool:
     """Whether `copy.copy` would do no more than copy the instance's attributes."""
     return (
-        cls.__new__ is object.__new__
-        and cls.__reduce_ex__ is object.__reduce_ex__
+        cls.__reduce_ex__ is object.__reduce_ex__
         and cls.__reduce__ is object.__reduce__
         and getattr(cls, "__getstate__", None) is getattr(object, "__getstate__", None)
         and not any(
@@ -153,9 +152,8 @@ def _copies_plainly(cls: type) -> bool:
 
 def _copy_attributes(node: Any, params: Any, step: object) -> Any:
     """A shallow copy with these params that knows its step; what `copy.copy` does, faster."""
-    made = object.__new__(type(node))
-    attributes = made.__dict__
-    attributes.update(node.__dict__)
+    made = object.__new__(node.__class__)
+    made.__dict__ = attributes = node.__dict__.copy()
     attributes["params"] = params
     attributes["_step"] = step
     return made
@@ -187,38 +185,48 @@ class Plan:
         node: The original, as the graph holds it.
         path: Its path in the run; `""` for the run's own flow.
         name: Its name: that of the last part of the path, or of the run's own flow.
-        shape: What its class says.
+        shape: What its class says; `simple` is its own, and `nests` whether it is a flow that is
+            walked through.
+        heard, version: Who listens, and of which version of the audience that is true.
     """
 
     __slots__ = (
         "_children",
         "_flows",
-        "_heard",
         "_keys",
         "_taken",
-        "_version",
         "copy",
+        "heard",
         "name",
+        "nests",
         "node",
         "path",
         "shape",
+        "simple",
+        "version",
     )
 
     def __init__(self, node: Any, name: str, path: str, flows: tuple[Hashable, ...]) -> None:
         self.node = node
         self.name = name
         self.path = path
-        self.shape = shape_of(type(node))
-        self.copy: Callable[[Any, Any, object], Any] = self.shape.copy
-        if self.shape.sets_params:
-            self.copy = self._copy_and_set_params
+        self.take_shape(shape_of(type(node)))
         key = sender_key(node)[0]
         self._keys = (path, key, *self.shape.class_keys, *flows)
         self._flows = (*flows, key) if self.shape.is_flow else flows
         self._children: dict[int, Plan] = {}
         self._taken: dict[str, int] = {}
-        self._version: object = None
-        self._heard: Listeners | None = None
+        self.version: object = None
+        self.heard: Listeners
+
+    def take_shape(self, shape: Shape) -> None:
+        """Go by this shape from here on."""
+        self.shape = shape
+        self.simple = shape.simple
+        self.nests = shape.is_flow and not shape.overrides
+        self.copy: Callable[[Any, Any, object], Any] = (
+            self._copy_and_set_params if shape.sets_params else shape.copy
+        )
 
     def _copy_and_set_params(self, node: Any, params: Any, step: object) -> Any:
         made = self.shape.copy(node, node.params, step)
@@ -227,10 +235,10 @@ class Plan:
 
     def listeners(self, audience: Audience) -> Listeners:
         """Who listens to this node now; looked up again only when a connection changed."""
-        if self._heard is None or self._version is not audience.version:
-            self._version = audience.version
-            self._heard = audience.listeners(self._keys)
-        return self._heard
+        if self.version is not audience.version:
+            self.version = audience.version
+            self.heard = audience.listeners(self._keys)
+        return self.heard
 
     def child(self, node: Any) -> Plan:
         """The plan of a node of this flow, by the original that the graph holds."""

@@ -10,9 +10,11 @@ The rules of this file:
   engine empties by yielding `TAKE` to its driver.
 * Whatever the engine must see at its next border (a cancel, a handler's failure, events of
   other threads) replaces `version`, the one object that the engine compares.
-* In a sync run another thread's events are delivered by that thread, under `lock`, while plain
-  code runs; while a node streams they wait in `inbox` for its next chunk. In an async run they
-  are delivered on the loop.
+* In a sync run another thread's events are delivered by that thread while plain code runs, and
+  wait in `inbox` for the engine's next border otherwise, as while a node streams. The engine says
+  which by `plain`, and takes no lock for it: a thread first counts itself in `guests`, then reads
+  `plain`; the engine first clears `plain`, then reads `guests`, and waits for `lock` if there are
+  some. In an async run other threads' events are delivered on the loop.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ import msgspec
 
 from flowevents.engine.clock import SYSTEM, Clock
 from flowevents.engine.graph import Plan
+from flowevents.errors import TooManySteps
 from flowevents.events import Chunk, Event, Progress, describe_error
 from flowevents.signals import Audience, Handlers, Listeners, audiences
 
@@ -120,40 +123,38 @@ class Step(msgspec.Struct, weakref=True):
     def publish(self, handlers: Handlers, kind: type[Event], /, **own: Any) -> bool:
         """Make an event of this step, number it and deliver it; see `Sequencer.deliver`."""
         sequencer = self.sequencer
-        with sequencer.lock:
-            event = kind(
-                run_id=sequencer.run_id,
-                seq=sequencer.number(),
-                time=sequencer.now(),
-                span=self.span,
-                node=self.plan.path,
-                items=self.items,
-                step=self.number,
-                attempt=self.attempt,
-                **own,
-            )
-            return sequencer.deliver(event, handlers)
+        event = kind(
+            run_id=sequencer.run_id,
+            seq=sequencer.number(),
+            time=sequencer.now(),
+            span=self.span,
+            node=self.plan.path,
+            items=self.items,
+            step=self.number,
+            attempt=self.attempt,
+            **own,
+        )
+        return sequencer.deliver(event, handlers)
 
     def start(self, handlers: Handlers | None, kind: type[Event], /, **own: Any) -> bool:
-        """Deliver its start event, whose number it already has, and ask for its context."""
+        """Deliver its start event, whose number it already has."""
         sequencer = self.sequencer
-        self.began = sequencer.clock.monotonic()
+        self.began = sequencer.monotonic()
         if handlers is None:
             return False
-        with sequencer.lock:
-            event = kind(
-                run_id=sequencer.run_id,
-                seq=self.span,
-                time=sequencer.now(),
-                span=self.span,
-                node=self.plan.path,
-                items=self.items,
-                step=self.number,
-                attempt=self.attempt,
-                parent=self.parent,
-                **own,
-            )
-            return sequencer.deliver(event, handlers)
+        event = kind(
+            run_id=sequencer.run_id,
+            seq=self.span,
+            time=sequencer.now(),
+            span=self.span,
+            node=self.plan.path,
+            items=self.items,
+            step=self.number,
+            attempt=self.attempt,
+            parent=self.parent,
+            **own,
+        )
+        return sequencer.deliver(event, handlers)
 
     def ask_context(self, kind: type[Event], /, **own: Any) -> None:
         """Ask the observers in which context its code shall run; the first that says wins."""
@@ -218,19 +219,20 @@ class Sequencer(Audience):
         self.run_id = run_id
         self.clock = clock
         self.now = clock.time
+        self.monotonic = clock.monotonic
         self.raise_handler_errors = raise_handler_errors
         self.capture = capture
         self.max_steps = max_steps
         self.redact = redact
         self.number = itertools.count(1).__next__
         self.steps = 0
-        self.chunks_only = False  # the puller takes the data of output chunks, and nothing else
         self.lock = threading.RLock()
         self.backlog: deque[tuple[Event, Handlers]] = deque()
         self.outbox: deque[Any] = deque()
         self.inbox: deque[Callable[[], bool]] = deque()
         self.delivering = False
-        self.streaming = False
+        self.plain = False  # plain code of a node runs, in a sync run
+        self.guests = 0  # other threads that deliver, or are about to
         self.cancelled: BaseException | None = None  # asked for, by `Run.cancel`
         self.woken = threading.Event()  # set by a cancel, for what sleeps
         self.failure: BaseException | None = None  # of a handler, where that fails the run
@@ -247,32 +249,18 @@ class Sequencer(Audience):
 
     # -- delivering ---------------------------------------------------------------------------
 
-    def deliver(self, event: Event, handlers: Handlers) -> bool:
+    def deliver(self, event: Event, handlers: Handlers, late: bool = False) -> bool:
         """Hand an event to its handlers, or let it wait its turn, then to the puller.
 
-        Returns whether the engine has something to do at its next border (`flush`).
-        Raises what is no `Exception` and came from a handler, after the others were called.
+        A `late` one comes from the backlog. Returns whether the engine has something to do at its
+        next border (`flush`). Raises what is no `Exception` and came from a handler, after the
+        others were called.
         """
-        if self.delivering or self.backlog or handlers.asynchronous:
+        if not late and (self.delivering or self.backlog or handlers.asynchronous):
             self.backlog.append((event, handlers))
             return self.delivering or self.drain()
-        self._hand(event, handlers)
-        if self.backlog:
-            return self.drain()
-        return bool(self.outbox or self.failure is not None)
-
-    def drain(self) -> bool:
-        """Deliver what waits in the backlog, up to what has to be awaited."""
-        while self.backlog and (self.loop is None or not self.backlog[0][1].asynchronous):
-            event, handlers = self.backlog.popleft()
-            if handlers.asynchronous:
-                handlers = self._refuse(event, handlers)
-            self._hand(event, handlers)
-        return bool(self.backlog or self.outbox or self.failure is not None)
-
-    def _hand(self, event: Event, handlers: Handlers) -> None:
-        self.delivering = True
         first: BaseException | None = None
+        self.delivering = True
         for handler in handlers.calls:
             try:
                 handler(event)
@@ -281,13 +269,25 @@ class Sequencer(Audience):
             except BaseException as error:
                 first = first or error
         self.delivering = False
-        if self.pulled or self.chunks_only:
+        if self.puller is not None:
             self._to_puller(event)
         if first is not None:
             raise first
+        if self.backlog and not late:
+            return self.drain()
+        return self.failure is not None or bool(self.outbox)
+
+    def drain(self) -> bool:
+        """Deliver what waits in the backlog, up to what has to be awaited."""
+        while self.backlog and (self.loop is None or not self.backlog[0][1].asynchronous):
+            event, handlers = self.backlog.popleft()
+            if handlers.asynchronous:
+                handlers = self._refuse(event, handlers)
+            self.deliver(event, handlers, late=True)
+        return self.failure is not None or bool(self.backlog or self.outbox)
 
     def _to_puller(self, event: Event) -> None:
-        if self.pulled:
+        if self.puller == "events":
             self.outbox.append(event)
         elif type(event) is Chunk and event.kind == "output":
             self.outbox.append(event.data)
@@ -343,8 +343,8 @@ class Sequencer(Audience):
                 finally:
                     self.delivering = False
                     self.backlog.popleft()
-                if self.pulled:
-                    self.outbox.append(event)
+                if self.puller is not None:
+                    self._to_puller(event)
                 if first is not None:
                     raise first
 
@@ -384,14 +384,33 @@ class Sequencer(Audience):
     def border(self) -> Effects:
         """What the engine does where `version` changed: see what came in, stop if it must."""
         while self.inbox:
-            with self.lock:
-                self.inbox.popleft()()
+            self.inbox.popleft()()
         if self.cancelled is not None:
             raise self.cancelled
         if self.failure is not None:
             raise Failed(self.failure)
         if self.backlog or self.outbox:
             yield from self.flush()
+
+    def count_step(self, plan: Plan) -> None:
+        """Count a step of a run with `max_steps`. Raises `TooManySteps` for one too many."""
+        self.steps += 1
+        if self.max_steps is not None and self.steps > self.max_steps:
+            raise TooManySteps(
+                f"Run {self.run_id} took its max_steps={self.max_steps} steps; the next would be "
+                f"{plan.path!r}. Is there a loop without an end?"
+            )
+
+    def plain_ended(self) -> None:
+        """The engine goes on after plain code: other threads must wait for its borders again."""
+        self.plain = False
+        if self.guests:
+            self.await_guests()
+
+    def await_guests(self) -> None:
+        """Wait until other threads have delivered what they began to."""
+        with self.lock:
+            pass
 
     def stopping(self) -> BaseException | None:
         """The cancellation that is under way, which wins over any error raised meanwhile."""
@@ -490,38 +509,43 @@ def progress(node: Any, done: float, total: float | None, label: str) -> None:
 
 def _from_node(step: Step, kind: type[Event], own: dict[str, Any]) -> None:
     sequencer = step.sequencer
-    foreign = threading.get_ident() != sequencer.thread
-    if foreign and sequencer.loop is not None:
+    if threading.get_ident() == sequencer.thread:
+        if sequencer.cancelled is not None and step.open:
+            raise sequencer.cancelled
+        with sequencer.lock:
+            _publish(step, kind, own)
+    elif sequencer.loop is not None:
         try:
             sequencer.loop.call_soon_threadsafe(_publish, step, kind, own)
         except RuntimeError:  # the loop is closed, and the step with it
             _warn_ended(step)
-    elif foreign and sequencer.streaming:
-        sequencer.inbox.append(lambda: _publish(step, kind, own))
-        sequencer.touch()
     else:
-        if not foreign and sequencer.cancelled is not None and step.open:
-            raise sequencer.cancelled
-        _publish(step, kind, own)
+        with sequencer.lock:
+            sequencer.guests += 1
+            try:
+                if sequencer.plain or not step.open:
+                    _publish(step, kind, own)
+                else:
+                    sequencer.inbox.append(lambda: _publish(step, kind, own))
+                    sequencer.touch()
+            finally:
+                sequencer.guests -= 1
 
 
-def _publish(step: Step, kind: type[Event], own: dict[str, Any]) -> bool:
+def _publish(step: Step, kind: type[Event], own: dict[str, Any]) -> None:
     sequencer = step.sequencer
-    with sequencer.lock:
-        if not step.open:
-            _warn_ended(step)
-            return False
-        handlers: Handlers | None = getattr(step.listeners(), kind.signal)
-        if handlers is None:
-            if not (sequencer.chunks_only and own.get("kind") == "output"):
-                return False
-            handlers = _NOBODY
-        if "data" in own and sequencer.redact is not None:
-            own["data"] = sequencer.clean(own["data"])
-        due = step.publish(handlers, kind, **own)
-        if due and sequencer.taking is not None:
-            wake(sequencer.taking)
-        return due
+    if not step.open:
+        _warn_ended(step)
+        return
+    handlers: Handlers | None = getattr(step.listeners(), kind.signal)
+    if handlers is None:
+        if not (sequencer.puller == "output" and own.get("kind") == "output"):
+            return
+        handlers = _NOBODY
+    if "data" in own and sequencer.redact is not None:
+        own["data"] = sequencer.clean(own["data"])
+    if step.publish(handlers, kind, **own) and sequencer.taking is not None:
+        wake(sequencer.taking)
 
 
 def _warn_ended(step: Step) -> None:

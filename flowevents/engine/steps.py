@@ -56,7 +56,12 @@ class Result(Generic[T]):
 
 def call(step: Step, method: Callable[..., Any], *args: Any) -> Any:
     """Call plain code of the step's node."""
-    return method(*args) if step.context is None else step.context.run(method, *args)
+    sequencer = step.sequencer
+    sequencer.plain = True
+    try:
+        return method(*args) if step.context is None else step.context.run(method, *args)
+    finally:
+        sequencer.plain_ended()
 
 
 def invoke(step: Step, method: Callable[..., Any], *args: Any) -> Effects:
@@ -136,11 +141,11 @@ def attempts(
     sequencer = scope.sequencer
     shape = scope.plan.shape
     tries = node.max_retries if shape.retries else 1
-    if tries < 1:  # pocketflow 0.0.3 then runs nothing
+    if tries < 1 and error is None:  # pocketflow 0.0.3 then runs nothing
         return None
     if error is None:
         node.cur_retry = 0
-    for tried in range(1, tries + 1):
+    for tried in range(1, max(tries, 1) + 1):
         if error is None:
             try:
                 return (yield from _attempt(scope, node, argument))
@@ -155,7 +160,7 @@ def attempts(
                 exc_info=error,
             )
             raise stopping
-        if tried == tries:
+        if tried >= tries:
             break
         yield from _retry(scope, error, float(node.wait), False)
         if node.wait > 0:
@@ -206,7 +211,7 @@ def _one_chunk(scope: Step, result: Effects) -> Effects:
     if handlers is not None:
         if scope.publish(handlers, Chunk, data=sequencer.clean(data)):
             yield from sequencer.flush()
-    elif sequencer.chunks_only:
+    elif sequencer.puller == "output":
         sequencer.outbox.append(sequencer.clean(data))
         yield TAKE
     return data
@@ -224,6 +229,7 @@ def _stream(scope: Step, node: Any, argument: Any) -> Effects:
     kept: list[Any] | None = [] if node.keep_chunks else None
     keep = None if kept is None else kept.append
     source = call(scope, iter, produced)
+    asynchronous = sequencer.loop is not None  # what it yields might be taken for the loop's
     run_id, now, number, outbox = (
         sequencer.run_id,
         sequencer.now,
@@ -233,10 +239,8 @@ def _stream(scope: Step, node: Any, argument: Any) -> Effects:
     path, span, items, execution = scope.plan.path, scope.span, scope.items, scope.number
     attempt, redact, context = scope.attempt, sequencer.redact, scope.context
     version: object = None
-    heard, calls, pulled, chunks_only, inline = None, (), False, False, False
+    heard, calls, inline, events, output = None, (), False, False, False
     first: BaseException | None = None
-    with sequencer.lock:
-        sequencer.streaming = True
     try:
         while True:
             data = next(source) if context is None else context.run(next, source)
@@ -245,16 +249,12 @@ def _stream(scope: Step, node: Any, argument: Any) -> Effects:
                 version = sequencer.version
                 heard = scope.listeners().chunk
                 calls = heard.calls if heard is not None else ()
-                pulled, chunks_only = sequencer.pulled, sequencer.chunks_only
                 inline = heard is not None and not heard.asynchronous
+                events, output = sequencer.puller == "events", sequencer.puller == "output"
             if keep is not None:
                 keep(data)
-            if heard is None and not chunks_only:
-                continue
             if redact is not None:
                 data = sequencer.clean(data)
-            if outbox:
-                yield TAKE
             if heard is not None:
                 event = Chunk(
                     run_id=run_id,
@@ -267,7 +267,7 @@ def _stream(scope: Step, node: Any, argument: Any) -> Effects:
                     attempt=attempt,
                     data=data,
                 )
-                if not inline or sequencer.backlog:
+                if not inline or outbox or sequencer.backlog:
                     if sequencer.deliver(event, heard):
                         yield from sequencer.flush()
                     continue
@@ -283,25 +283,25 @@ def _stream(scope: Step, node: Any, argument: Any) -> Effects:
                     sequencer.delivering = False
                     if first is not None:
                         raise first
-                    if pulled:
-                        yield event
-                    elif chunks_only:
-                        yield data
-                    if sequencer.backlog and sequencer.drain():
-                        yield from sequencer.flush()
-                    if sequencer.version is not version:
-                        yield from sequencer.border()
-                elif pulled:
+                if events:
                     yield event
+                elif output:
+                    outbox.append(data)
+                    yield TAKE
+                if sequencer.backlog and sequencer.drain():
+                    yield from sequencer.flush()
+                if sequencer.version is not version:
+                    yield from sequencer.border()
+            elif output:
+                if outbox or asynchronous:
+                    outbox.append(data)
+                    yield TAKE
                 else:
                     yield data
-            else:
-                yield data
     except StopIteration as end:
         result = end.value
         source = None
     finally:
-        sequencer.streaming = False
         if source is not None:
             _close(scope, source, produced)
     if sequencer.inbox:
@@ -345,7 +345,7 @@ async def _stream_async(scope: Step, node: Any, argument: Any) -> Any:
     path, span, items, execution = scope.plan.path, scope.span, scope.items, scope.number
     attempt, redact = scope.attempt, sequencer.redact
     version: object = None
-    heard, calls, pulled, inline = None, (), False, False
+    heard, calls, inline, events, output = None, (), False, False, False
     first: BaseException | None = None
     result: Result[Any] | None = None
     try:
@@ -355,8 +355,8 @@ async def _stream_async(scope: Step, node: Any, argument: Any) -> Any:
                 version = sequencer.version
                 heard = scope.listeners().chunk
                 calls = heard.calls if heard is not None else ()
-                pulled = sequencer.pulled
                 inline = heard is not None and not heard.asynchronous
+                events, output = sequencer.puller == "events", sequencer.puller == "output"
             if result is not None:
                 raise RuntimeError(
                     f"Node {path!r} yielded {data!r} after its Result: the Result is the last."
@@ -366,48 +366,48 @@ async def _stream_async(scope: Step, node: Any, argument: Any) -> Any:
                 continue
             if keep is not None:
                 keep(data)
-            if heard is None:
-                continue
             if redact is not None:
                 data = sequencer.clean(data)
-            if outbox:
-                await give(TAKE)
-            event = Chunk(
-                run_id=run_id,
-                seq=number(),
-                time=now(),
-                span=span,
-                node=path,
-                items=items,
-                step=execution,
-                attempt=attempt,
-                data=data,
-            )
-            if not inline or sequencer.backlog:
-                if sequencer.deliver(event, heard):
-                    await perform(sequencer.flush())
-                continue
-            if calls:
-                sequencer.delivering = True
-                for handler in calls:
-                    try:
-                        handler(event)
-                    except Exception as error:
-                        sequencer.handler_failed(handler, event, error)
-                    except BaseException as error:
-                        first = first or error
-                sequencer.delivering = False
-                if first is not None:
-                    raise first
-                if sequencer.backlog or sequencer.version is not version:
-                    if pulled:
-                        outbox.append(event)
-                    sequencer.drain()
-                    await perform(sequencer.flush())
-                    await perform(sequencer.border())
+            if heard is not None:
+                event = Chunk(
+                    run_id=run_id,
+                    seq=number(),
+                    time=now(),
+                    span=span,
+                    node=path,
+                    items=items,
+                    step=execution,
+                    attempt=attempt,
+                    data=data,
+                )
+                if not inline or outbox or sequencer.backlog:
+                    if sequencer.deliver(event, heard):
+                        await perform(sequencer.flush())
                     continue
-            if pulled:
-                await give(event)
+                if calls:
+                    sequencer.delivering = True
+                    for handler in calls:
+                        try:
+                            handler(event)
+                        except Exception as error:
+                            sequencer.handler_failed(handler, event, error)
+                        except BaseException as error:
+                            first = first or error
+                    sequencer.delivering = False
+                    if first is not None:
+                        raise first
+                if events:
+                    await give(event)
+                elif output:
+                    outbox.append(data)
+                    await give(TAKE)
+                if sequencer.backlog and sequencer.drain():
+                    await perform(sequencer.flush())
+                if sequencer.version is not version:
+                    await perform(sequencer.border())
+            elif output:
+                outbox.append(data)
+                await give(TAKE)
     except GeneratorExit:  # nothing can be awaited any more; the loop's hooks close the source
         raise
     except BaseException:
@@ -487,7 +487,8 @@ def start_item(scope: Step) -> Effects:
 def end_item(scope: Step, error: BaseException | None = None) -> Effects:
     """Publish the end of an item."""
     parent = scope.of
-    assert parent is not None
+    if parent is None or not scope.open:
+        return
     parent.done += 1
     own = {"done": parent.done, "total": scope.total}
     yield from end(scope, ItemEnd, scope.listeners().item_end, error, own)
@@ -498,41 +499,43 @@ def _batch(track: Track, step: Step, node: Any, arguments: Iterable[Any] | None)
     sequencer = step.sequencer
     shape = step.plan.shape
     inline = not (shape.is_async or shape.chunked or not shape.retries) and node.max_retries > 0
-    number, outer = sequencer.number, step.items
-    scope = Step(sequencer, step.plan, 0, step.span, (), step.number)
+    run, number, outer = node.exec, sequencer.number, step.items
+    scope = step.item = Step(sequencer, step.plan, 0, step.span, (), step.number)
     scope.of, scope.total, scope.context = step, length_of(arguments), step.context
+    scope.open = False
     results: list[Any] = []
     version: object = None
-    anybody = False
-    try:
-        for index, argument in enumerate(arguments or ()):
-            if sequencer.version is not version:
-                yield from sequencer.border()
-                version = sequencer.version
-                anybody = scope.listeners().anybody
-            scope.span = number()
-            scope.items = (*outer, index)
+    anybody, index = False, 0
+    for argument in arguments or ():
+        if sequencer.version is not version:
+            yield from sequencer.border()
+            version = sequencer.version
+            anybody = scope.listeners().anybody
+        scope.span = number()
+        scope.items = (*outer, index) if outer else (index,)
+        scope.open = True
+        if anybody:
             scope.attempt = 1
-            step.item = scope
-            if anybody:
-                yield from start_item(scope)
-            if inline and scope.context is None:
-                node.cur_retry = 0
-                try:
-                    result = node.exec(argument)
-                except Exception as error:
-                    result = yield from attempts(track, scope, node, argument, error)
-            else:
-                result = yield from attempts(track, scope, node, argument)
-            results.append(result)
-            if anybody or sequencer.version is not version:
-                yield from end_item(scope)
-            else:
-                step.done = index + 1
-            step.item = None
-    finally:
-        if step.item is None:
+            yield from start_item(scope)
+        if inline and scope.context is None:
+            sequencer.plain = True
+            node.cur_retry = 0
+            try:
+                result = run(argument)
+                sequencer.plain_ended()
+            except Exception as error:
+                sequencer.plain_ended()
+                result = yield from attempts(track, scope, node, argument, error)
+        else:
+            result = yield from attempts(track, scope, node, argument)
+        results.append(result)
+        if anybody or sequencer.version is not version:
+            step.done = index
+            yield from end_item(scope)
+        else:
             scope.open = False
+        index += 1
+    step.item = None
     return results
 
 
@@ -591,7 +594,7 @@ def end(
         text: str | None = None
         if error is not None:
             status, text = outcome(sequencer, error)
-        duration = sequencer.clock.monotonic() - step.began if step.began else 0.0
+        duration = sequencer.monotonic() - step.began if step.began else 0.0
         due = step.publish(
             handlers, kind, status=status, duration=max(0.0, duration), error=text, **own
         )

@@ -30,10 +30,20 @@ from flowevents.engine.steps import (
     require_await,
     start_item,
 )
-from flowevents.errors import TooManySteps
-from flowevents.events import Action, FlowEnd, FlowStart, NodeEnd, NodeStart
+
+from flowevents.events import Action, Event, FlowEnd, FlowStart, NodeEnd, NodeStart
 
 __all__ = ["begin", "execute_alone"]
+
+
+class Place:
+    """A node in one pass over a flow's graph, and how often it has run in it."""
+
+    __slots__ = ("count", "plan")
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.count = 0
 
 
 class Frame:
@@ -42,24 +52,27 @@ class Frame:
     Attributes:
         plan, flow: The flow as the graph holds it, and the object that runs.
         step: Its open start.
+        scope: The open start around its nodes: its own, or that of an item of its batch.
         shared, params: What its nodes get.
         next: The original of the node to run next, or `None` at the end of a pass.
-        counts: How often each node has run in this pass.
+        places: The nodes that were reached in this pass, by the id of the original.
         last_action: What the last node of the pass gave.
         batch: The items still to run, of a sequential batch flow.
+        routes: Its `get_next_node` is asked for the way.
     """
 
     __slots__ = (
         "batch",
-        "counts",
         "flow",
         "last_action",
         "metadata",
         "next",
         "params",
+        "places",
         "plan",
         "prep_res",
         "routes",
+        "scope",
         "shared",
         "step",
     )
@@ -68,21 +81,30 @@ class Frame:
         self.plan = plan
         self.flow = flow
         self.step = step
+        self.scope = step
         self.shared = shared
         self.params: Any = None
         self.next: Any = None
-        self.counts: dict[str, int] = {}
+        self.places: dict[int, Place] = {}
         self.last_action: Any = None
         self.prep_res: Any = None
         self.batch: Iterator[Any] | None = None
         self.metadata: dict[str, Any] = {}
         self.routes = plan.shape.routes
 
+    def place(self, node: Any) -> Place:
+        """The place of a node in this pass."""
+        place = self.places.get(id(node))
+        if place is None:
+            place = self.places[id(node)] = Place(self.plan.child(node))
+        return place
+
     def begin_pass(self, params: Any) -> None:
         """Go to the start node, as PocketFlow does: without params of its own, the flow's."""
         self.params = params or {**self.flow.params}
         self.next = self.flow.start_node
-        self.counts = {}
+        for place in self.places.values():
+            place.count = 0
         self.last_action = None
 
 
@@ -92,17 +114,19 @@ def walk(track: Track, frame: Frame, began: bool = False) -> Effects:
     With `began` the frame is that of an item of a parallel batch flow: its flow is open already,
     and the walk is one pass over its graph.
     """
-    sequencer = track.sequencer
+    sequencer, shared = track.sequencer, frame.shared
     stack = [frame]
     bottom = frame
-    pending: Any = None
+    limited = sequencer.max_steps is not None
+    run_id, number, now = sequencer.run_id, sequencer.number, sequencer.now
+    step: Step | None = None  # the open step of a node
     version: object = None
     try:
         if not began:
             yield from _enter(track, frame)
         while True:
             original = frame.next
-            if original is None:
+            if original is None:  # at the end of a pass
                 if frame is bottom and began:
                     return frame.last_action
                 if frame.batch is not None and (yield from _next_item(track, frame)):
@@ -112,79 +136,133 @@ def walk(track: Track, frame: Frame, began: bool = False) -> Effects:
                 if frame is bottom:
                     sequencer.action = action
                     return action
-                step, node = frame.step, frame.flow
+                ended, node = frame.step, frame.flow
+                listeners = ended.listeners()
                 frame = stack[-1]
             else:
-                plan = frame.plan.child(original)
                 if sequencer.version is not version:
                     yield from sequencer.border()
                     version = sequencer.version
-                sequencer.steps = steps = sequencer.steps + 1
-                if sequencer.max_steps is not None and steps > sequencer.max_steps:
-                    raise TooManySteps(
-                        f"Run {sequencer.run_id} took its max_steps={sequencer.max_steps} steps; "
-                        f"the next would be {plan.path!r}. Is there a loop without an end?"
-                    )
-                frame.counts[plan.path] = count = frame.counts.get(plan.path, 0) + 1
-                scope = frame.step.item or frame.step
-                step = Step(sequencer, plan, sequencer.number(), scope.span, scope.items, count)
+                place = frame.places.get(id(original)) or frame.place(original)
+                plan = place.plan
+                if limited:
+                    sequencer.count_step(plan)
+                place.count = count = place.count + 1
+                scope = frame.scope
+                parent, items = scope.span, scope.items
+                span = number()
+                step = ended = Step(sequencer, plan, span, parent, items, count)
                 node = plan.copy(original, frame.params, step)
-                shape = plan.shape
-                if shape.is_flow and not shape.overrides:
-                    frame = Frame(plan, node, step, frame.shared)
+                if plan.nests:
+                    frame = Frame(plan, node, step, shared)
+                    step = None
                     stack.append(frame)
                     yield from _enter(track, frame)
                     continue
-                track.step = pending = step
-                listeners = plan.listeners(sequencer)
-                if shape.simple and not listeners.anybody and node.max_retries > 0:
-                    prep_res = node.prep(frame.shared)
+                track.step = step
+                listeners = plan.heard if plan.version is version else plan.listeners(sequencer)
+                if plan.simple and not listeners.special:
+                    # A plain node, its first attempt inline: what run_step does, but faster.
+                    if (heard := listeners.node_start) is not None:
+                        step.began = sequencer.monotonic()
+                        event: Event = NodeStart(
+                            run_id=run_id,
+                            seq=span,
+                            time=now(),
+                            span=span,
+                            node=plan.path,
+                            items=items,
+                            step=count,
+                            attempt=1,
+                            parent=parent,
+                        )
+                        if sequencer.deliver(event, heard):
+                            yield from sequencer.flush()
+                    sequencer.plain = True
+                    prep_res = node.prep(shared)
                     node.cur_retry = 0
                     try:
                         exec_res = node.exec(prep_res)
                     except Exception as error:
+                        sequencer.plain_ended()
                         exec_res = yield from attempts(track, step, node, prep_res, error)
                     if sequencer.version is not version:
+                        sequencer.plain_ended()
                         yield from sequencer.border()
-                    action = node.post(frame.shared, prep_res, exec_res)
-                    if sequencer.version is version:
-                        step.open = False
-                    else:
-                        yield from _end_step(step, exec_res)
+                    sequencer.plain = True
+                    action = node.post(shared, prep_res, exec_res)
+                    sequencer.plain = False
+                    if sequencer.guests:
+                        sequencer.await_guests()
+                    if sequencer.version is not version:
+                        yield from sequencer.border()
+                        version = sequencer.version
+                        listeners = plan.listeners(sequencer)
+                    if (heard := listeners.node_end) is not None:
+                        event = NodeEnd(
+                            run_id=run_id,
+                            seq=number(),
+                            time=now(),
+                            span=span,
+                            node=plan.path,
+                            items=items,
+                            step=count,
+                            attempt=step.attempt,
+                            status="ok",
+                            duration=sequencer.monotonic() - step.began if step.began else 0.0,
+                            result=sequencer.clean(exec_res) if sequencer.capture else None,
+                        )
+                        if sequencer.deliver(event, heard):
+                            yield from sequencer.flush()
+                    step.open = False
                     if sequencer.outbox:
                         yield from sequencer.flush()
                 else:
-                    action = yield from run_step(track, step, node, frame.shared)
-                track.step = pending = None
+                    action = yield from run_step(track, step, node, shared)
+                    listeners = plan.listeners(sequencer)
+                step = None
             frame.last_action = action
             following = None
             if frame.routes:
                 following = frame.flow.get_next_node(node, action)
-            elif node.successors:
-                following = _successor(node.successors, step, action)
+            elif successors := node.successors:
+                try:
+                    following = successors[action or "default"]
+                except (KeyError, TypeError):
+                    _no_successor(successors, ended, action)
             frame.next = following
-            heard = step.listeners().action
-            if heard is not None:
-                target = None if following is None else frame.plan.child(following).path
-                if step.publish(heard, Action, action=_text(action), target=target):
+            if (heard := listeners.action) is not None:
+                event = Action(
+                    run_id=run_id,
+                    seq=number(),
+                    time=now(),
+                    span=ended.span,
+                    node=ended.plan.path,
+                    items=ended.items,
+                    step=ended.number,
+                    attempt=ended.attempt,
+                    action=_text(action),
+                    target=None if following is None else frame.place(following).plan.path,
+                )
+                if sequencer.deliver(event, heard):
                     yield from sequencer.flush()
     except BaseException as error:
-        final = yield from _unwind(track, stack, pending, error, began)
+        sequencer.plain_ended()
+        final = yield from _unwind(track, stack, step, error, began)
         if final is error:
             raise
         raise final
 
 
-def _successor(successors: dict[Any, Any], step: Step, action: Any) -> Any:
+def _no_successor(successors: dict[Any, Any], step: Step, action: Any) -> None:
+    """The flow ends: warn, as PocketFlow does. Raises `TypeError` for what is no action."""
     try:
-        following = successors.get(action or "default")
+        hash(action)
     except TypeError:
         raise TypeError(
             f"Node {step.plan.path!r} returned {action!r} from post: an action is a str or None."
         ) from None
-    if following is None and (action or "default") not in successors:
-        warnings.warn(f"Flow ends: '{action}' not found in {list(successors)}", stacklevel=2)
-    return following
+    warnings.warn(f"Flow ends: '{action}' not found in {list(successors)}", stacklevel=2)
 
 
 def _text(action: Any) -> str | None:
@@ -245,20 +323,26 @@ def _leave(track: Track, frame: Frame) -> Effects:
 def _next_item(track: Track, frame: Frame) -> Effects:
     """End the item of a sequential batch flow that is open; whether another one begins."""
     step, sequencer = frame.step, track.sequencer
-    if step.item is not None:
-        yield from end_item(step.item)
-        step.item = None
+    item = step.item
+    if item is None:
+        item = step.item = frame.scope = _item(frame, -1, step.total)
+        item.open = False
+    if item.open:
+        if step.listeners().anybody:
+            yield from end_item(item)
+        else:
+            item.open = False
+            step.done += 1
     assert frame.batch is not None
-    following = next(frame.batch, None)
-    if following is None:
-        return False
-    index, params = following
-    step.item = _item(frame, index, step.total)
-    step.item.span = sequencer.number()
-    if step.listeners().anybody:
-        yield from start_item(step.item)
-    frame.begin_pass({**frame.flow.params, **params})
-    return True
+    for index, params in frame.batch:
+        item.items = (*step.items, index)
+        item.span = sequencer.number()
+        item.open = True
+        if step.listeners().anybody:
+            yield from start_item(item)
+        frame.begin_pass({**frame.flow.params, **params})
+        return True
+    return False
 
 
 def _item(frame: Frame, index: int, total: int | None) -> Step:
@@ -428,12 +512,12 @@ def begin(
     if past is not None:
         shape = shape.without(past)
     plan = Plan(node, node_name(node), "", ())
-    plan.shape = shape
+    plan.take_shape(shape)
     if not shape.is_flow or shape.overrides:
         flow = _Alone(node)
         plan = Plan(flow, flow.node_name, "", ())
         child = plan.child(node)
-        child.shape = shape
+        child.take_shape(shape)
         child.copy = _itself
         node = flow
     step = Step(sequencer, plan, sequencer.number(), 0, (), 0)
