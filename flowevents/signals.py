@@ -213,7 +213,7 @@ class EventSignal(NamedSignal, Generic[E]):
                 self._by_receiver[receiver_key].add(key)
                 if alive is not None and key not in self._weak_senders:
                     self._weak_senders[key] = weakref.ref(alive, lambda _: self._forget(key))
-                _changed(key)
+                _changed(alive)
         if "receiver_connected" in self.__dict__:
             self.receiver_connected.send(self, receiver=receiver, sender=sender, weak=weak)
         return connection
@@ -236,9 +236,10 @@ class EventSignal(NamedSignal, Generic[E]):
                 del table[one]
         if receiver_key not in self._by_receiver:
             del self.receivers[receiver_key]
+        sender = self._weak_senders.get(key)
+        _changed(None if sender is None else sender())
         if key not in self._by_sender:
             self._weak_senders.pop(key, None)
-        _changed(key)
 
     def _forget(self, key: Hashable) -> None:
         """Drop everything that listens to a sender that is gone, or to a run that has ended."""
@@ -251,12 +252,12 @@ class EventSignal(NamedSignal, Generic[E]):
         """Silence the handlers of this signal, not pullers, while the `with` block runs."""
         before = self.is_muted
         self.is_muted = True
-        _changed(_ANY_KEY)
+        _changed(ANY)
         try:
             yield
         finally:
             self.is_muted = before
-            _changed(_ANY_KEY)
+            _changed(ANY)
 
     # -- sending ------------------------------------------------------------------------------
 
@@ -459,10 +460,6 @@ class Audience:
                 if self.run_key in signal._by_sender:
                     signal._forget(self.run_key)
 
-    def hears_run(self, run_key: Hashable) -> bool:
-        """Whether a connection to that run concerns this audience."""
-        return self.run_key == run_key
-
 
 _audiences: weakref.WeakSet[Audience] = weakref.WeakSet()
 _hand_sent = Audience(("run", ""))  # what `send` compares; strong, so always told
@@ -474,12 +471,11 @@ def audiences() -> list[Audience]:
         return list(_audiences)
 
 
-def _changed(key: Hashable) -> None:
+def _changed(sender: object) -> None:
+    """Tell the runs that a connection to this sender concerns: one run, or all."""
     with _lock:
-        of_a_run = isinstance(key, tuple)
-        for audience in list(_audiences):
-            if not of_a_run or audience is _hand_sent or audience.hears_run(key):
-                audience.touch()
+        for audience in (sender, _hand_sent) if isinstance(sender, Audience) else list(_audiences):
+            audience.touch()
 
 
 def is_async_callable(receiver: object) -> bool:

@@ -1,29 +1,29 @@
 """Who answers what the engine yields: a sync and an async driver, and one for parallel items.
 
-The engine is a generator. It yields an event or `TAKE` for the puller, and, in async runs, what
-an awaitable yields for the loop. The sync driver gives the first to whoever iterates and never
-sees the second. The async driver passes the second up to the loop, and gives control back to the
-puller as soon as there is something for it, also while the node's code waits for the loop.
+The engine is a generator. It yields an event or `TAKE` for the puller and, in async runs, an
+`Await`. The sync driver gives the first to whoever iterates and never sees the second. The async
+driver runs what is to be awaited step by step, so that it can give control back to the puller as
+soon as there is something for it, also while the node's code waits for the loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import types
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from typing import Any, Final
 
 from flowevents.engine.sequencer import (
     TAKE,
+    Await,
     Effects,
     Sequencer,
-    Track,
     current_track,
     wake,
 )
 from flowevents.events import Event
 
-__all__ = ["AsyncDriver", "drive", "give", "perform", "run_items"]
+__all__ = ["AsyncDriver", "Group", "drive", "give", "perform"]
 
 
 @types.coroutine
@@ -67,6 +67,39 @@ def drive(
     return settle(ended)
 
 
+class _Steps:
+    """An engine and what it awaits, each of which is resumed without passing through the others."""
+
+    def __init__(self, engine: Effects) -> None:
+        self._open: list[Any] = [engine]
+
+    def resume(self, error: BaseException | None) -> Any:
+        """Go on, or raise `error` there, until something is yielded for the puller or the loop.
+
+        Raises `StopAsyncIteration` with what the engine gave, or what it raised.
+        """
+        opened = self._open
+        value: Any = None
+        while True:
+            try:
+                out = opened[-1].send(value) if error is None else opened[-1].throw(error)
+            except StopIteration as end:
+                opened.pop()
+                if not opened:
+                    raise StopAsyncIteration(end.value) from None
+                value, error = end.value, None
+            except BaseException as raised:
+                opened.pop()
+                if not opened:
+                    raise
+                value, error = None, raised
+            else:
+                if type(out) is not Await:
+                    return out
+                opened.append(out.steps)
+                value, error = None, None
+
+
 _READY: Final = object()  # the engine waits for nothing but its driver
 
 
@@ -78,7 +111,7 @@ class AsyncDriver:
 
     def __init__(self, sequencer: Sequencer, engine: Effects) -> None:
         self._sequencer = sequencer
-        self._engine = engine
+        self._steps = _Steps(engine)
         self._waiting: object = _READY  # what the engine yielded for the loop
         self._suspended = False  # that is with the loop now
         self.advancing = False  # somebody drives the engine now
@@ -90,58 +123,54 @@ class AsyncDriver:
 
         Raises `StopAsyncIteration` at the end, or what the engine raised.
         """
-        before = current_track.get()
-        current_track.set(self._sequencer.main)
-        self.advancing = True
-        try:
-            yield from self._advance()
-        except GeneratorExit:  # dropped, maybe in another context: leave that one alone
-            self.advancing = False
-            raise
-        except BaseException:
-            self.advancing = False
-            current_track.set(before)
-            raise
-        self.advancing = False
-        current_track.set(before)
-
-    def _advance(self) -> Generator[Any, Any, None]:
         sequencer, outbox = self._sequencer, self._sequencer.outbox
         error: BaseException | None = None
-        while True:
-            if self._waiting is _READY:
-                if error is None and sequencer.cancelled is not None and not self._cancelling:
-                    self._cancelling = True
-                    error = sequencer.cancelled
+        before = current_track.get()
+        current_track.set(sequencer.main)
+        self.advancing = True
+        try:
+            while True:
+                if self._waiting is _READY:
+                    if error is None and sequencer.cancelled is not None and not self._cancelling:
+                        self._cancelling = True
+                        error = sequencer.cancelled
+                    out = self._steps.resume(error)
+                    error = None
+                    if out is not None and (out is TAKE or isinstance(out, Event)):
+                        if out is not TAKE:
+                            outbox.append(out)
+                        if outbox:
+                            return
+                        continue
+                    self._waiting = out
                 try:
-                    out = self._engine.send(None) if error is None else self._engine.throw(error)
-                except StopIteration as end:
-                    raise StopAsyncIteration(end.value) from None
-                error = None
-                if out is TAKE or isinstance(out, Event):
-                    if out is not TAKE:
-                        outbox.append(out)
-                    if outbox:
+                    if sequencer.backlog:
+                        yield from self._flush_handlers()
+                    if outbox and sequencer.cancelled is None:
                         return
-                    continue
-                self._waiting = out
-            try:
-                if sequencer.backlog:
-                    yield from sequencer.flush_handlers().__await__()
-                if outbox and sequencer.cancelled is None:
-                    return
-                if sequencer.cancelled is None or self._cancelling or self._cancel_waiting():
-                    self._suspended = True
-                    yield self._waiting
-            except GeneratorExit:
-                raise
-            except BaseException as caught:
-                if not self._suspended:  # while handlers were awaited
-                    self._cancel_waiting()
-                error = sequencer.cancelled or caught
-            finally:
+                    if sequencer.cancelled is None or self._cancelling or self._cancel_waiting():
+                        self._suspended = True
+                        yield self._waiting
+                except GeneratorExit:  # dropped, maybe in another context: leave that one alone
+                    before = current_track.get()
+                    raise
+                except BaseException as caught:
+                    error = sequencer.cancelled or caught
                 self._suspended = False
-            self._waiting = _READY
+                self._waiting = _READY
+        finally:
+            self.advancing = self._suspended = False
+            current_track.set(before)
+
+    def _flush_handlers(self) -> Generator[Any, Any, None]:
+        """Await async handlers before the engine's wait goes on; their end is its end too."""
+        try:
+            yield from self._sequencer.flush_handlers().__await__()
+        except GeneratorExit:
+            raise
+        except BaseException:
+            self._cancel_waiting()
+            raise
 
     def cancel(self) -> None:
         """Cancel what the engine waits for; called on its loop, while somebody drives it."""
@@ -155,48 +184,48 @@ class AsyncDriver:
         return self._cancelling
 
 
-async def run_items(
-    sequencer: Sequencer, items: Iterator[tuple[Track, Effects]], limit: int | None
-) -> list[Any]:
-    """Run items in tasks, at most `limit` at once, drawn as there is room; their results in order.
+class Group:
+    """Items that run at the same time, each in a task of its own; their results in order.
 
-    When one fails its siblings are cancelled and awaited before its error is raised. While it
-    waits, what the items have for the puller is handed on.
+    When one fails the others are cancelled and awaited before its error is raised. While they
+    run, what they have for the puller is handed on.
     """
-    group = _Group(sequencer)
-    try:
-        return await group.run(items, limit)
-    except GeneratorExit:
-        raise
-    except BaseException:
-        await group.cancel()
-        raise
 
-
-class _Group:
     def __init__(self, sequencer: Sequencer) -> None:
         self._sequencer = sequencer
         self._loop = asyncio.get_running_loop()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[int, asyncio.Task[None]] = {}
         self._results: list[Any] = []
         self._error: BaseException | None = None
+        self._more = True  # there may be items that have not begun
+        self._limit: int | None = None
         self._wake: asyncio.Future[None] = self._loop.create_future()
         self._hands_on = current_track.get() in (sequencer.main, None)
 
-    async def run(self, items: Iterator[tuple[Track, Effects]], limit: int | None) -> list[Any]:
-        sequencer = self._sequencer
-        more = True
+    async def run(
+        self, items: Iterator[Callable[[Group], Awaitable[Any]]], limit: int | None
+    ) -> list[Any]:
+        """Run the items, at most `limit` at once, drawn as there is room."""
+        self._limit = limit
+        try:
+            return await self._run(items)
+        except GeneratorExit:
+            raise
+        except BaseException:
+            await self._cancel()
+            raise
+
+    async def _run(self, items: Iterator[Callable[[Group], Awaitable[Any]]]) -> list[Any]:
+        sequencer, tasks, limit = self._sequencer, self._tasks, self._limit
         while True:
-            while more and self._error is None and (limit is None or len(self._tasks) < limit):
+            while self._more and (limit is None or len(tasks) < limit):
                 item = next(items, None)
                 if item is None:
-                    more = False
-                    break
-                index = len(self._results)
-                self._results.append(None)
-                task = self._loop.create_task(self._item(index, *item))
-                self._tasks.add(task)
-                task.add_done_callback(self._ended)
+                    self._more = False
+                else:
+                    index = len(self._results)
+                    self._results.append(None)
+                    tasks[index] = self._loop.create_task(self._item(index, item))
             if self._error is not None:
                 raise self._error
             if self._hands_on:
@@ -207,33 +236,54 @@ class _Group:
                 taken, sequencer.taken = sequencer.taken, []
                 for waiting in taken:
                     wake(waiting)
-            if not self._tasks:
+            if not tasks:
                 return self._results
             if self._wake.done():
                 self._wake = self._loop.create_future()
-                if sequencer.outbox:
+                if sequencer.outbox and self._hands_on:
                     continue
             if self._hands_on:
                 sequencer.taking = self._wake
             await self._wake
 
-    async def _item(self, index: int, track: Track, effects: Effects) -> None:
-        current_track.set(track)
-        self._results[index] = await self._drive(effects)
+    async def _item(self, index: int, item: Callable[[Group], Awaitable[Any]]) -> None:
+        try:
+            self._results[index] = await item(self)
+        except BaseException as error:
+            if self._error is None:
+                self._error = error
+            if isinstance(error, (KeyboardInterrupt, SystemExit)):
+                raise
+        finally:
+            del self._tasks[index]
+            if self._more or not self._tasks or self._error is not None:
+                wake(self._wake)
+
+    async def _cancel(self) -> None:
+        """Cancel the items that still run, and wait until they have ended."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        while any(not task.done() for task in tasks):
+            try:
+                await asyncio.wait(tasks)
+            except asyncio.CancelledError:  # asked again: they are being cancelled already
+                continue
 
     @types.coroutine
-    def _drive(self, effects: Effects) -> Generator[Any, Any, Any]:
-        """The driver of one item: what is for the puller goes through the group."""
+    def drive(self, effects: Effects) -> Generator[Any, Any, Any]:
+        """The driver of an item: what it has for the puller goes through the group."""
         sequencer, outbox = self._sequencer, self._sequencer.outbox
+        steps = _Steps(effects)
         error: BaseException | None = None
         while True:
             try:
-                out = effects.send(None) if error is None else effects.throw(error)
-            except StopIteration as end:
-                return end.value
+                out = steps.resume(error)
+            except StopAsyncIteration as end:
+                return end.args[0]
             error = None
             try:
-                if out is TAKE or isinstance(out, Event):
+                if out is not None and (out is TAKE or isinstance(out, Event)):
                     if out is not TAKE:
                         outbox.append(out)
                     if outbox:
@@ -252,22 +302,3 @@ class _Group:
                 raise
             except BaseException as caught:
                 error = caught
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        error = asyncio.CancelledError() if task.cancelled() else task.exception()
-        if error is not None and self._error is None:
-            self._error = error
-        if not self._wake.done():
-            self._wake.set_result(None)
-
-    async def cancel(self) -> None:
-        """Cancel the items that still run, and wait until they have ended."""
-        self._error = self._error or asyncio.CancelledError()
-        for task in self._tasks:
-            task.cancel()
-        while self._tasks:
-            try:
-                await asyncio.wait(self._tasks)
-            except asyncio.CancelledError:  # asked again: they are being cancelled already
-                continue

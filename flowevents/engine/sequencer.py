@@ -23,10 +23,11 @@ import asyncio
 import itertools
 import logging
 import threading
+import types
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextvars import Context, ContextVar
 from typing import Any, Final
 
@@ -40,6 +41,7 @@ from flowevents.signals import Audience, Handlers, Listeners, audiences
 
 __all__ = [
     "TAKE",
+    "Await",
     "Cancelled",
     "Effects",
     "Failed",
@@ -58,8 +60,8 @@ __all__ = [
 logger = logging.getLogger("flowevents")
 
 Effects = Generator[Any, Any, Any]
-"""What the engine is made of: it yields `TAKE` or an event for the puller, and, in async runs,
-whatever an awaitable yields for the loop."""
+"""What the engine is made of: it yields `TAKE` or an event for the puller and, in async runs, an
+`Await` for what is to be awaited."""
 
 
 class _Take:
@@ -69,6 +71,56 @@ class _Take:
 
 TAKE: Final = _Take()
 """What the engine yields when the outbox holds something for the puller."""
+
+
+class Await:
+    """What the engine yields to have something awaited; it is sent the result."""
+
+    __slots__ = ("steps",)
+
+    def __init__(self, awaitable: Awaitable[Any], context: Context | None = None) -> None:
+        if context is not None:
+            self.steps = _in_context(awaitable, context)
+        elif isinstance(awaitable, types.CoroutineType):
+            self.steps = awaitable
+        else:
+            self.steps = _steps(awaitable)
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        steps = self.steps
+        return steps.__await__() if isinstance(steps, types.CoroutineType) else steps
+
+
+def _steps(awaitable: Awaitable[Any]) -> Any:
+    try:
+        steps = awaitable.__await__()
+    except AttributeError:
+        raise TypeError(
+            f"{awaitable!r} cannot be awaited: the methods of an async node are `async def`."
+        ) from None
+    return steps if hasattr(steps, "throw") else _delegated(steps)
+
+
+def _delegated(steps: Iterator[Any]) -> Generator[Any, Any, Any]:
+    return (yield from steps)
+
+
+def _in_context(awaitable: Awaitable[Any], context: Context) -> Generator[Any, Any, Any]:
+    """Each step of an awaitable, in that context."""
+    steps = context.run(_steps, awaitable)
+    advance: Callable[[Any], Any] = steps.send
+    sent: Any = None
+    while True:
+        try:
+            waiting = context.run(advance, sent)
+        except StopIteration as end:
+            return end.value
+        try:
+            sent = yield waiting
+            advance = steps.send
+        except BaseException as error:
+            sent = error
+            advance = steps.throw
 
 
 class Cancelled(asyncio.CancelledError):
@@ -95,6 +147,7 @@ class Step(msgspec.Struct, weakref=True):
         item: The open item of a sequential batch.
         of: The step that this is an item of.
         done, total: How many of its items have ended, and of how many, where that is known.
+        where: For an item of a sequential batch, what its span and items are now.
     """
 
     sequencer: Sequencer
@@ -111,10 +164,16 @@ class Step(msgspec.Struct, weakref=True):
     of: Step | None = None
     done: int = 0
     total: int | None = None
+    where: Callable[[], tuple[int, tuple[int, ...]]] | None = None
     warned: bool = False
 
     def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
         return _no_step, ()  # a copy in another process, or a deep one, runs no step
+
+    def locate(self) -> None:
+        """Take over the span and the items of the item that is open now."""
+        if self.where is not None:
+            self.span, self.items = self.where()
 
     def listeners(self) -> Listeners:
         """Who listens to its node now."""
@@ -125,7 +184,7 @@ class Step(msgspec.Struct, weakref=True):
         sequencer = self.sequencer
         event = kind(
             run_id=sequencer.run_id,
-            seq=sequencer.number(),
+            seq=next(sequencer.numbers),
             time=sequencer.now(),
             span=self.span,
             node=self.plan.path,
@@ -224,7 +283,7 @@ class Sequencer(Audience):
         self.capture = capture
         self.max_steps = max_steps
         self.redact = redact
-        self.number = itertools.count(1).__next__
+        self.numbers = itertools.count(1)
         self.steps = 0
         self.lock = threading.RLock()
         self.backlog: deque[tuple[Event, Handlers]] = deque()
@@ -315,7 +374,7 @@ class Sequencer(Audience):
         Raises `Failed` for a handler's error where that fails the run.
         """
         if self.backlog:
-            yield from self.flush_handlers().__await__()
+            yield Await(self.flush_handlers())
         if self.failure is not None:
             raise Failed(self.failure)
         if self.outbox:
@@ -537,6 +596,7 @@ def _publish(step: Step, kind: type[Event], own: dict[str, Any]) -> None:
     if not step.open:
         _warn_ended(step)
         return
+    step.locate()
     handlers: Handlers | None = getattr(step.listeners(), kind.signal)
     if handlers is None:
         if not (sequencer.puller == "output" and own.get("kind") == "output"):

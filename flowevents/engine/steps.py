@@ -15,10 +15,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
 from contextvars import Context
+from functools import partial
 from typing import Any, Generic, TypeVar
 
-from flowevents.engine.drivers import give, perform, run_items
-from flowevents.engine.sequencer import TAKE, Effects, Failed, Sequencer, Step, Track, logger
+from flowevents.engine.drivers import Group, give, perform
+from flowevents.engine.sequencer import (
+    TAKE,
+    Await,
+    Effects,
+    Failed,
+    Sequencer,
+    Step,
+    Track,
+    current_track,
+    logger,
+)
 from flowevents.errors import AsyncNodeError
 from flowevents.events import Chunk, Event, ItemEnd, ItemStart, Retry, Status
 from flowevents.signals import Handlers
@@ -68,44 +79,12 @@ def invoke(step: Step, method: Callable[..., Any], *args: Any) -> Effects:
     """Call a method of the step's node, and await what it gives if the node is async."""
     result = call(step, method, *args)
     if step.plan.shape.is_async:
-        result = yield from awaited(result, step.context)
+        result = yield Await(result, step.context)
     return result
 
 
-def awaited(awaitable: Awaitable[Any], context: Context | None) -> Effects:
-    """Await it, each of its steps in that context."""
-    if context is None:
-        return (yield from _iterator(awaitable))
-    steps = context.run(_iterator, awaitable)
-    advance: Callable[[Any], Any] = steps.send
-    sent: Any = None
-    while True:
-        try:
-            waiting = context.run(advance, sent)
-        except StopIteration as end:
-            return end.value
-        try:
-            sent = yield waiting
-            advance = steps.send
-        except BaseException as error:
-            sent = error
-            advance = steps.throw
-
-
-def _iterator(awaitable: Awaitable[Any]) -> Generator[Any, Any, Any]:
-    try:
-        steps = awaitable.__await__()
-    except AttributeError:
-        raise TypeError(
-            f"{awaitable!r} cannot be awaited: the methods of an async node are `async def`."
-        ) from None
-    if hasattr(steps, "throw"):
-        return steps
-    return _delegated(steps)  # type: ignore[unreachable]
-
-
-def _delegated(steps: Iterable[Any]) -> Generator[Any, Any, Any]:
-    return (yield from steps)  # type: ignore[misc]
+def _awaited(awaitable: Awaitable[Any]) -> Effects:
+    return (yield Await(awaitable))
 
 
 def require_await(step: Step) -> None:
@@ -167,7 +146,7 @@ def attempts(
             if sequencer.loop is None:
                 sequencer.clock.sleep(node.wait, sequencer.woken)
             else:
-                yield from sequencer.clock.sleep_async(node.wait).__await__()
+                yield Await(sequencer.clock.sleep_async(node.wait))
         if sequencer.cancelled is not None:
             raise sequencer.cancelled
         scope.attempt += 1
@@ -185,6 +164,7 @@ def attempts(
 def _retry(scope: Step, error: Exception, wait: float, fallback: bool) -> Effects:
     handlers = scope.listeners().retry
     if handlers is not None:
+        scope.locate()
         text = scope.sequencer.error_text(error)
         if scope.publish(handlers, Retry, error=text, wait=wait, fallback=fallback):
             yield from scope.sequencer.flush()
@@ -194,7 +174,7 @@ def _attempt(scope: Step, node: Any, argument: Any) -> Effects:
     shape = scope.plan.shape
     if shape.streams:
         if shape.is_async:
-            return _stream_async(scope, node, argument).__await__()
+            return _awaited(_stream_async(scope, node, argument))
         return _stream(scope, node, argument)
     result = invoke(scope, node.exec_async if shape.is_async else node.exec, argument)
     return _one_chunk(scope, result) if shape.chunked else result
@@ -206,6 +186,7 @@ def _attempt(scope: Step, node: Any, argument: Any) -> Effects:
 def _one_chunk(scope: Step, result: Effects) -> Effects:
     """Publish what the `exec` of a streaming node without a generator gives, and give it."""
     sequencer = scope.sequencer
+    scope.locate()
     data = yield from result
     handlers = scope.listeners().chunk
     if handlers is not None:
@@ -225,15 +206,16 @@ def _stream(scope: Step, node: Any, argument: Any) -> Effects:
     sequencer's `version` changed, which is also how a cancel is seen.
     """
     sequencer = scope.sequencer
+    scope.locate()
     produced = call(scope, node.exec_stream, argument)
     kept: list[Any] | None = [] if node.keep_chunks else None
     keep = None if kept is None else kept.append
     source = call(scope, iter, produced)
     asynchronous = sequencer.loop is not None  # what it yields might be taken for the loop's
-    run_id, now, number, outbox = (
+    run_id, now, numbers, outbox = (
         sequencer.run_id,
         sequencer.now,
-        sequencer.number,
+        sequencer.numbers,
         sequencer.outbox,
     )
     path, span, items, execution = scope.plan.path, scope.span, scope.items, scope.number
@@ -258,7 +240,7 @@ def _stream(scope: Step, node: Any, argument: Any) -> Effects:
             if heard is not None:
                 event = Chunk(
                     run_id=run_id,
-                    seq=number(),
+                    seq=next(numbers),
                     time=now(),
                     span=span,
                     node=path,
@@ -332,14 +314,15 @@ def _log_close(scope: Step, error: Exception) -> None:
 async def _stream_async(scope: Step, node: Any, argument: Any) -> Any:
     """One attempt of `exec_stream_async`; as `_stream`, with a last `Result` for `exec_res`."""
     sequencer = scope.sequencer
+    scope.locate()
     produced = call(scope, node.exec_stream_async, argument)
     kept: list[Any] | None = [] if node.keep_chunks else None
     keep = None if kept is None else kept.append
     source = _async_iterator(produced, scope.context)
-    run_id, now, number, outbox = (
+    run_id, now, numbers, outbox = (
         sequencer.run_id,
         sequencer.now,
-        sequencer.number,
+        sequencer.numbers,
         sequencer.outbox,
     )
     path, span, items, execution = scope.plan.path, scope.span, scope.items, scope.number
@@ -371,7 +354,7 @@ async def _stream_async(scope: Step, node: Any, argument: Any) -> Any:
             if heard is not None:
                 event = Chunk(
                     run_id=run_id,
-                    seq=number(),
+                    seq=next(numbers),
                     time=now(),
                     span=span,
                     node=path,
@@ -422,7 +405,7 @@ async def _close_async(scope: Step, source: Any) -> None:
     close = getattr(source, "aclose", None)
     if callable(close):
         try:
-            await perform(awaited(call(scope, close), scope.context))
+            await Await(call(scope, close), scope.context)
         except Exception as error:
             _log_close(scope, error)
 
@@ -456,7 +439,7 @@ class _InContext:
         return self
 
     def __anext__(self) -> Awaitable[Any]:
-        return perform(awaited(self._context.run(self._source.__anext__), self._context))
+        return Await(self._context.run(self._source.__anext__), self._context)
 
     async def aclose(self) -> None:
         close = getattr(self._source, "aclose", None)
@@ -489,6 +472,7 @@ def end_item(scope: Step, error: BaseException | None = None) -> Effects:
     parent = scope.of
     if parent is None or not scope.open:
         return
+    scope.locate()
     parent.done += 1
     own = {"done": parent.done, "total": scope.total}
     yield from end(scope, ItemEnd, scope.listeners().item_end, error, own)
@@ -499,30 +483,33 @@ def _batch(track: Track, step: Step, node: Any, arguments: Iterable[Any] | None)
     sequencer = step.sequencer
     shape = step.plan.shape
     inline = not (shape.is_async or shape.chunked or not shape.retries) and node.max_retries > 0
-    run, number, outer = node.exec, sequencer.number, step.items
+    run, numbers = node.exec, sequencer.numbers
     scope = step.item = Step(sequencer, step.plan, 0, step.span, (), step.number)
     scope.of, scope.total, scope.context = step, length_of(arguments), step.context
-    scope.open = False
+    scope.where = lambda: (span, (*step.items, index))
     results: list[Any] = []
     version: object = None
-    anybody, index = False, 0
+    anybody, span, index = False, 0, 0
     for argument in arguments or ():
         if sequencer.version is not version:
             yield from sequencer.border()
             version = sequencer.version
             anybody = scope.listeners().anybody
-        scope.span = number()
-        scope.items = (*outer, index) if outer else (index,)
-        scope.open = True
+            scope.open = not anybody  # where nobody hears of items, the batch is one open item
+        span = next(numbers)
         if anybody:
+            scope.open = True
             scope.attempt = 1
+            scope.locate()
             yield from start_item(scope)
         if inline and scope.context is None:
             sequencer.plain = True
             node.cur_retry = 0
             try:
                 result = run(argument)
-                sequencer.plain_ended()
+                sequencer.plain = False
+                if sequencer.guests:
+                    sequencer.await_guests()
             except Exception as error:
                 sequencer.plain_ended()
                 result = yield from attempts(track, scope, node, argument, error)
@@ -532,8 +519,7 @@ def _batch(track: Track, step: Step, node: Any, arguments: Iterable[Any] | None)
         if anybody or sequencer.version is not version:
             step.done = index
             yield from end_item(scope)
-        else:
-            scope.open = False
+            scope.open = not anybody
         index += 1
     step.item = None
     return results
@@ -541,32 +527,47 @@ def _batch(track: Track, step: Step, node: Any, arguments: Iterable[Any] | None)
 
 def _parallel_batch(step: Step, node: Any, arguments: Iterable[Any] | None) -> Effects:
     """The items of a parallel batch, each in a task of its own."""
-    sequencer = step.sequencer
-    total = length_of(arguments)
-
-    def items() -> Iterator[tuple[Track, Effects]]:
-        for index, argument in enumerate(arguments or ()):
-            scope = Step(
-                sequencer, step.plan, 0, step.span, (*step.items, index), step.number
-            )
-            scope.of, scope.total, scope.context = step, total, step.context
-            track = Track(sequencer, scope)
-            yield track, _parallel_item(track, scope, node, argument)
-
-    limit = getattr(node, "max_concurrency", None)
-    return (yield from run_items(sequencer, items(), limit).__await__())
+    total, limit = length_of(arguments), getattr(node, "max_concurrency", None)
+    items = (
+        partial(_parallel_item, step, index, total, node, argument)
+        for index, argument in enumerate(arguments or ())
+    )
+    return _awaited(Group(step.sequencer).run(items, limit))
 
 
-def _parallel_item(track: Track, scope: Step, node: Any, argument: Any) -> Effects:
-    scope.span = scope.sequencer.number()
-    try:
-        if scope.listeners().anybody:
-            yield from start_item(scope)
-        result = yield from attempts(track, scope, node, argument)
-        yield from end_item(scope)
+async def _parallel_item(
+    step: Step, index: int, total: int | None, node: Any, argument: Any, group: Group
+) -> Any:
+    sequencer, shape = step.sequencer, step.plan.shape
+    span = next(sequencer.numbers)
+    scope = Step(sequencer, step.plan, span, step.span, (*step.items, index), step.number)
+    scope.of, scope.total, scope.context = step, total, step.context
+    track = Track(sequencer, scope)
+    current_track.set(track)
+    if scope.listeners().anybody or shape.chunked or not shape.ours:
+        return await group.drive(_heard_item(track, scope, node, argument))
+    try:  # its first attempt inline: what _heard_item does, but faster
+        result = await node.exec_async(argument)
+    except Exception as error:
+        result = await group.drive(_heard_item(track, scope, node, argument, error))
     except BaseException as error:
-        if scope.open:
-            yield from end_item(scope, error)
+        await group.drive(end_item(scope, error))
+        raise
+    else:
+        await group.drive(end_item(scope))
+    return result
+
+
+def _heard_item(
+    track: Track, scope: Step, node: Any, argument: Any, error: Exception | None = None
+) -> Effects:
+    try:
+        if error is None:
+            yield from start_item(scope)
+        result = yield from attempts(track, scope, node, argument, error)
+        yield from end_item(scope)
+    except BaseException as failed:
+        yield from end_item(scope, failed)
         raise
     return result
 
@@ -603,7 +604,7 @@ def end(
             if error is None:
                 yield from sequencer.flush()
             elif sequencer.backlog and not isinstance(error, GeneratorExit):
-                yield from sequencer.flush_handlers().__await__()
+                yield Await(sequencer.flush_handlers())
     step.open = False
 
 

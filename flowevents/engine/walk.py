@@ -13,12 +13,22 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from typing import Any
 
-from flowevents.engine.drivers import run_items
+from flowevents.engine.drivers import Group
 from flowevents.engine.graph import Plan, node_name, shape_of
-from flowevents.engine.sequencer import Effects, Sequencer, Step, Track, logger, step_of
+from flowevents.engine.sequencer import (
+    Await,
+    Effects,
+    Sequencer,
+    Step,
+    Track,
+    current_track,
+    logger,
+    step_of,
+)
 from flowevents.engine.steps import (
     attempts,
     call,
@@ -118,7 +128,7 @@ def walk(track: Track, frame: Frame, began: bool = False) -> Effects:
     stack = [frame]
     bottom = frame
     limited = sequencer.max_steps is not None
-    run_id, number, now = sequencer.run_id, sequencer.number, sequencer.now
+    run_id, numbers, now = sequencer.run_id, sequencer.numbers, sequencer.now
     step: Step | None = None  # the open step of a node
     version: object = None
     try:
@@ -150,7 +160,7 @@ def walk(track: Track, frame: Frame, began: bool = False) -> Effects:
                 place.count = count = place.count + 1
                 scope = frame.scope
                 parent, items = scope.span, scope.items
-                span = number()
+                span = next(numbers)
                 step = ended = Step(sequencer, plan, span, parent, items, count)
                 node = plan.copy(original, frame.params, step)
                 if plan.nests:
@@ -201,7 +211,7 @@ def walk(track: Track, frame: Frame, began: bool = False) -> Effects:
                     if (heard := listeners.node_end) is not None:
                         event = NodeEnd(
                             run_id=run_id,
-                            seq=number(),
+                            seq=next(numbers),
                             time=now(),
                             span=span,
                             node=plan.path,
@@ -234,7 +244,7 @@ def walk(track: Track, frame: Frame, began: bool = False) -> Effects:
             if (heard := listeners.action) is not None:
                 event = Action(
                     run_id=run_id,
-                    seq=number(),
+                    seq=next(numbers),
                     time=now(),
                     span=ended.span,
                     node=ended.plan.path,
@@ -302,7 +312,8 @@ def _enter(track: Track, frame: Frame) -> Effects:
             step.total = length_of(prep_res)
         else:
             limit = getattr(flow, "max_concurrency", None)
-            yield from run_items(sequencer, _parallel_passes(frame, prep_res), limit).__await__()
+            passes = _parallel_passes(frame, prep_res)
+            yield Await(Group(sequencer).run(passes, limit))
     frame.prep_res = prep_res
 
 
@@ -336,7 +347,7 @@ def _next_item(track: Track, frame: Frame) -> Effects:
     assert frame.batch is not None
     for index, params in frame.batch:
         item.items = (*step.items, index)
-        item.span = sequencer.number()
+        item.span = next(sequencer.numbers)
         item.open = True
         if step.listeners().anybody:
             yield from start_item(item)
@@ -352,28 +363,31 @@ def _item(frame: Frame, index: int, total: int | None) -> Step:
     return item
 
 
-def _parallel_passes(frame: Frame, batch: Any) -> Iterator[tuple[Track, Effects]]:
+def _parallel_passes(frame: Frame, batch: Any) -> Iterator[Callable[[Group], Awaitable[None]]]:
     """The items of a parallel batch flow, each a pass over its graph on a track of its own."""
     total = length_of(batch)
     for index, params in enumerate(batch):
-        item = _item(frame, index, total)
-        inner = Frame(frame.plan, frame.flow, item, frame.shared)
+        inner = Frame(frame.plan, frame.flow, _item(frame, index, total), frame.shared)
         inner.begin_pass({**frame.flow.params, **params})
-        track = Track(item.sequencer)
-        yield track, _pass(track, inner)
+        yield partial(_parallel_pass, inner)
+
+
+async def _parallel_pass(frame: Frame, group: Group) -> None:
+    track = Track(frame.step.sequencer)
+    current_track.set(track)
+    await group.drive(_pass(track, frame))
 
 
 def _pass(track: Track, frame: Frame) -> Effects:
     item = frame.step
-    item.span = track.sequencer.number()
+    item.span = next(track.sequencer.numbers)
     try:
         if item.listeners().anybody:
             yield from start_item(item)
         yield from walk(track, frame, began=True)
         yield from end_item(item)
     except BaseException as error:
-        if item.open:
-            yield from end_item(item, error)
+        yield from end_item(item, error)
         raise
 
 
@@ -424,7 +438,7 @@ def _overridden_walk(step: Step, flow: Any, shared: Any, prep_res: Any) -> Effec
     passes = ({**flow.params, **params} for params in prep_res)
     if shape.batch == "parallel":
         together = asyncio.gather(*(call(step, orch, shared, params) for params in passes))
-        yield from together.__await__()
+        yield Await(together)
     else:
         for params in passes:
             yield from invoke(step, orch, shared, params)
@@ -520,7 +534,7 @@ def begin(
         child.take_shape(shape)
         child.copy = _itself
         node = flow
-    step = Step(sequencer, plan, sequencer.number(), 0, (), 0)
+    step = Step(sequencer, plan, next(sequencer.numbers), 0, (), 0)
     frame = Frame(plan, node, step, shared)
     frame.metadata = metadata
     frame.routes = frame.routes or isinstance(node, _Alone)
@@ -543,6 +557,22 @@ def execute_alone(node: Any, prep_res: Any, loop: asyncio.AbstractEventLoop | No
         sequencer.close()
         step = Step(sequencer, Plan(node, node_name(node), node_name(node), ()), 0, 0, (), 1)
     return execute(Track(step.sequencer, step), step, node, prep_res)
+
+
+async def exhaust_async(effects: Effects) -> Any:
+    """`exhaust` in an event loop, in a run or outside of one."""
+    sent, error = None, None
+    while True:
+        try:
+            out = effects.send(sent) if error is None else effects.throw(error)
+        except StopIteration as end_of_it:
+            return end_of_it.value
+        sent, error = None, None
+        if isinstance(out, Await):
+            try:
+                sent = await out
+            except BaseException as raised:
+                error = raised
 
 
 def exhaust(effects: Effects) -> Any:

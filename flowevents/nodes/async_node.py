@@ -7,9 +7,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from flowevents.engine.sequencer import attempt_of
-from flowevents.engine.drivers import perform
 from flowevents.engine.graph import node_name
-from flowevents.engine.walk import execute_alone
+from flowevents.engine.walk import execute_alone, exhaust_async
 from flowevents.errors import AsyncNodeError
 from flowevents.nodes.node import BatchNode, Node
 from flowevents.run import Run
@@ -39,7 +38,7 @@ class AsyncNode(Node):
         return await Run(self, shared, _past="run").wait_async()
 
     async def _exec(self, prep_res: Any) -> Any:
-        return await perform(execute_alone(self, prep_res, asyncio.get_running_loop()))
+        return await exhaust_async(execute_alone(self, prep_res, asyncio.get_running_loop()))
 
     def _run(self, shared: Any) -> Any:
         raise AsyncNodeError(

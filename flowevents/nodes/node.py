@@ -27,7 +27,7 @@ from flowevents.run import (
 from flowevents.signals import Identity, on
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Coroutine
 
     from typing_extensions import Self, Unpack
 
@@ -131,10 +131,12 @@ class BaseNode:
         self._warn_successors("Flow")
         return Run(self, shared, **options).wait()
 
-    async def run_async(self, shared: Any, **options: Unpack[RunOptions]) -> Any:
-        """`run` in an event loop, where async nodes can run too."""
+    def run_async(
+        self, shared: Any, **options: Unpack[RunOptions]
+    ) -> Coroutine[Any, Any, Any]:
+        """`run` in an event loop, where async nodes can run too; to be awaited."""
         self._warn_successors("AsyncFlow")
-        return await Run(self, shared, **options).wait_async()
+        return Run(self, shared, **options).wait_async()
 
     @overload
     def run_stream(self, shared: Any, **options: Unpack[RunOptions]) -> Stream: ...

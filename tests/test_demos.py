@@ -1,0 +1,390 @@
+"""Every demo as a person runs it: in a process of its own, with real HTTP, read off the screen."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from itertools import count
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+
+from demos.standin_server import StandInHandler, StandInServer
+
+ROOT = Path(__file__).resolve().parent.parent
+DEMOS = ROOT / "demos"
+NUMBERED = sorted(path.name for path in DEMOS.glob("[0-9]*.py"))
+
+
+def command(demo: str, *arguments: str, strict: bool = True) -> list[str]:
+    """How a demo is started; `strict` makes every warning an error."""
+    flags = ["-W", "error"] if strict else []
+    return [sys.executable, *flags, str(DEMOS / demo), *arguments]
+
+
+def environ(changes: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a demo: no model named and no delay between tokens, but for `changes`."""
+    unset = {"MODEL", "OPENAI_BASE_URL", "OPENAI_API_KEY", "ASK", "DOCS"}
+    kept = {name: value for name, value in os.environ.items() if name not in unset}
+    return {**kept, "PYTHONPATH": str(ROOT), "STANDIN_DELAY": "0", **changes}
+
+
+def run(
+    demo: str,
+    *arguments: str,
+    said: str = "",
+    strict: bool = True,
+    env: Mapping[str, str] = MappingProxyType({}),
+) -> subprocess.CompletedProcess[str]:
+    """Run a demo to its end; `said` is its standard input, `env` changes its environment."""
+    return subprocess.run(
+        command(demo, *arguments, strict=strict),
+        input=said,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env=environ(env),
+        timeout=120,
+        check=False,
+    )
+
+
+def screen(demo: str, *arguments: str, **options: Any) -> str:
+    """What a demo that goes well shows."""
+    done = run(demo, *arguments, **options)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def assert_in_order(shown: str, *parts: str) -> None:
+    """Each part stands in `shown`, after the one before."""
+    place = 0
+    for part in parts:
+        assert part in shown[place:], f"{part!r} is not in {shown[place:]!r}"
+        place = shown.index(part, place) + len(part)
+
+
+def real(server: StandInServer) -> dict[str, str]:
+    """The environment that names a server as the model."""
+    return {
+        "MODEL": "any-name",
+        "OPENAI_BASE_URL": server.base_url,
+        "OPENAI_API_KEY": server.api_key,
+    }
+
+
+def breaks_off(at: int) -> type[StandInHandler]:
+    """What serves connections and once hangs up, in place of the event with that number."""
+    events = count(1)
+
+    class BreaksOff(StandInHandler):
+        def _send_event(self, data: object) -> None:
+            if next(events) == at:
+                raise ConnectionResetError
+            super()._send_event(data)
+
+    return BreaksOff
+
+
+# -- the numbered demos ---------------------------------------------------------------------------
+
+
+def test_every_demo_is_listed_and_fits_a_screen() -> None:
+    """The table names each demo with its command, and none is long."""
+    table = (DEMOS / "README.md").read_text(encoding="utf-8")
+    assert len(NUMBERED) == 7
+    for name in NUMBERED:
+        assert f"`.venv/bin/python demos/{name}`" in table
+        assert len((DEMOS / name).read_text(encoding="utf-8").splitlines()) <= 100
+
+
+def test_hello() -> None:
+    """The words come, and the node kept them."""
+    assert screen("01_hello.py") == (
+        "Hello Ada how are you? \nshared = {'name': 'Ada', 'greeting': 'Hello Ada how are you? '}\n"
+    )
+
+
+def test_handlers() -> None:
+    """Every handler hears its sender, in the order of connection, and nothing else."""
+    assert screen("02_handlers.py").splitlines() == [
+        "Writer begins",
+        "  one node    Writer: one",
+        "  a class     Writer: one",
+        "  one node    Writer: two",
+        "  a class     Writer: two",
+        "  an observer Writer -> Editor",
+        "Editor begins",
+        "  a class     Editor: three",
+        "  a path      Editor: three",
+        "  an observer Editor -> None",
+        "the flow is ok",
+    ]
+
+
+def test_pull() -> None:
+    """Nothing is made before it is asked for, the action comes back, and leaving is closing."""
+    assert screen("03_pull.py").splitlines() == [
+        "<p>",
+        "    (making 'one')",
+        "one",
+        "    (making 'two')",
+        "two",
+        "    (making 'three')",
+        "three",
+        "    (closed)",
+        "</p> ended with 'counted'",
+        "Leaving early closes the node:",
+        "    (making 'one')",
+        "<p> one",
+        "    (closed)",
+    ]
+
+
+def test_plan_action() -> None:
+    """Plan and Act take turns until the notes have what was asked, then Answer quotes them."""
+    shown = screen("04_plan_action.py")
+    assert_in_order(shown, "search: pump bicycle\n", "search: key\n", "answer\n", "The files say:")
+    assert 'monday: "The pump is in the cellar."' in shown
+    assert 'tuesday: "Nora took the cellar key to Lyon' in shown
+    shown = screen("04_plan_action.py", "Who bought the red bicycle?")
+    assert 'wednesday: "The red bicycle was sold to the baker."' in shown
+
+
+REVIEWS = [
+    'review 1: "The coffee was strong and hot."',
+    "None of these passages helps with the question.",
+    'review 3: "Never again: the coffee was cold, and nobody said sorry."',
+    'review 4: "For me the best coffee in town."',
+    'review 5: "The coffee machine was broken, so we left."',
+]
+
+
+def test_parallel() -> None:
+    """Three items at most are at work, each has its own text, and the count goes up."""
+    shown = screen("05_parallel.py")
+    assert_in_order(shown, "1 of 5 reviews read", "5 of 5 reviews read", "1 begins", "1 of 5 done")
+    working = most = 0
+    for line in shown.splitlines():
+        working += line.endswith("begins")
+        working -= " done: " in line
+        most = max(most, working)
+    assert (working, most) == (0, 3)
+    assert re.findall(r"(\d) of 5 done", shown) == list("12345")
+    assert sorted(re.findall("done: (.*)", shown)) == sorted(REVIEWS)
+
+
+def test_parallel_voids_what_a_broken_stream_said() -> None:
+    """One of the streams breaks off in the middle; no text is lost or doubled."""
+    with StandInServer(handler=breaks_off(20)) as server:
+        shown = screen("05_parallel.py", env=real(server))
+    assert sorted(re.findall("done: (.*)", shown)) == sorted(REVIEWS)
+
+
+@pytest.mark.parametrize("demo", ["04_plan_action.py", "05_parallel.py", "07_litellm.py"])
+def test_a_model_that_refuses_is_one_line(demo: str, real_model: StandInServer) -> None:
+    """Each demo that talks to a model ends in order where there is none."""
+    wrong = {**real(real_model), "OPENAI_API_KEY": "wrong"}
+    done = run(demo, said="Hello\n", strict=False, env=wrong)
+    assert done.returncode == 1
+    assert "Incorrect API key provided" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_pocketflow() -> None:
+    """The unchanged program does its work, and its retry, items and actions are seen."""
+    shown = screen("06_pocketflow.py")
+    text = (DEMOS / "06_pocketflow.py").read_text(encoding="utf-8")
+    assert_in_order(
+        shown,
+        "Load: attempt 1 failed with OSError: the disk was asleep",
+        "Load is ok after",
+        "None -> Count",
+        "Count is ok after",
+        "'long' -> Praise",
+        f"{len(text.split())} words, well done!",
+        "Praise is ok after",
+        f"The flow is ok; the batch had {len(text.splitlines())} items.",
+    )
+
+
+def test_litellm() -> None:
+    """Piped lines are answered from what was said before, and the end of input ends the chat."""
+    shown = screen(
+        "07_litellm.py", said="My cat is called Tom.\nWhat is my cat called?\n", strict=False
+    )
+    assert_in_order(
+        shown,
+        "You:   My cat is called Tom.\n",
+        'Model: I have noted "My cat is called Tom."',
+        "You:   What is my cat called?\n",
+        'Model: You said: "My cat is called Tom."\n',
+        "Bye!",
+    )
+
+
+# -- the agent ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def island(tmp_path: Path) -> Path:
+    """A folder with facts that stand nowhere else."""
+    folder = tmp_path / "island"
+    (folder / "harbour").mkdir(parents=True)
+    (folder / "harbour" / "ferry.md").write_text(
+        "# The ferry\n\nThe ferry Vesterhavet leaves at 06:40, and carries 43 cars.\n",
+        encoding="utf-8",
+    )
+    (folder / "light.txt").write_text(
+        "The lighthouse was painted by Ingrid Holm in 1911.\n\nIts lamp is \x1b[31mred\x1b[0m.\n",
+        encoding="utf-8",
+    )
+    return folder
+
+
+def test_agent_answers_from_the_folder(island: Path) -> None:
+    """Plan, Search, Plan, Answer: each is seen at work, and the answer stands only in the file."""
+    shown = screen("agent.py", "--ask", "When does the ferry leave?", "--docs", str(island))
+    assert_in_order(
+        shown,
+        "2 files with 2 passages in",
+        "a stand-in",
+        "Question: When does the ferry leave?",
+        "\nPlan\n  search: ferry leave\n  -> Search (search)",
+        "\nSearch\n  harbour/ferry.md:1 # The ferry",
+        'harbour/ferry.md: "The ferry Vesterhavet leaves at 06:40, and carries 43 cars."\n',
+        "  -> Plan (default)\n\nPlan\n  answer\n  -> Answer (answer)",
+        '\nAnswer\n  The files say:\n  - harbour/ferry.md: "The ferry Vesterhavet leaves at 06:40',
+    )
+    assert "Ingrid" not in shown
+
+
+def test_agent_answers_another_question_from_another_file(island: Path) -> None:
+    """The question decides; it may come from the environment, as `make demo` gives it."""
+    shown = screen("agent.py", env={"ASK": "Who painted the lighthouse?", "DOCS": str(island)})
+    assert 'light.txt: "The lighthouse was painted by Ingrid Holm in 1911."' in shown
+    assert "06:40" not in shown
+
+
+def test_agent_says_what_it_did_not_find(island: Path) -> None:
+    """It searches every word of the question, a bounded number of times, and then says so."""
+    question = "Did Napoleon, Cleopatra, Shakespeare, Aristotle, Confucius or Gandhi walk, swim?"
+    shown = screen("agent.py", "--ask", question, "--docs", str(island))
+    assert shown.count("\nSearch\n  Nothing stands there about") == 4
+    assert "\nAnswer\n  Nothing was found about Napoleon, Cleopatra" in shown
+
+
+def test_agent_reads_its_own_project() -> None:
+    """Without arguments it asks the project's own documents and sources."""
+    shown = screen("agent.py")
+    assert f" in {ROOT}\n" in shown
+    assert_in_order(shown, "\nPlan\n", "\nSearch\n", "\nAnswer\n", "The files say:", ".")
+
+
+def test_agent_shows_controls_as_text(island: Path) -> None:
+    """What a file or a question smuggles in does not reach the terminal."""
+    shown = screen("agent.py", "--ask", "red lamp \x1b]0;title\x07", "--docs", str(island))
+    assert "Its lamp is \\x1b[31mred\\x1b[0m." in shown
+    assert "\x1b" not in shown
+    assert "\x07" not in shown
+
+
+@pytest.mark.parametrize("question", ['" OR *', "NEAR(", "?", "ferry*) AND (", "\udcff ferry"])
+def test_agent_takes_any_question(island: Path, question: str) -> None:
+    """No question is an error of the search."""
+    shown = screen("agent.py", "--ask", question, "--docs", str(island))
+    assert "\nAnswer\n" in shown
+    assert ("06:40" in shown) == ("ferry" in question)
+
+
+@pytest.mark.parametrize(
+    ("question", "docs", "error"),
+    [
+        ("  ", ".", "The question is empty: set ASK"),
+        ("Why?", "no\x1bwhere", "There is no folder 'no\\x1bwhere': set DOCS"),
+        ("Why?", "empty", "No text in 'empty': set DOCS"),
+        ("Why?", "island/light.txt", "There is no folder 'island/light.txt'"),
+    ],
+    ids=["question", "missing", "empty", "file"],
+)
+def test_agent_says_what_is_wrong_in_one_line(
+    island: Path, monkeypatch: pytest.MonkeyPatch, question: str, docs: str, error: str
+) -> None:
+    """A bad question or folder is told before anything begins."""
+    (island.parent / "empty").mkdir()
+    monkeypatch.chdir(island.parent)
+    done = run("agent.py", "--ask", question, "--docs", docs)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(error)
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def real_model() -> Iterator[StandInServer]:
+    """A server that the demo does not start itself, as a real model is."""
+    with StandInServer() as server:
+        yield server
+
+
+def test_agent_uses_the_model_of_the_environment(island: Path, real_model: StandInServer) -> None:
+    """With the three variables set the demo talks to that endpoint and starts no stand-in."""
+    shown = screen(
+        "agent.py",
+        *("--ask", "When does the ferry leave?", "--docs", str(island)),
+        env=real(real_model),
+    )
+    assert f"Model: any-name at {real_model.base_url}\n" in shown
+    assert "stand-in" not in shown
+    assert "06:40" in shown
+
+
+def test_agent_shows_retry_and_failure(island: Path, real_model: StandInServer) -> None:
+    """A model that refuses is tried again, on the screen, and ends in one line."""
+    done = run(
+        "agent.py",
+        *("--ask", "Why?", "--docs", str(island)),
+        env={**real(real_model), "OPENAI_API_KEY": "wrong"},
+    )
+    why = f"Model 'any-name' at {real_model.base_url}: HTTP 401: Incorrect API key provided."
+    assert done.returncode == 1
+    assert done.stderr == f"{why}\n"
+    assert_in_order(done.stdout, "\nPlan\n", f"[void, trying again: ModelError: {why}]", "[error]")
+
+
+def test_agent_voids_what_a_broken_stream_said(island: Path) -> None:
+    """A stream that breaks off in the middle is begun again, and the answer is whole."""
+    with StandInServer(handler=breaks_off(3)) as server:
+        shown = screen(
+            "agent.py",
+            *("--ask", "When does the ferry leave?", "--docs", str(island)),
+            env=real(server),
+        )
+    assert_in_order(
+        shown,
+        "\nPlan\n  search\n  [void, trying again: ModelError: Model 'any-name' at",
+        "\n  search: ferry leave\n  -> Search",
+        "06:40",
+    )
+
+
+def test_ctrl_c_ends_the_agent_cleanly(island: Path) -> None:
+    """In the middle of a stream: the node is cancelled, no traceback, code 130."""
+    with subprocess.Popen(
+        command("agent.py"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environ({"ASK": "ferry", "DOCS": str(island), "STANDIN_DELAY": "60"}),
+    ) as demo:
+        assert demo.stdout is not None
+        while "Plan" not in demo.stdout.readline():
+            assert demo.poll() is None
+        demo.send_signal(signal.SIGINT)
+        shown, errors = demo.communicate(timeout=60)
+    assert "[cancelled]" in shown
+    assert errors == ""
+    assert demo.returncode == 130
