@@ -27,7 +27,7 @@ from flowevents.engine.sequencer import Cancelled, Effects, Failed, Sequencer, n
 from flowevents.engine.walk import begin
 from flowevents.errors import GraphError, ObserverError, RunCancelled, RunStateError
 from flowevents.events import Chunk, Event
-from flowevents.signals import Audience, handlers_of, is_async_callable, observe
+from flowevents.signals import Audience, handlers_of, is_async_callable, subscribe
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -119,9 +119,7 @@ class Run:
             raise ValueError(f"on_handler_error={on_handler_error!r}: 'log' or 'raise'.")
         if redact is not None and not callable(redact):
             raise ValueError(f"redact={redact!r}: a function of a text or data, or None.")
-        self._observers = tuple(observers)
-        for observer in self._observers:
-            handlers_of(observer)
+        self._observers = [(observer, handlers_of(observer)) for observer in observers]
         self._id: Final = os.urandom(16).hex() if id is None else id
         self._flow = flow
         self._shared = shared
@@ -144,7 +142,7 @@ class Run:
         self._closing: asyncio.Task[None] | None = None
         self._at_end: list[asyncio.Future[None]] = []  # who waits for the end, on the loop
         self._lock = threading.RLock()
-        self._ended = threading.Condition(self._lock)
+        self._ended: threading.Event | None = None  # set at the end, where a thread waits for it
 
     # -- what it is ---------------------------------------------------------------------------
 
@@ -367,8 +365,11 @@ class Run:
         self.cancel()
         if self._driven_by == threading.get_ident():
             return
-        with self._ended:
-            self._ended.wait_for(lambda: not _NEXT[self._status])
+        with self._lock:
+            if not _NEXT[self._status]:
+                return
+            self._ended = self._ended or threading.Event()
+        self._ended.wait()
 
     async def aclose(self) -> None:
         """`close` for an async run."""
@@ -443,16 +444,16 @@ class Run:
 
     def _begin(self, loop: asyncio.AbstractEventLoop | None) -> None:
         if loop is None:
-            for observer in self._observers:
-                for name, handler in handlers_of(observer).items():
+            for _, handlers in self._observers:
+                for name, handler in handlers.items():
                     if is_async_callable(handler):
                         raise ObserverError(
                             f"Observer {name_of(handler)} (for {name!r}) is async, but the run is "
                             "sync: nothing can await it. Use a plain function, or run_async."
                         )
         check_graph(self._flow)
-        for observer in self._observers:
-            observe(observer, sender=self)
+        for observer, handlers in self._observers:
+            subscribe(observer, handlers, self)
         self._sequencer.loop = loop
         self._engine = begin(
             self._sequencer, self._flow, self._shared, self._metadata, self._past
@@ -470,7 +471,7 @@ class Run:
 
     def _settle(self, error: BaseException | None) -> None:
         """Note how the engine ended."""
-        with self._ended:
+        with self._lock:
             if not _NEXT[self._status]:
                 return
             if isinstance(error, Failed):
@@ -486,7 +487,9 @@ class Run:
             else:
                 self._move("cancelled")
             self._sequencer.close()
-            self._ended.notify_all()
+            self._observers.clear()
+            if self._ended is not None:
+                self._ended.set()
         for waiting in self._at_end:
             wake(waiting)
 

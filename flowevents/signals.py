@@ -18,8 +18,10 @@ This is the only module that imports blinker.
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 import threading
+import types
 import weakref
 from collections.abc import Callable, Coroutine, Generator, Hashable, Iterable, Iterator
 from contextlib import contextmanager
@@ -480,10 +482,15 @@ def _changed(sender: object) -> None:
 
 def is_async_callable(receiver: object) -> bool:
     """Whether calling it gives a coroutine: an `async def`, or an object with an async call."""
-    while hasattr(receiver, "func") and not inspect.isfunction(receiver):  # functools.partial
-        receiver = receiver.func
-    return inspect.iscoroutinefunction(receiver) or inspect.iscoroutinefunction(
-        getattr(type(receiver), "__call__", None)  # noqa: B004 - the method, not callability
+    inner = getattr(receiver, "__func__", receiver)
+    if type(inner) is types.FunctionType:
+        if inner.__code__.co_flags & inspect.CO_COROUTINE:
+            return True
+        return bool(inner.__dict__) and inspect.iscoroutinefunction(inner)
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    return inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(
+        getattr(type(inner), "__call__", None)  # noqa: B004 - the method, not callability
     )
 
 
@@ -517,19 +524,21 @@ def handlers_of(observer: object) -> dict[str, Receiver]:
     if isinstance(observer, type):
         raise ObserverError(f"{observer!r} is a class: observe an instance of it.")
     found: dict[str, Receiver] = {}
-    for attribute in dir(observer):
-        if not attribute.startswith("on_"):
-            continue
+    own = [name for name in getattr(observer, "__dict__", ()) if name.startswith("on_")]
+    for attribute in (*_methods_of(type(observer)), *own):
         name = attribute[3:]
         if name not in BY_NAME:
             close = difflib.get_close_matches(name, BY_NAME, n=1)
             hint = f"Did you mean 'on_{close[0]}'?" if close else f"Known are {_known()}."
             raise ObserverError(
-                f"{type(observer).__name__} has {attribute!r}, but there is no signal {name!r}. {hint}"
+                f"{type(observer).__name__} has {attribute!r}, but there is no signal {name!r}. "
+                f"{hint}"
             )
         method = getattr(observer, attribute)
         if not callable(method):
-            raise ObserverError(f"{type(observer).__name__}.{attribute} is {method!r}, not callable.")
+            raise ObserverError(
+                f"{type(observer).__name__}.{attribute} is {method!r}, not callable."
+            )
         found[name] = method
     if found:
         return found
@@ -541,6 +550,11 @@ def handlers_of(observer: object) -> dict[str, Receiver]:
         f"{observer!r} is no observer: give a callable of one event, or an object with "
         f"methods such as on_chunk. Known are {_known()}."
     )
+
+
+@functools.lru_cache(maxsize=256)
+def _methods_of(cls: type) -> tuple[str, ...]:
+    return tuple(name for name in dir(cls) if name.startswith("on_"))
 
 
 def _known() -> str:
@@ -560,6 +574,11 @@ def observe(observer: object, *, sender: object = ANY) -> Subscription:
     """
     handlers = handlers_of(observer)
     sender_key(sender)
+    return subscribe(observer, handlers, sender)
+
+
+def subscribe(observer: object, handlers: dict[str, Receiver], sender: object) -> Subscription:
+    """`observe` with the handlers looked up already."""
     releases = [BY_NAME[name].hold(handler, sender) for name, handler in handlers.items()]
     context = getattr(observer, "context", None)
     if callable(context):

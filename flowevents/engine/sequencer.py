@@ -247,11 +247,10 @@ def _no_step() -> None:
 class Track:
     """A strand of a run in which one thing happens after the other: the run, or an item of it."""
 
-    __slots__ = ("__weakref__", "sequencer", "step")
+    __slots__ = ("step",)
 
-    def __init__(self, sequencer: Sequencer, step: Step | None = None) -> None:
-        self.sequencer = sequencer
-        self.step = step
+    def __init__(self, step: Step | None = None) -> None:
+        self.step = step  # that is open and whose code may run; cleared at the end
 
 
 current_track: ContextVar[Track | None] = ContextVar("flowevents_track", default=None)
@@ -293,7 +292,7 @@ class Sequencer(Audience):
         self.plain = False  # plain code of a node runs, in a sync run
         self.guests = 0  # other threads that deliver, or are about to
         self.cancelled: BaseException | None = None  # asked for, by `Run.cancel`
-        self.woken = threading.Event()  # set by a cancel, for what sleeps
+        self.woken: threading.Event | None = None  # set by a cancel, while something sleeps
         self.failure: BaseException | None = None  # of a handler, where that fails the run
         self.action: Any = None  # the run's last one, at its end
         self.engine: Callable[[], Any] = _nothing  # a weak reference to the engine's generator
@@ -302,7 +301,7 @@ class Sequencer(Audience):
         self.loop: asyncio.AbstractEventLoop | None = None  # of an async run
         self.flushing: asyncio.Lock | None = None
         self.taking: asyncio.Future[None] | None = None  # the group that waits for its items
-        self.main = Track(self)
+        self.main = Track()
         self.taken: list[asyncio.Future[None]] = []  # items that wait for the puller
         self._refused: set[Any] = set()
 
@@ -484,8 +483,18 @@ class Sequencer(Audience):
     def cancel(self) -> None:
         """Ask the engine to stop at its next border."""
         self.cancelled = Cancelled(f"run {self.run_id} was cancelled")
-        self.woken.set()
+        with self.lock:
+            if self.woken is not None:
+                self.woken.set()
         self.touch()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait in a sync run, but not longer than until a cancel."""
+        with self.lock:
+            self.woken = threading.Event()
+            if self.cancelled is not None:
+                self.woken.set()
+        self.clock.sleep(seconds, self.woken)
 
 
 def _nothing() -> None:

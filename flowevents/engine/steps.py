@@ -144,7 +144,7 @@ def attempts(
         yield from _retry(scope, error, float(node.wait), False)
         if node.wait > 0:
             if sequencer.loop is None:
-                sequencer.clock.sleep(node.wait, sequencer.woken)
+                sequencer.sleep(node.wait)
             else:
                 yield Await(sequencer.clock.sleep_async(node.wait))
         if sequencer.cancelled is not None:
@@ -542,7 +542,7 @@ async def _parallel_item(
     span = next(sequencer.numbers)
     scope = Step(sequencer, step.plan, span, step.span, (*step.items, index), step.number)
     scope.of, scope.total, scope.context = step, total, step.context
-    track = Track(sequencer, scope)
+    track = Track(scope)
     current_track.set(track)
     if scope.listeners().anybody or shape.chunked or not shape.ours:
         return await group.drive(_heard_item(track, scope, node, argument))

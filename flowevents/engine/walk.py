@@ -118,13 +118,13 @@ class Frame:
         self.last_action = None
 
 
-def walk(track: Track, frame: Frame, began: bool = False) -> Effects:
+def walk(sequencer: Sequencer, track: Track, frame: Frame, began: bool = False) -> Effects:
     """Run a flow to its end, and give its last action.
 
     With `began` the frame is that of an item of a parallel batch flow: its flow is open already,
     and the walk is one pass over its graph.
     """
-    sequencer, shared = track.sequencer, frame.shared
+    shared = frame.shared
     stack = [frame]
     bottom = frame
     limited = sequencer.max_steps is not None
@@ -138,6 +138,7 @@ def walk(track: Track, frame: Frame, began: bool = False) -> Effects:
             original = frame.next
             if original is None:  # at the end of a pass
                 if frame is bottom and began:
+                    track.step = None
                     return frame.last_action
                 if frame.batch is not None and (yield from _next_item(track, frame)):
                     continue
@@ -258,7 +259,7 @@ def walk(track: Track, frame: Frame, began: bool = False) -> Effects:
                     yield from sequencer.flush()
     except BaseException as error:
         sequencer.plain_ended()
-        final = yield from _unwind(track, stack, step, error, began)
+        final = yield from _unwind(sequencer, track, stack, step, error, began)
         if final is error:
             raise
         raise final
@@ -284,7 +285,7 @@ def _text(action: Any) -> str | None:
 
 def _enter(track: Track, frame: Frame) -> Effects:
     """Begin a flow: its start event, its `prep`, and where its walk begins."""
-    step, shape, sequencer = frame.step, frame.plan.shape, track.sequencer
+    step, shape, sequencer = frame.step, frame.plan.shape, frame.step.sequencer
     step.attempt = 0
     track.step = step
     heard = step.listeners().flow_start
@@ -320,12 +321,13 @@ def _enter(track: Track, frame: Frame) -> Effects:
 def _leave(track: Track, frame: Frame) -> Effects:
     """End a flow that is ok: its `post`, whose action it gives, and its end event."""
     step, shape, flow = frame.step, frame.plan.shape, frame.flow
+    sequencer = step.sequencer
     track.step = step
     exec_res = frame.last_action if shape.batch is None else None
     post = flow.post_async if shape.is_async else flow.post
     action = yield from invoke(step, post, frame.shared, frame.prep_res, exec_res)
-    if track.sequencer.outbox or track.sequencer.backlog:
-        yield from track.sequencer.flush()
+    if sequencer.outbox or sequencer.backlog:
+        yield from sequencer.flush()
     yield from end(step, FlowEnd, step.listeners().flow_end, None, {"action": _text(action)})
     track.step = None
     return action
@@ -333,7 +335,7 @@ def _leave(track: Track, frame: Frame) -> Effects:
 
 def _next_item(track: Track, frame: Frame) -> Effects:
     """End the item of a sequential batch flow that is open; whether another one begins."""
-    step, sequencer = frame.step, track.sequencer
+    step, sequencer = frame.step, frame.step.sequencer
     item = step.item
     if item is None:
         item = step.item = frame.scope = _item(frame, -1, step.total)
@@ -373,18 +375,18 @@ def _parallel_passes(frame: Frame, batch: Any) -> Iterator[Callable[[Group], Awa
 
 
 async def _parallel_pass(frame: Frame, group: Group) -> None:
-    track = Track(frame.step.sequencer)
+    track = Track()
     current_track.set(track)
     await group.drive(_pass(track, frame))
 
 
 def _pass(track: Track, frame: Frame) -> Effects:
     item = frame.step
-    item.span = next(track.sequencer.numbers)
+    item.span = next(item.sequencer.numbers)
     try:
         if item.listeners().anybody:
             yield from start_item(item)
-        yield from walk(track, frame, began=True)
+        yield from walk(item.sequencer, track, frame, began=True)
         yield from end_item(item)
     except BaseException as error:
         yield from end_item(item, error)
@@ -457,14 +459,18 @@ def _end_step(step: Step, exec_res: Any, error: BaseException | None = None) -> 
 
 
 def _unwind(
-    track: Track, stack: list[Frame], step: Step | None, error: BaseException, began: bool
+    sequencer: Sequencer,
+    track: Track,
+    stack: list[Frame],
+    step: Step | None,
+    error: BaseException,
+    began: bool,
 ) -> Effects:
     """End everything that is open, innermost first, and give the error that the run ends with.
 
     A cancellation wins over an error that is raised meanwhile; what is no `Exception` wins over
     what is.
     """
-    sequencer = track.sequencer
     stopping = sequencer.stopping()
     if stopping is not None and isinstance(error, Exception):
         logger.error("An error in run %s while it was cancelled", sequencer.run_id, exc_info=error)
@@ -538,7 +544,7 @@ def begin(
     frame = Frame(plan, node, step, shared)
     frame.metadata = metadata
     frame.routes = frame.routes or isinstance(node, _Alone)
-    return walk(sequencer.main, frame)
+    return walk(sequencer, sequencer.main, frame)
 
 
 def _itself(node: Any, params: Any, step: object) -> Any:
@@ -556,7 +562,7 @@ def execute_alone(node: Any, prep_res: Any, loop: asyncio.AbstractEventLoop | No
         sequencer.loop = loop
         sequencer.close()
         step = Step(sequencer, Plan(node, node_name(node), node_name(node), ()), 0, 0, (), 1)
-    return execute(Track(step.sequencer, step), step, node, prep_res)
+    return execute(Track(step), step, node, prep_res)
 
 
 async def exhaust_async(effects: Effects) -> Any:
