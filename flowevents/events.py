@@ -239,7 +239,14 @@ def describe_error(error: BaseException) -> str:
     return (f"{name}: {text}" if text else name)[:MAX_ERROR]
 
 
-def _named(value: object) -> dict[str, str]:
+def _named(value: object) -> object:
+    """What stands for a value that JSON cannot hold; a str, int or float of a subclass is one."""
+    if isinstance(value, str):
+        return value[:] if type(value[:]) is str else str.__str__(value)
+    if isinstance(value, int):
+        return int.__index__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
     kind = type(value)
     return {"$type": f"{kind.__module__}.{kind.__qualname__}"}
 

@@ -391,6 +391,10 @@ class Handlers:
         self.asynchronous = tuple(each for each in calls if is_async_callable(each))
 
 
+NO_HANDLERS: Final = Handlers(())
+"""The handlers of an event that a puller alone takes."""
+
+
 class Listeners:
     """Who listens to one node: for each signal its `Handlers`, or `None` where nobody does.
 
@@ -400,34 +404,34 @@ class Listeners:
         special: More is to be done for a step than to send its events.
     """
 
-    __slots__ = (*(kind.signal for kind in EVENT_TYPES), "anybody", "contexts", "special")
-
-    flow_start: Handlers | None
-    node_start: Handlers | None
-    item_start: Handlers | None
-    chunk: Handlers | None
-    progress: Handlers | None
-    retry: Handlers | None
-    interrupt: Handlers | None
-    reply: Handlers | None
-    item_end: Handlers | None
-    node_end: Handlers | None
-    action: Handlers | None
-    flow_end: Handlers | None
+    flow_start: Handlers | None = None
+    node_start: Handlers | None = None
+    item_start: Handlers | None = None
+    chunk: Handlers | None = None
+    progress: Handlers | None = None
+    retry: Handlers | None = None
+    interrupt: Handlers | None = None
+    reply: Handlers | None = None
+    item_end: Handlers | None = None
+    node_end: Handlers | None = None
+    action: Handlers | None = None
+    flow_end: Handlers | None = None
 
     def __init__(self, keys: tuple[Hashable, ...], pulled: bool) -> None:
         self.anybody = pulled
+        if pulled:
+            for name in BY_NAME:
+                setattr(self, name, NO_HANDLERS)
         for name, signal in BY_NAME.items():
-            calls = signal.find(keys) if signal.receivers else ()
-            heard = pulled or bool(calls)
-            setattr(self, name, Handlers(calls) if heard else None)
-            self.anybody = self.anybody or heard
+            if signal.receivers and (calls := signal.find(keys)):
+                setattr(self, name, Handlers(calls))
+                self.anybody = True
         self.contexts = _context.find(keys)
         self.special = bool(self.contexts)
-        if self.contexts:  # they are asked about starts, which therefore have to be made
+        if self.special:  # they are asked about starts, which therefore have to be made
             self.anybody = True
-            self.node_start = self.node_start or Handlers(())
-            self.item_start = self.item_start or Handlers(())
+            self.node_start = self.node_start or NO_HANDLERS
+            self.item_start = self.item_start or NO_HANDLERS
 
 
 class Audience:

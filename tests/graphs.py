@@ -19,7 +19,6 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
-    Coroutine,
     Generator,
     Iterator,
 )
@@ -687,28 +686,37 @@ def assert_same(spec: Leaf | Graph, outcome: Outcome, expected: Outcome) -> None
 
 
 def in_loop(main: Callable[[], Awaitable[T]], *, patience: float = 2) -> T:
-    """Run a coroutine function in a loop of its own, in which nothing may fail unseen.
+    """Run a coroutine function in a loop of its own, as `asyncio.run`, but with a time limit.
 
-    What does not end within `patience` seconds is cancelled, and fails the test.
+    What does not end within `patience` seconds fails the test, also where it would swallow its
+    cancellation; so does what fails unseen in the loop.
     """
     unseen: list[dict[str, Any]] = []
-    hung: list[bool] = []
+    ended: list[asyncio.Task[T]] = []
 
-    async def watched() -> T:
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        assert task is not None
-        loop.set_exception_handler(lambda loop, context: unseen.append(context))
-        timer = loop.call_later(patience, lambda: hung.append(task.cancel()))
-        try:
-            return await main()
-        finally:
-            timer.cancel()
+    async def awaited() -> T:
+        return await main()
 
-    coroutine: Coroutine[Any, Any, T] = watched()
+    async def watched() -> None:
+        task = asyncio.create_task(awaited())
+        await asyncio.wait([task], timeout=patience)
+        if not task.done():
+            return
+        ended.append(task)
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for each in left:
+            each.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda loop, context: unseen.append(context))
     try:
-        result = asyncio.run(coroutine)
+        loop.run_until_complete(watched())
+        assert ended, f"it did not end within {patience} seconds"
+        loop.run_until_complete(loop.shutdown_asyncgens())
     finally:
-        assert not hung, f"it did not end within {patience} seconds"
+        loop.close()
+    result = ended[0].result()
     assert not unseen
     return result
 

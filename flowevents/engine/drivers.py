@@ -94,7 +94,7 @@ class _Steps:
                     raise
                 value, error = None, raised
             else:
-                if type(out) is not Await:
+                if out is None or type(out) is not Await:
                     return out
                 opened.append(out.steps)
                 value, error = None, None
@@ -107,15 +107,17 @@ class AsyncDriver:
     """The async driver of one engine: `advance` until there is something for the puller.
 
     It can be awaited again and again, from one task after the other, but not from two at once.
+
+    Attributes:
+        advancing: Whether somebody drives the engine now.
     """
 
     def __init__(self, sequencer: Sequencer, engine: Effects) -> None:
         self._sequencer = sequencer
         self._steps = _Steps(engine)
         self._waiting: object = _READY  # what the engine yielded for the loop
-        self._suspended = False  # that is with the loop now
-        self.advancing = False  # somebody drives the engine now
         self._cancelling = False  # the engine knows, or what it waits for is being cancelled
+        self.advancing = False
 
     @types.coroutine
     def advance(self) -> Generator[Any, Any, None]:
@@ -123,7 +125,8 @@ class AsyncDriver:
 
         Raises `StopAsyncIteration` at the end, or what the engine raised.
         """
-        sequencer, outbox = self._sequencer, self._sequencer.outbox
+        sequencer, backlog, outbox = self._sequencer, self._sequencer.backlog, self._sequencer.outbox
+        resume = self._steps.resume
         error: BaseException | None = None
         before = current_track.get()
         current_track.set(sequencer.main)
@@ -131,39 +134,41 @@ class AsyncDriver:
         try:
             while True:
                 if self._waiting is _READY:
-                    if error is None and sequencer.cancelled is not None and not self._cancelling:
+                    if sequencer.cancelled is not None and not self._cancelling and error is None:
                         self._cancelling = True
                         error = sequencer.cancelled
-                    out = self._steps.resume(error)
+                    out = resume(error)
                     error = None
-                    if out is not None and (out is TAKE or isinstance(out, Event)):
-                        if out is not TAKE:
-                            outbox.append(out)
+                    if out is TAKE:
                         if outbox:
                             return
                         continue
+                    if out is not None and isinstance(out, Event):
+                        outbox.append(out)
+                        return
                     self._waiting = out
                 try:
-                    if sequencer.backlog:
+                    if backlog:
                         yield from self._flush_handlers()
-                    if outbox and sequencer.cancelled is None:
+                    if sequencer.cancelled is not None:
+                        if not self._cancelling and not self._cancel_waiting():
+                            self._waiting = _READY
+                            continue
+                    elif outbox:
                         return
-                    if sequencer.cancelled is None or self._cancelling or self._cancel_waiting():
-                        self._suspended = True
-                        yield self._waiting
+                    yield self._waiting
                 except GeneratorExit:  # dropped, maybe in another context: leave that one alone
                     before = current_track.get()
                     raise
                 except BaseException as caught:
                     error = sequencer.cancelled or caught
-                self._suspended = False
                 self._waiting = _READY
         finally:
-            self.advancing = self._suspended = False
+            self.advancing = False
             current_track.set(before)
 
     def _flush_handlers(self) -> Generator[Any, Any, None]:
-        """Await async handlers before the engine's wait goes on; their end is its end too."""
+        """Await async handlers before the engine's wait goes on; what ends them ends it too."""
         try:
             yield from self._sequencer.flush_handlers().__await__()
         except GeneratorExit:
@@ -174,7 +179,7 @@ class AsyncDriver:
 
     def cancel(self) -> None:
         """Cancel what the engine waits for; called on its loop, while somebody drives it."""
-        if self._suspended:
+        if self._waiting is not _READY:
             self._cancel_waiting()
 
     def _cancel_waiting(self) -> bool:

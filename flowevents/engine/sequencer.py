@@ -37,7 +37,7 @@ from flowevents.engine.clock import SYSTEM, Clock
 from flowevents.engine.graph import Plan
 from flowevents.errors import TooManySteps
 from flowevents.events import Chunk, Event, Progress, describe_error
-from flowevents.signals import Audience, Handlers, Listeners, audiences
+from flowevents.signals import NO_HANDLERS, Audience, Handlers, Listeners, audiences
 
 __all__ = [
     "TAKE",
@@ -519,9 +519,6 @@ def name_of(handler: object) -> str:
 
 # -- what nodes publish themselves ----------------------------------------------------------------
 
-_NOBODY: Final = Handlers(())
-
-
 def step_of(node: Any) -> Step | None:
     """The step or item to which an event belongs that this node publishes now, if any.
 
@@ -610,7 +607,7 @@ def _publish(step: Step, kind: type[Event], own: dict[str, Any]) -> None:
     if handlers is None:
         if not (sequencer.puller == "output" and own.get("kind") == "output"):
             return
-        handlers = _NOBODY
+        handlers = NO_HANDLERS
     if "data" in own and sequencer.redact is not None:
         own["data"] = sequencer.clean(own["data"])
     if step.publish(handlers, kind, **own) and sequencer.taking is not None:
