@@ -300,7 +300,7 @@ class Run:
             self._unwind()
         elif sequencer.loop is None:
             return
-        elif threading.get_ident() == sequencer.thread:
+        elif asyncio._get_running_loop() is sequencer.loop:
             self._cancel_on_loop()
         else:
             try:

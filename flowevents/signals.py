@@ -404,24 +404,22 @@ class Listeners:
         special: More is to be done for a step than to send its events.
     """
 
-    flow_start: Handlers | None = None
-    node_start: Handlers | None = None
-    item_start: Handlers | None = None
-    chunk: Handlers | None = None
-    progress: Handlers | None = None
-    retry: Handlers | None = None
-    interrupt: Handlers | None = None
-    reply: Handlers | None = None
-    item_end: Handlers | None = None
-    node_end: Handlers | None = None
-    action: Handlers | None = None
-    flow_end: Handlers | None = None
+    flow_start: Handlers | None
+    node_start: Handlers | None
+    item_start: Handlers | None
+    chunk: Handlers | None
+    progress: Handlers | None
+    retry: Handlers | None
+    interrupt: Handlers | None
+    reply: Handlers | None
+    item_end: Handlers | None
+    node_end: Handlers | None
+    action: Handlers | None
+    flow_end: Handlers | None
 
     def __init__(self, keys: tuple[Hashable, ...], pulled: bool) -> None:
+        self.__dict__.update(_PULLED if pulled else _UNHEARD)
         self.anybody = pulled
-        if pulled:
-            for name in BY_NAME:
-                setattr(self, name, NO_HANDLERS)
         for name, signal in BY_NAME.items():
             if signal.receivers and (calls := signal.find(keys)):
                 setattr(self, name, Handlers(calls))
@@ -434,6 +432,10 @@ class Listeners:
             self.item_start = self.item_start or NO_HANDLERS
 
 
+_UNHEARD: Final = dict.fromkeys(BY_NAME)
+_PULLED: Final = dict.fromkeys(BY_NAME, NO_HANDLERS)
+
+
 class Audience:
     """What one run knows of its listeners.
 
@@ -442,6 +444,8 @@ class Audience:
         puller: Whether somebody iterates over the run, and takes every one of its `"events"`, so
             that all are made, or the data of its `"output"` chunks.
     """
+
+    __slots__ = ("__weakref__", "puller", "run_key", "version")
 
     def __init__(self, run_key: Hashable) -> None:
         self.run_key = run_key

@@ -60,6 +60,10 @@ class Halt(BaseException):
     """What no `except Exception` catches: neither a retry nor a fallback follows it."""
 
 
+class Hung(BaseException):
+    """A run did not end."""
+
+
 ERRORS: dict[str, type[BaseException]] = {
     "ValueError": ValueError,
     "KeyError": KeyError,
@@ -685,7 +689,7 @@ def assert_same(spec: Leaf | Graph, outcome: Outcome, expected: Outcome) -> None
             assert all(one == other for one, other in pairs), scope
 
 
-def in_loop(main: Callable[[], Awaitable[T]], *, patience: float = 2) -> T:
+def in_loop(main: Callable[[], Awaitable[T]], *, patience: float = 30) -> T:
     """Run a coroutine function in a loop of its own, as `asyncio.run`, but with a time limit.
 
     What does not end within `patience` seconds fails the test, also where it would swallow its
@@ -712,7 +716,8 @@ def in_loop(main: Callable[[], Awaitable[T]], *, patience: float = 2) -> T:
     loop.set_exception_handler(lambda loop, context: unseen.append(context))
     try:
         loop.run_until_complete(watched())
-        assert ended, f"it did not end within {patience} seconds"
+        if not ended:
+            raise Hung(f"it did not end within {patience} seconds")
         loop.run_until_complete(loop.shutdown_asyncgens())
     finally:
         loop.close()

@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import json
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, get_type_hints
 
 import msgspec
@@ -514,11 +514,3 @@ def test_the_errors_in_events_are_cut_too() -> None:
         Long(max_retries=2).run({})
     texts = [event.error for event in caught if isinstance(event, (Retry, NodeEnd, FlowEnd))]
     assert [len(text or "") for text in texts] == [2_000] * 3
-
-
-def test_only_an_event_can_be_encoded_as_one() -> None:
-    """`encode` takes events; the rest of JSON is for others."""
-    wrong: Callable[[Any], bytes] = encode
-    for value in ("text", None, {"type": "Chunk"}):
-        with pytest.raises((TypeError, AttributeError)):
-            wrong(value)

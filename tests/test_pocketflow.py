@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import flowevents
-from flowevents import AsyncNodeError, Chunk, Event, FlowEnd, GraphError, NodeEnd, Run
+from flowevents import AsyncNodeError, Chunk, Event, FlowEnd, FlowEventsError, GraphError, NodeEnd, Run
 from flowevents.testing import check_events
 from tests.graphs import (
     Graph,
@@ -44,6 +44,11 @@ def facts(events: Iterable[Event]) -> list[dict[str, Any]]:
         }
         for event in events
     ]
+
+
+def is_last(event: Event) -> bool:
+    """Whether it is the run's last event."""
+    return isinstance(event, FlowEnd) and event.node == ""
 
 
 # -- ways to run a graph ------------------------------------------------------------------------------
@@ -79,10 +84,10 @@ class Watched:
 
     def pulled_by_many(self, made: Any, shared: dict[str, Any]) -> Any:
         run = Run(made, shared)
-        while run.status in ("ready", "running"):
+        while not (self.events and is_last(self.events[-1])):
             for event in run:
                 self.events.append(event)
-                if len(self.events) % 3 == 0:
+                if len(self.events) % 3 == 0 and not is_last(event):
                     break
         return run.wait()
 
@@ -122,10 +127,10 @@ class Watched:
 
     async def pulled_by_many_async(self, made: Any, shared: dict[str, Any]) -> Any:
         run = Run(made, shared)
-        while run.status in ("ready", "running"):
+        while not (self.events and is_last(self.events[-1])):
             async for event in run:
                 self.events.append(event)
-                if len(self.events) % 3 == 0:
+                if len(self.events) % 3 == 0 and not is_last(event):
                     break
         return await run.wait_async()
 
@@ -188,6 +193,7 @@ def watch(
         return in_loop(lambda: inner(made, shared))
 
     outcome = run(spec, library, awaited if in_a_loop else use, **options)
+    assert outcome.error is None or not issubclass(outcome.error[0], FlowEventsError), outcome.error
     if watched.events:
         check_events(watched.events)
     return outcome, watched

@@ -9,7 +9,7 @@ import gc
 import logging
 import threading
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 
 import blinker
@@ -87,13 +87,18 @@ def drive(request: pytest.FixtureRequest) -> Drive:
     def run(flow: Any, **options: Any) -> Any:
         if request.param == "sync":
             return Run(flow, {}, **options).wait()
-        return asyncio.run(wait_async(flow, **options))
+        return run_async(wait_async(flow, **options))
 
     return run
 
 
 async def wait_async(flow: Any, **options: Any) -> Any:
     return await Run(flow, {}, **options).wait_async()
+
+
+def run_async(work: Coroutine[Any, Any, Any]) -> Any:
+    """Run it in a loop of its own; one that hangs is an error."""
+    return asyncio.run(asyncio.wait_for(work, 20))
 
 
 class Talk(StreamNode):
@@ -408,7 +413,7 @@ def test_handlers_run_in_the_order_of_their_connection(
             events.extend([event async for event in run])
 
         if asynchronous:
-            asyncio.run(main())
+            run_async(main())
         else:
             events.extend(run)
     finally:
@@ -483,7 +488,7 @@ def test_concurrent_runs_hear_only_their_own() -> None:
             runs.append(flow.run_async({}, observers=[heard]))
         await asyncio.gather(*runs)
 
-    threads = [threading.Thread(target=lambda: asyncio.run(main())) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: run_async(main())) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -575,6 +580,31 @@ def test_a_weak_handler_goes_with_its_last_reference(drive: Drive) -> None:
     drive(Hum())
     assert data == ["m"] * 3
     assert left() == {}
+
+
+def test_a_weak_handler_can_go_while_a_run_is_under_way(drive: Drive) -> None:
+    """It is not called any more, though it was when the step began."""
+    data: list[Any] = []
+    handlers: list[Any] = [Appender(data)]
+    signals.chunk.connect(handlers[0], weak=True)
+
+    def before(number: int) -> None:
+        if number == 2:
+            handlers.clear()
+            gc.collect()
+
+    drive(Counting(before))
+    assert data == [0, 1]
+
+
+class Appender:
+    """A handler that can be held weakly."""
+
+    def __init__(self, data: list[Any]) -> None:
+        self.data = data
+
+    def __call__(self, event: Chunk) -> None:
+        self.data.append(event.data)
 
 
 def test_a_strong_connection_is_strong_beside_a_weak_one(drive: Drive) -> None:
@@ -691,11 +721,11 @@ def test_blinkers_own_signals_tell_of_connections() -> None:
     """`receiver_connected` and `receiver_disconnected`, as blinker documents them."""
     told: list[tuple[str, Any]] = []
 
-    def connected(sender: object, **what: Any) -> None:
-        told.append(("connected", (sender, what)))
+    def connected(signal: object, /, **what: Any) -> None:
+        told.append(("connected", (signal, what)))
 
-    def disconnected(sender: object, **what: Any) -> None:
-        told.append(("disconnected", (sender, what)))
+    def disconnected(signal: object, /, **what: Any) -> None:
+        told.append(("disconnected", (signal, what)))
 
     signal = EventSignal("own", Chunk)
     signal.receiver_connected.connect(connected)
@@ -983,7 +1013,7 @@ def test_a_handler_that_fails_does_not_keep_the_event_from_others() -> None:
     with pytest.raises(ValueError, match="first"):
         signals.chunk.send(chunk("x"))
     with pytest.raises(ValueError, match="first"):
-        asyncio.run(send_async(chunk("y")))
+        run_async(send_async(chunk("y")))
     assert heard.data == ["x", "y"]
 
 
@@ -1008,7 +1038,7 @@ def test_an_async_handler_is_awaited_by_send_async() -> None:
     signals.chunk.connect(plain, sender="Hum")
     signals.chunk.connect(slow)
     signals.chunk.connect(plain)
-    assert asyncio.run(send_async(chunk("x"))) == [(slow, "slow"), (plain, "plain")]
+    assert run_async(send_async(chunk("x"))) == [(slow, "slow"), (plain, "plain")]
     assert calls == ["slow begins", "slow ends", "plain"]
     with pytest.raises(RuntimeError, match=r"to the async handler .*slow.*; use send_async"):
         signals.chunk.send(chunk("x"))
@@ -1017,7 +1047,9 @@ def test_an_async_handler_is_awaited_by_send_async() -> None:
 
 def test_a_sent_event_is_heard_by_whom_is_connected_then() -> None:
     """Connections made and undone between two sends count, whatever was looked up before."""
-    heard, by_path, weak = Heard(), Heard(), Heard()
+    heard, by_path = Heard(), Heard()
+    data: list[Any] = []
+    weak = Appender(data)
     signals.chunk.connect(heard)
     signals.chunk.send(chunk(1))
     signals.chunk.connect(by_path, sender="Talk")
@@ -1026,7 +1058,6 @@ def test_a_sent_event_is_heard_by_whom_is_connected_then() -> None:
     signals.chunk.connect(weak, weak=True)
     signals.chunk.send(chunk(3))
     signals.chunk.disconnect(heard)
-    data = weak.data
     del weak
     gc.collect()
     assert signals.chunk.send(chunk(4)) == []
@@ -1174,25 +1205,35 @@ def test_what_a_handler_emits_waits_its_turn(drive: Drive) -> None:
     ]
 
 
-@pytest.mark.parametrize("kind", [NodeStart, ItemStart, Retry, ItemEnd])
-def test_what_a_handler_emits_at_another_event_fits_in(drive: Drive, kind: type[Event]) -> None:
-    """It belongs to the step or item that is open then, and the stream stays well-formed."""
+class Stumbling(BatchNode):
+    def prep(self, shared: Any) -> list[int]:
+        return [1, 2]
 
-    class Stumbling(BatchNode):
-        def prep(self, shared: Any) -> list[int]:
-            return [1, 2]
+    def exec(self, prep_res: Any) -> None:
+        if self.cur_retry == 0:
+            raise ValueError
 
-        def exec(self, prep_res: Any) -> None:
-            if self.cur_retry == 0:
-                raise ValueError
 
+@pytest.mark.parametrize("kind", [NodeStart, ItemStart, Retry])
+def test_what_a_handler_emits_belongs_to_what_is_open(drive: Drive, kind: type[Event]) -> None:
+    """To the step or item that has begun, in the attempt that begins."""
     node, heard = Stumbling(2), Heard()
     signal: EventSignal[Any] = getattr(signals, kind.signal)
     signal.connect(lambda event: node.emit(type(event).__name__))
-    with capture_events() as caught:
-        drive(Flow(node), observers=[heard])
+    drive(Flow(node), observers=[heard])
+    check_events(heard)
     assert set(heard.data) == {kind.__name__}
-    check_events(caught)
+
+
+@pytest.mark.parametrize("kind", [ItemEnd, NodeEnd, Action, FlowEnd])
+@pytest.mark.filterwarnings("ignore:.*after its step had ended:RuntimeWarning")
+def test_what_a_handler_emits_at_an_end_comes_too_late(drive: Drive, kind: type[Event]) -> None:
+    """It is no longer of what has ended."""
+    node, heard = Stumbling(2), Heard()
+    signal: EventSignal[Any] = getattr(signals, kind.signal)
+    signal.connect(lambda event: node.emit(type(event).__name__))
+    drive(Flow(node), observers=[heard])
+    check_events(heard)
 
 
 # -- handlers that fail -------------------------------------------------------------------------------
@@ -1402,7 +1443,7 @@ def test_an_async_handler_is_awaited_before_the_next_event(node: Any) -> None:
     made = AsyncTalk() if node == "async" else node()
     heard = Heard()
     observers = [Plain("before"), slow, Plain("after"), heard]
-    asyncio.run(wait_async(AsyncFlow(made), observers=observers))
+    run_async(wait_async(AsyncFlow(made), observers=observers))
     check_events(heard)
     assert slow.log == [
         *["a before", "a begins", "a ends", "a after"],
@@ -1430,7 +1471,7 @@ def test_what_plain_code_emits_is_delivered_when_it_returns() -> None:
             log.append("node ends")
 
     heard = Heard()
-    asyncio.run(wait_async(AsyncFlow(Emits()), observers=[Listener(), heard]))
+    run_async(wait_async(AsyncFlow(Emits()), observers=[Listener(), heard]))
     check_events(heard)
     assert log == [
         *["emitted x", "emitted y", "emitted z", "heard x", "heard y", "heard z"],
@@ -1454,7 +1495,7 @@ def test_what_async_code_emits_is_delivered_when_it_awaits() -> None:
         async def on_chunk(self, event: Chunk) -> None:
             log.append(f"heard {event.data}")
 
-    asyncio.run(wait_async(AsyncFlow(Emits()), observers=[Listener()]))
+    run_async(wait_async(AsyncFlow(Emits()), observers=[Listener()]))
     assert log == ["emitted", "heard x", "heard y", "awaited"]
 
 
@@ -1471,7 +1512,7 @@ def test_a_plain_handler_in_an_async_run_is_called_at_once() -> None:
         def on_chunk(self, event: Chunk) -> None:
             log.append("heard")
 
-    asyncio.run(wait_async(AsyncFlow(Emits()), observers=[Listener()]))
+    run_async(wait_async(AsyncFlow(Emits()), observers=[Listener()]))
     assert log == ["heard", "emitted"]
 
 
@@ -1495,7 +1536,7 @@ def test_every_kind_of_async_callable_is_awaited() -> None:
 
     for handler in (function, Caller(), Caller().method, functools.partial(with_number, 5)):
         signals.chunk.connect(handler)
-    asyncio.run(wait_async(AsyncFlow(Hum())))
+    run_async(wait_async(AsyncFlow(Hum())))
     assert heard.data == ["m"] * 4
 
 
@@ -1521,7 +1562,7 @@ def test_an_async_handler_hears_parallel_items_one_event_at_a_time() -> None:
         busy.pop()
         heard(event)
 
-    asyncio.run(wait_async(AsyncFlow(Parallel()), observers=[handler]))
+    run_async(wait_async(AsyncFlow(Parallel()), observers=[handler]))
     check_events(heard)
     assert len(heard.data) == 9
 
@@ -1535,12 +1576,12 @@ def test_an_async_handler_that_fails_is_logged(caplog: pytest.LogCaptureFixture)
             raise ValueError("async")
 
     heard = Heard()
-    asyncio.run(wait_async(AsyncFlow(Talk()), observers=[Fails(), heard]))
+    run_async(wait_async(AsyncFlow(Talk()), observers=[Fails(), heard]))
     check_events(heard)
     assert [record.name for record in caplog.records] == ["flowevents"] * 2
     heard.clear()
     with pytest.raises(ValueError, match="async"):
-        asyncio.run(
+        run_async(
             wait_async(AsyncFlow(Talk()), observers=[Fails(), heard], on_handler_error="raise")
         )
     check_events(heard)
@@ -1566,7 +1607,7 @@ def test_handlers_of_async_runs_run_on_the_loops_thread() -> None:
         threads.add(threading.get_ident())
         heard(event)
 
-    asyncio.run(wait_async(AsyncFlow(Foreign()), observers=[handler]))
+    run_async(wait_async(AsyncFlow(Foreign()), observers=[handler]))
     assert threads == {threading.get_ident()}
     assert heard.data == list(range(10))
     check_events(heard)
@@ -1694,10 +1735,9 @@ def test_each_item_runs_in_its_own_context(drive: Drive) -> None:
     calls: list[tuple[str, str]] = []
 
     class Items(BatchNode):
-        def prep(self, shared: Any) -> Iterator[int]:
+        def prep(self, shared: Any) -> list[int]:
             seen(calls, "prep")
-            for number in range(2):
-                yield number
+            return [0, 1]
 
         def exec(self, prep_res: Any) -> None:
             seen(calls, "exec")
@@ -1711,6 +1751,21 @@ def test_each_item_runs_in_its_own_context(drive: Drive) -> None:
         *[("prep", "Items"), ("exec", "Items[0]"), ("exec", "Items[1]"), ("post", "Items")]
     ]
     assert tracer.asked.kinds == ["NodeStart", "ItemStart", "ItemStart"]
+
+
+def test_items_are_drawn_in_the_context_of_their_node(drive: Drive) -> None:
+    """A `prep` that is a generator is code of the node too."""
+    calls: list[tuple[str, str]] = []
+
+    class Lazily(BatchNode):
+        def prep(self, shared: Any) -> Iterator[int]:
+            seen(calls, "draw")
+            yield 0
+            seen(calls, "draw")
+            yield 1
+
+    drive(Flow(Lazily()), observers=[Tracer()])
+    assert calls == [("draw", "Lazily"), ("draw", "Lazily")]
 
 
 def test_async_code_runs_in_its_context() -> None:
@@ -1758,7 +1813,7 @@ def test_async_code_runs_in_its_context() -> None:
 
     first = Works()
     first >> Streams() >> Batched() >> Parallel()
-    asyncio.run(wait_async(AsyncFlow(first), observers=[Tracer()]))
+    run_async(wait_async(AsyncFlow(first), observers=[Tracer()]))
     works = [("prep", "Works"), ("exec", "Works"), ("task", "Works"), ("post", "Works")]
     assert calls[:4] == works
     assert calls[4:7] == [(what, "Streams") for what in ("begin", "go on", "finally")]
@@ -1894,7 +1949,7 @@ class Ends:
             flow = AsyncFlow(Talk())
             await asyncio.gather(*(flow.run_async({}, observers=[Display()]) for _ in range(10)))
 
-        asyncio.run(main())
+        run_async(main())
 
 
 @pytest.mark.parametrize("ends", ["well", "failing", "cancelled", "never_begun", "dropped"])

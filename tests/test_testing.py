@@ -125,6 +125,24 @@ class FailingItem(BatchNode):
         return 1 / prep_res
 
 
+class FailingDraw(BatchNode):
+    """Its items come from a generator, which fails after some of them."""
+
+    def __init__(self, items: int) -> None:
+        super().__init__()
+        self.items = items
+
+    def prep(self, shared: Any) -> Iterator[int]:
+        yield from range(self.items)
+        raise ValueError("no more items")
+
+
+class FailingPasses(BatchFlow):
+    def prep(self, shared: Any) -> Iterator[dict[str, Any]]:
+        yield {}
+        raise ValueError("no more items")
+
+
 class Nothing(BatchNode):
     def prep(self, shared: Any) -> list[int]:
         return []
@@ -171,6 +189,14 @@ class FailingTogether(AsyncParallelBatchNode):
             await asyncio.sleep(0)
         if prep_res == 2:
             raise ValueError("one of them failed")
+
+
+class FailingDrawTogether(AsyncParallelBatchNode):
+    async def prep_async(self, shared: Any) -> Any:
+        return FailingDraw(2).prep(shared)
+
+    async def exec_async(self, prep_res: Any) -> None:
+        await asyncio.sleep(0)
 
 
 class AsyncTalk(AsyncStreamNode):
@@ -228,6 +254,9 @@ PLAIN: dict[str, Callable[[], Any]] = {
     "a failing exec": lambda: Flow(chain(Talk(), Flow(FailingExec(2)))),
     "a failing post": lambda: Flow(FailingPost()),
     "a failing item": lambda: Twice(FailingItem()),
+    "a failing first draw": lambda: Flow(FailingDraw(0)),
+    "a failing draw": lambda: Twice(FailingDraw(2)),
+    "a failing draw of a batch flow": lambda: Flow(FailingPasses(Talk())),
     "a failing retry": lambda: Flow(Stumble(2)),
     "an interrupted node": lambda: Flow(Flow(Stopped())),
 }
@@ -239,6 +268,8 @@ AWAITED: dict[str, Callable[[], Any]] = {
     "a parallel batch flow": lambda: AllAtOnce(chain(Together(2), AsyncTalk(), Talk())),
     "parallel flows in parallel flows": lambda: AllAtOnce(AllAtOnce(chain(Together(2)))),
     "a failing parallel batch": lambda: AsyncFlow(FailingTogether()),
+    "a failing draw of a parallel batch": lambda: AllAtOnce(FailingDrawTogether()),
+    "a limited failing draw": lambda: AsyncFlow(FailingDrawTogether(max_concurrency=1)),
     "a failing parallel batch flow": lambda: AllAtOnce(chain(AsyncTalk(), FailingTogether())),
 }
 PARALLEL = {name for name in AWAITED if "parallel" in name}

@@ -263,6 +263,39 @@ _order = itertools.count()
 class Sequencer(Audience):
     """Numbers and delivers the events of one run; what of a run its steps can reach."""
 
+    __slots__ = (
+        "_refused",
+        "action",
+        "backlog",
+        "began",
+        "cancelled",
+        "capture",
+        "clock",
+        "delivering",
+        "engine",
+        "failure",
+        "flushing",
+        "guests",
+        "inbox",
+        "lock",
+        "loop",
+        "main",
+        "max_steps",
+        "monotonic",
+        "now",
+        "numbers",
+        "outbox",
+        "plain",
+        "raise_handler_errors",
+        "redact",
+        "run_id",
+        "steps",
+        "taken",
+        "taking",
+        "thread",
+        "woken",
+    )
+
     def __init__(
         self,
         run_id: str,
@@ -287,7 +320,7 @@ class Sequencer(Audience):
         self.lock = threading.RLock()
         self.backlog: deque[tuple[Event, Handlers]] = deque()
         self.outbox: deque[Any] = deque()
-        self.inbox: deque[Callable[[], bool]] = deque()
+        self.inbox: list[Callable[[], None]] = []
         self.delivering = False
         self.plain = False  # plain code of a node runs, in a sync run
         self.guests = 0  # other threads that deliver, or are about to
@@ -303,7 +336,7 @@ class Sequencer(Audience):
         self.taking: asyncio.Future[None] | None = None  # the group that waits for its items
         self.main = Track()
         self.taken: list[asyncio.Future[None]] = []  # items that wait for the puller
-        self._refused: set[Any] = set()
+        self._refused: list[Any] = []
 
     # -- delivering ---------------------------------------------------------------------------
 
@@ -354,7 +387,7 @@ class Sequencer(Audience):
         """Report the async handlers of a sync run, each once, and leave them out."""
         for handler in handlers.asynchronous:
             if handler not in self._refused:
-                self._refused.add(handler)
+                self._refused.append(handler)
                 self.handler_failed(
                     handler,
                     event,
@@ -442,7 +475,7 @@ class Sequencer(Audience):
     def border(self) -> Effects:
         """What the engine does where `version` changed: see what came in, stop if it must."""
         while self.inbox:
-            self.inbox.popleft()()
+            self.inbox.pop(0)()
         if self.cancelled is not None:
             raise self.cancelled
         if self.failure is not None:

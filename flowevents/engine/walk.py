@@ -131,16 +131,21 @@ def walk(sequencer: Sequencer, track: Track, frame: Frame, began: bool = False) 
     run_id, numbers, now = sequencer.run_id, sequencer.numbers, sequencer.now
     step: Step | None = None  # the open step of a node
     version: object = None
+    moved = True  # to another frame, or to another item of a batch
     try:
         if not began:
             yield from _enter(track, frame)
         while True:
-            original = frame.next
+            if moved:
+                original, params, places = frame.next, frame.params, frame.places
+                parent, items = frame.scope.span, frame.scope.items
+                moved = False
             if original is None:  # at the end of a pass
+                moved = True
                 if frame is bottom and began:
                     track.step = None
                     return frame.last_action
-                if frame.batch is not None and (yield from _next_item(track, frame)):
+                if frame.batch is not None and (yield from _next_item(frame)):
                     continue
                 action = yield from _leave(track, frame)
                 stack.pop()
@@ -154,21 +159,20 @@ def walk(sequencer: Sequencer, track: Track, frame: Frame, began: bool = False) 
                 if sequencer.version is not version:
                     yield from sequencer.border()
                     version = sequencer.version
-                place = frame.places.get(id(original)) or frame.place(original)
+                place = places.get(id(original)) or frame.place(original)
                 plan = place.plan
                 if limited:
                     sequencer.count_step(plan)
                 place.count = count = place.count + 1
-                scope = frame.scope
-                parent, items = scope.span, scope.items
                 span = next(numbers)
                 step = ended = Step(sequencer, plan, span, parent, items, count)
-                node = plan.copy(original, frame.params, step)
+                node = plan.copy(original, params, step)
                 if plan.nests:
                     frame = Frame(plan, node, step, shared)
                     step = None
                     stack.append(frame)
                     yield from _enter(track, frame)
+                    moved = True
                     continue
                 track.step = step
                 listeners = plan.heard if plan.version is version else plan.listeners(sequencer)
@@ -232,7 +236,6 @@ def walk(sequencer: Sequencer, track: Track, frame: Frame, began: bool = False) 
                     action = yield from run_step(track, step, node, shared)
                     listeners = plan.listeners(sequencer)
                 step = None
-            frame.last_action = action
             following = None
             if frame.routes:
                 following = frame.flow.get_next_node(node, action)
@@ -241,7 +244,6 @@ def walk(sequencer: Sequencer, track: Track, frame: Frame, began: bool = False) 
                     following = successors[action or "default"]
                 except (KeyError, TypeError):
                     _no_successor(successors, ended, action)
-            frame.next = following
             if (heard := listeners.action) is not None:
                 event = Action(
                     run_id=run_id,
@@ -257,6 +259,9 @@ def walk(sequencer: Sequencer, track: Track, frame: Frame, began: bool = False) 
                 )
                 if sequencer.deliver(event, heard):
                     yield from sequencer.flush()
+            if moved or following is None:
+                frame.next, frame.last_action = following, action
+            original = following
     except BaseException as error:
         sequencer.plain_ended()
         final = yield from _unwind(sequencer, track, stack, step, error, began)
@@ -310,7 +315,8 @@ def _enter(track: Track, frame: Frame) -> Effects:
         prep_res = prep_res or []
         if shape.batch == "sequential":
             frame.batch = iter(enumerate(prep_res))
-            step.total = length_of(prep_res)
+            step.item = frame.scope = _item(frame, -1, length_of(prep_res))
+            step.item.open = False
         else:
             limit = getattr(flow, "max_concurrency", None)
             passes = _parallel_passes(frame, prep_res)
@@ -333,15 +339,12 @@ def _leave(track: Track, frame: Frame) -> Effects:
     return action
 
 
-def _next_item(track: Track, frame: Frame) -> Effects:
+def _next_item(frame: Frame) -> Effects:
     """End the item of a sequential batch flow that is open; whether another one begins."""
-    step, sequencer = frame.step, frame.step.sequencer
-    item = step.item
-    if item is None:
-        item = step.item = frame.scope = _item(frame, -1, step.total)
-        item.open = False
+    step, item = frame.step, frame.scope
+    heard = item.listeners().anybody
     if item.open:
-        if step.listeners().anybody:
+        if heard:
             yield from end_item(item)
         else:
             item.open = False
@@ -349,12 +352,13 @@ def _next_item(track: Track, frame: Frame) -> Effects:
     assert frame.batch is not None
     for index, params in frame.batch:
         item.items = (*step.items, index)
-        item.span = next(sequencer.numbers)
+        item.span = next(step.sequencer.numbers)
         item.open = True
-        if step.listeners().anybody:
+        if heard:
             yield from start_item(item)
         frame.begin_pass({**frame.flow.params, **params})
         return True
+    step.item = None
     return False
 
 
