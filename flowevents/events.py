@@ -229,14 +229,14 @@ _KNOWN = frozenset(kind.__name__ for kind in EVENT_TYPES)
 _FREE_FIELDS = ("data", "value", "result", "prompt", "choices", "schema", "metadata")
 
 
-def describe_error(error: BaseException) -> str:
+def describe_error(error: BaseException, limit: int | None = MAX_ERROR) -> str:
     """What an `error` field says of an exception: `"ValueError: …"`, at most 2,000 characters."""
     name = type(error).__name__
     try:
         text = str(error)
     except Exception as broken:
         text = f"<its text failed with {type(broken).__name__}>"
-    return (f"{name}: {text}" if text else name)[:MAX_ERROR]
+    return (f"{name}: {text}" if text else name)[:limit]
 
 
 def _named(value: object) -> object:

@@ -17,13 +17,21 @@ import os
 import threading
 import warnings
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, overload
 
 from flowevents.engine.clock import SYSTEM, Clock
-from flowevents.engine.drivers import AsyncDriver, drive
+from flowevents.engine.drivers import AsyncDriver, Ended, drive
 from flowevents.engine.graph import check_graph, is_node, node_name
-from flowevents.engine.sequencer import Cancelled, Effects, Failed, Sequencer, name_of, wake
+from flowevents.engine.sequencer import Cancelled, Effects, Failed, Sequencer, CallbackFailed, cancels_of, name_of, wake
 from flowevents.engine.walk import begin
 from flowevents.errors import GraphError, ObserverError, RunCancelled, RunStateError
 from flowevents.events import Chunk, Event
@@ -212,65 +220,54 @@ class Run:
     def __aiter__(self) -> AsyncIterator[Event]:
         """Every event from here on, as it comes; raises at the end what the run failed with."""
         self._may_be_driven("iterate over it")
-        return self._pull_async("events")
+        return _AsyncEvents(self)
 
     async def wait_async(self) -> Any:
         """`wait` for an async run: run to the end in this task, and give the last action."""
-        if _NEXT[self._status]:
-            driver = await self._claim_async("run it", None)
-            try:
-                while driver is not None and _NEXT[self._status]:
-                    self._sequencer.outbox.clear()
-                    if self._closing is not None:
-                        await asyncio.wait([self._closing])
-                    else:
-                        await driver.advance()
-            except StopAsyncIteration:
-                self._settle(None)
-            except GeneratorExit:
-                raise
-            except BaseException as error:
-                self._settle(error)
-            finally:
-                self._release()
+        while _NEXT[self._status]:
+            self._sequencer.outbox.clear()
+            await self._advance("wait for it", None)
         return self._result()
 
-    async def _pull_async(
-        self, puller: Puller, *, closes: bool = False
-    ) -> AsyncGenerator[Any, None]:
+    async def _next(self, puller: Puller) -> Any:
+        """The next thing that the puller gets; `StopAsyncIteration` at the end."""
         outbox = self._sequencer.outbox
-        driver = await self._claim_async("iterate over it", puller)
+        while not outbox:
+            if not _NEXT[self._status]:
+                self._result()
+                raise StopAsyncIteration
+            await self._advance("iterate over it", puller)
+        return outbox.popleft()
+
+    async def _advance(self, what: str, puller: Puller) -> None:
+        """Go on until there is something for the puller, or to the end, which is noted."""
+        if self._closing is not None:
+            await asyncio.wait([self._closing])
+            return
+        task, driver = asyncio.current_task(), self._driver
+        if driver is None or self._driven_by is not None or self._sequencer.task is not task:
+            driver = self._claim_async(what, puller, task)
+        self._driven_by = task
+        if self._sequencer.puller != puller:
+            self._sequencer.puller = puller
+            self._sequencer.touch()
         try:
-            while driver is not None and _NEXT[self._status]:
-                while outbox:
-                    yield outbox.popleft()
-                if self._closing is not None:
-                    await asyncio.wait([self._closing])
-                else:
-                    await driver.advance()
-        except StopAsyncIteration:
+            await driver.advance()
+        except Ended:
             self._settle(None)
         except GeneratorExit:
             raise
         except BaseException as error:
             self._settle(error)
         finally:
-            self._release()
-            if closes:
-                await self.aclose()
-        while outbox:
-            yield outbox.popleft()
-        self._result()
+            self._driven_by = None
 
-    async def _claim_async(self, what: str, puller: Puller) -> AsyncDriver | None:
-        """Become the one who drives; `None` where the run has been closed meanwhile."""
-        if self._closing is not None:
-            await asyncio.wait([self._closing])
-        if not _NEXT[self._status]:
-            return None
-        loop = asyncio.get_running_loop()
-        engine = self._claim(what, asyncio.current_task(), loop, puller)
+    def _claim_async(
+        self, what: str, puller: Puller, task: asyncio.Task[Any] | None
+    ) -> AsyncDriver:
+        engine = self._claim(what, task, asyncio.get_running_loop(), puller)
         sequencer = self._sequencer
+        sequencer.task, sequencer.task_cancels = task, cancels_of(task)
         sequencer.thread = threading.get_ident()
         if self._driver is None:
             self._driver = AsyncDriver(sequencer, engine)
@@ -317,6 +314,7 @@ class Run:
 
     def _unwind(self) -> None:
         assert self._engine is not None and self._sequencer.cancelled is not None
+        self._sequencer.cancel_seen = True
         try:
             self._engine.throw(self._sequencer.cancelled)
         except BaseException as error:
@@ -343,7 +341,7 @@ class Run:
                 outbox.clear()
         except GeneratorExit:
             raise
-        except StopAsyncIteration:
+        except Ended:
             self._settle(None)
         except BaseException as error:
             self._settle(error)
@@ -476,17 +474,25 @@ class Run:
                 return
             if isinstance(error, Failed):
                 error = error.error
-            if isinstance(error, Cancelled):
+            called_back = isinstance(error, CallbackFailed)
+            if isinstance(error, CallbackFailed):
+                error = error.error
+            if isinstance(error, (Cancelled, GeneratorExit)) and self._sequencer.over:
+                error = None  # it came too late
+            elif isinstance(error, Cancelled):
                 error = RunCancelled(f"Run {self._id} was cancelled.")
             self._error = error
             if error is None:
                 self._action = self._sequencer.action
                 self._move("done")
-            elif isinstance(error, Exception) and not isinstance(error, RunCancelled):
+            elif isinstance(error, Exception) and not (
+                called_back or isinstance(error, RunCancelled)
+            ):
                 self._move("failed")
             else:
                 self._move("cancelled")
             self._sequencer.close()
+            self._sequencer.task = None
             self._observers.clear()
             if self._ended is not None:
                 self._ended.set()
@@ -533,7 +539,8 @@ class Stream(Iterator[Any]):
     def close(self) -> None:
         """Cancel the run if it has not ended, quietly."""
         self._begun = True
-        self._data.close()
+        if not self._data.gi_running:
+            self._data.close()
         self.run.close()
 
     def __enter__(self) -> Self:
@@ -546,26 +553,30 @@ class Stream(Iterator[Any]):
         _warn_unused(self, "for … in")
 
 
+class _AsyncEvents(AsyncIterator[Event]):
+    """Every event of an async run; it can be left and another one go on."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def __anext__(self) -> Coroutine[Any, Any, Event]:
+        return self._run._next("events")
+
+
 class AsyncStream(AsyncIterator[Any]):
     """`Stream` for an async run: `async for`, `aclose()`, and the action in `run.action`."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
         self._begun = False
-        self._data = run._pull_async("output", closes=True)
 
-    def __aiter__(self) -> AsyncIterator[Any]:
+    def __anext__(self) -> Coroutine[Any, Any, Any]:
         self._begun = True
-        return self._data
-
-    async def __anext__(self) -> Any:
-        self._begun = True
-        return await self._data.__anext__()
+        return self.run._next("output")
 
     async def aclose(self) -> None:
         """Cancel the run if it has not ended, quietly."""
         self._begun = True
-        await self._data.aclose()
         await self.run.aclose()
 
     async def __aenter__(self) -> Self:
@@ -576,6 +587,8 @@ class AsyncStream(AsyncIterator[Any]):
 
     def __del__(self) -> None:
         _warn_unused(self, "async for … in")
+        if getattr(self, "_begun", False):
+            self.run.cancel()
 
 
 def _warn_unused(stream: Stream | AsyncStream, how: str) -> None:
@@ -605,7 +618,7 @@ class _Callback:
                 try:
                     callback(event.data, event.node)
                 except Exception as error:
-                    raise _CallbackFailed(error) from None
+                    raise CallbackFailed(error) from None
 
         return on_chunk
 
@@ -617,17 +630,9 @@ class _Callback:
                 try:
                     await callback(event.data, event.node)
                 except Exception as error:
-                    raise _CallbackFailed(error) from None
+                    raise CallbackFailed(error) from None
 
         return on_chunk
-
-
-class _CallbackFailed(BaseException):
-    """Carries what a callback raised past the nodes: it cancels the run."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(error)
-        self.error = error
 
 
 UNSET: Final[Any] = object()
@@ -647,11 +652,7 @@ def run_stream(
     """
     if callback is UNSET:
         return Stream(Run(node, shared, **options))
-    run = Run(node, shared, **_with_callback(callback, options))
-    try:
-        return run.wait()
-    except _CallbackFailed as failed:
-        raise failed.error from None
+    return Run(node, shared, **_with_callback(callback, options)).wait()
 
 
 def run_stream_async(
@@ -663,14 +664,7 @@ def run_stream_async(
     """`run_stream` for an async run: an `AsyncStream`, or an awaitable of the action."""
     if callback is UNSET:
         return AsyncStream(Run(node, shared, **options))
-    return _wait_with_callback(Run(node, shared, **_with_callback(callback, options)))
-
-
-async def _wait_with_callback(run: Run) -> Any:
-    try:
-        return await run.wait_async()
-    except _CallbackFailed as failed:
-        raise failed.error from None
+    return Run(node, shared, **_with_callback(callback, options)).wait_async()
 
 
 def _with_callback(

@@ -274,12 +274,14 @@ class EventSignal(NamedSignal, Generic[E]):
                     order = self._connections[receiver_key, key].order
                     places[receiver_key] = min(order, places.get(receiver_key, order))
             found = [self.receivers[each] for each in sorted(places, key=places.__getitem__)]
-        alive = (each() if isinstance(each, weakref.ref) else each for each in found)
-        return tuple(each for each in alive if each is not None)
+        return tuple(_Weak(each) if isinstance(each, weakref.ref) else each for each in found)
 
     def receivers_for(self, sender: object) -> Generator[Callable[..., Any], None, None]:
         """Yield the receivers for a sender and those for everything, in order."""
-        yield from self.find((_ANY_KEY, sender_key(sender)[0]))
+        for each in self.find((_ANY_KEY, sender_key(sender)[0])):
+            receiver = each.func if isinstance(each, _Weak) else each
+            if receiver is not None:
+                yield receiver
 
     def send(self, event: E, /) -> list[tuple[Receiver, object]]:  # type: ignore[override]
         """Send an event by hand, as a replay does.
@@ -342,6 +344,22 @@ class EventSignal(NamedSignal, Generic[E]):
         if self._everything is not None:
             return self._everything
         return Handlers(self.find((_ANY_KEY, event.node, ("run", event.run_id))))
+
+
+class _Weak:
+    """Calls a receiver that is held weakly, as long as it is there."""
+
+    def __init__(self, reference: weakref.ref[Any]) -> None:
+        self._reference = reference
+
+    @property
+    def func(self) -> Any:
+        """The receiver, or `None`."""
+        return self._reference()
+
+    def __call__(self, event: Event) -> object:
+        receiver = self._reference()
+        return None if receiver is None else receiver(event)
 
 
 def _receiver_key(receiver: object) -> Hashable:
@@ -495,7 +513,7 @@ def is_async_callable(receiver: object) -> bool:
         if inner.__code__.co_flags & inspect.CO_COROUTINE:
             return True
         return bool(inner.__dict__) and inspect.iscoroutinefunction(inner)
-    while isinstance(inner, functools.partial):
+    while isinstance(inner, (functools.partial, _Weak)):
         inner = inner.func
     return inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(
         getattr(type(inner), "__call__", None)  # noqa: B004 - the method, not callability

@@ -1,4 +1,6 @@
-"""Random graphs: hypothesis draws a description, which any library's classes are made into.
+"""Random graphs, and what tests run graphs with.
+
+Hypothesis draws a description of a graph, which any library's classes are made into.
 
 A description says nothing of a library, so that the same graph can be made with pocketflow's
 classes, with flowevents' or with both. Its nodes write down every call that they get, in
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import threading
 import warnings
 from collections import Counter
 from collections.abc import (
@@ -28,15 +31,21 @@ from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 
+from flowevents import Chunk, Event, Result
+from flowevents.testing import check_events
+
 __all__ = [
     "Graph",
     "Halt",
     "Leaf",
     "Outcome",
+    "Watched",
+    "Way",
     "assert_same",
     "build",
     "graphs",
     "in_loop",
+    "in_thread",
     "leaves",
     "newest_pocketflow",
     "outcome_of",
@@ -71,7 +80,7 @@ ERRORS: dict[str, type[BaseException]] = {
 }
 
 
-# -- descriptions -----------------------------------------------------------------------------------
+# -- descriptions ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -169,7 +178,7 @@ class Graph:
         return "Parallel" in self.kind or any(node.has_parallel for node in self.nodes)
 
 
-# -- what is drawn ----------------------------------------------------------------------------------
+# -- what is drawn --------------------------------------------------------------------------------
 
 
 @dataclass
@@ -334,7 +343,7 @@ def leaves(draw: st.DrawFn, *, asynchronous: bool = False, streams: bool = False
     return _leaf(_Drawing(draw, False, False, streams, False), asynchronous, False)
 
 
-# -- what is made of a description --------------------------------------------------------------------
+# -- what is made of a description ----------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -520,8 +529,6 @@ class AsyncNode(NodeRecorder):
 
 class AsyncStream(AsyncNode):
     async def exec_stream_async(self, prep_res: Any) -> AsyncIterator[Any]:
-        from flowevents import Result
-
         self.begin(prep_res)
         for index in range(self.spec.chunks):
             await self.pause()
@@ -639,7 +646,7 @@ def _build(spec: Leaf | Graph, pick: Pick, world: World) -> Any:
     return made
 
 
-# -- what came of it ----------------------------------------------------------------------------------
+# -- what came of it ------------------------------------------------------------------------------
 
 
 @dataclass
@@ -726,7 +733,88 @@ def in_loop(main: Callable[[], Awaitable[T]], *, patience: float = 30) -> T:
     return result
 
 
-# -- pocketflow as its repository now is --------------------------------------------------------------
+# -- how tests run things -------------------------------------------------------------------------
+
+
+class Watched:
+    """What was seen of a run, which is well-formed.
+
+    Attributes:
+        events: Every event.
+        returned, error: What came of it.
+    """
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.returned: Any = None
+        self.error: BaseException | None = None
+
+    def data(self, kind: str = "output") -> list[Any]:
+        """What its chunks hold."""
+        return [e.data for e in self.events if isinstance(e, Chunk) and e.kind == kind]
+
+    def of(self, *types: type[Event]) -> list[Any]:
+        """The events of these types."""
+        return [event for event in self.events if isinstance(event, types)]
+
+    def names(self) -> list[str]:
+        """The names of the signals, in order."""
+        return [event.signal for event in self.events]
+
+
+class Way:
+    """How a test runs a node: in a sync run or in an async one."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def run(self, node: Any, shared: Any = None, **options: Any) -> Any:
+        """Run it as users do, and give the action."""
+        shared = {} if shared is None else shared
+        if self.name == "sync":
+            return node.run(shared, **options)
+        return in_loop(lambda: node.run_async(shared, **options))
+
+    def watch(self, node: Any, shared: Any = None, **options: Any) -> Watched:
+        """Run it observed, and check the events; an error is kept."""
+        watched = Watched()
+        try:
+            watched.returned = self.run(node, shared, observers=[watched.events.append], **options)
+        except Exception as error:
+            watched.error = error
+        check_events(watched.events)
+        return watched
+
+    def streamed(self, node: Any, shared: Any = None, **options: Any) -> list[Any]:
+        """What its stream gives."""
+        shared = {} if shared is None else shared
+        if self.name == "sync":
+            return list(node.run_stream(shared, **options))
+
+        async def collect() -> list[Any]:
+            return [chunk async for chunk in node.run_stream_async(shared, **options)]
+
+        return in_loop(collect)
+
+
+def in_thread(function: Callable[[], Any]) -> None:
+    """Call it in another thread, and wait for its end."""
+    failed: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            function()
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+
+
+# -- pocketflow as its repository now is ----------------------------------------------------------
 
 
 def newest_pocketflow() -> ModuleType:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
 import pocketflow
@@ -12,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import flowevents
-from flowevents import AsyncNodeError, Chunk, Event, FlowEnd, FlowEventsError, GraphError, NodeEnd, Run
+from flowevents import (
+    AsyncNodeError,
+    Chunk,
+    Event,
+    FlowEnd,
+    FlowEventsError,
+    Run,
+)
 from flowevents.testing import check_events
 from tests.graphs import (
     Graph,
@@ -51,7 +58,7 @@ def is_last(event: Event) -> bool:
     return isinstance(event, FlowEnd) and event.node == ""
 
 
-# -- ways to run a graph ------------------------------------------------------------------------------
+# -- ways to run a graph --------------------------------------------------------------------------
 
 
 def plainly(made: Any, shared: dict[str, Any]) -> Any:
@@ -199,7 +206,7 @@ def watch(
     return outcome, watched
 
 
-# -- ours instead of theirs ---------------------------------------------------------------------------
+# -- ours instead of theirs -----------------------------------------------------------------------
 
 
 @given(graphs(none_successors=False) | leaves())
@@ -209,8 +216,7 @@ def test_sync_graphs_give_what_the_released_pocketflow_gives(spec: Leaf | Graph)
 
 
 @given(
-    graphs(none_successors=False, none_batches=False, asynchronous=True)
-    | leaves(asynchronous=True)
+    graphs(none_successors=False, none_batches=False, asynchronous=True) | leaves(asynchronous=True)
 )
 def test_async_graphs_give_what_the_released_pocketflow_gives(spec: Leaf | Graph) -> None:
     """Also with async nodes and flows; of cancelled siblings nothing is compared."""
@@ -230,7 +236,7 @@ def test_async_graphs_give_what_the_newest_pocketflow_gives(spec: Leaf | Graph) 
     assert_same(spec, run(spec, flowevents), run(spec, NEWEST))
 
 
-# -- theirs, unmodified, in our Run -------------------------------------------------------------------
+# -- theirs, unmodified, in our Run ---------------------------------------------------------------
 
 
 @given(graphs(no_attempts=True), st.sampled_from(WATCHED), st.booleans())
@@ -274,7 +280,7 @@ def test_their_graphs_send_the_events_that_ours_send(spec: Graph) -> None:
     assert facts(theirs.events) == facts(ours.events)
 
 
-# -- theirs and ours in one graph ---------------------------------------------------------------------
+# -- theirs and ours in one graph -----------------------------------------------------------------
 
 
 def mixture(ours: tuple[bool, ...], *, theirs_if: Callable[[Leaf | Graph], bool]) -> Any:
@@ -351,7 +357,7 @@ def test_both_ways_out_work() -> None:
 def test_an_async_node_in_a_sync_run_is_an_error(library: Any) -> None:
     """Theirs and ours, in theirs and in ours, raise the `RuntimeError` that pocketflow raises."""
 
-    class Late(library.AsyncNode):  # type: ignore[misc]
+    class Late(library.AsyncNode):
         pass
 
     for flow in (pocketflow.Flow(start=Late()), flowevents.Flow(start=Late())):
@@ -365,7 +371,7 @@ def test_an_async_node_in_a_sync_run_is_an_error(library: Any) -> None:
         library.AsyncFlow(start=Late()).run({})
 
 
-# -- however it is run --------------------------------------------------------------------------------
+# -- however it is run ----------------------------------------------------------------------------
 
 
 @given(graphs(streams=True) | leaves(streams=True), st.sampled_from(FORMS), st.booleans())

@@ -20,7 +20,6 @@ from flowevents import (
     AsyncBatchFlow,
     AsyncBatchNode,
     AsyncFlow,
-    AsyncNode,
     AsyncParallelBatchFlow,
     AsyncParallelBatchNode,
     AsyncStreamNode,
@@ -122,7 +121,7 @@ class FailingItem(BatchNode):
         return [1, 0, 2]
 
     def exec(self, prep_res: Any) -> float:
-        return 1 / prep_res
+        return 1 / float(prep_res)
 
 
 class FailingDraw(BatchNode):
@@ -303,7 +302,8 @@ def drive(run: Run, way: str) -> list[Event]:
         else:
             asyncio.run(drive_async())
     except BaseException as error:
-        assert error is run.error
+        if error is not run.error:
+            raise
     return pulled
 
 
@@ -323,7 +323,7 @@ def whole(name: str) -> bool:
 
 @pytest.mark.parametrize(("name", "way"), DRIVEN)
 def test_the_streams_of_all_kinds_of_runs_are_good(name: str, way: str) -> None:
-    """Pushed or pulled, sync or async, what comes is well-formed, and so is all that came before."""
+    """Pushed or pulled, sync or async, what comes is well-formed, and so is all before it."""
     pushed: list[Event] = []
     pulled = drive(run_of(name, observers=[pushed.append]), way)
     if "pulled" in way:
@@ -338,18 +338,28 @@ def test_the_streams_of_all_kinds_of_runs_are_good(name: str, way: str) -> None:
 def test_a_run_that_is_cancelled_at_any_event_has_a_good_stream(name: str, way: str) -> None:
     """Wherever a handler cancels it, the stream of a run is well-formed and complete."""
     for last in range(1, len(recorded(name)) + 1):
-        pushed: list[Event] = []
+        canceller = Canceller(last)
+        canceller.run = run_of(name, observers=[canceller])
+        drive(canceller.run, way)
+        check_events(canceller.heard)
+        end = canceller.heard[-1]
+        assert isinstance(end, FlowEnd)
+        assert end.status in ("cancelled", "ok" if whole(name) else "error")
 
-        def cancel(event: Event, last: int = last, pushed: list[Event] = pushed) -> None:
-            pushed.append(event)
-            if len(pushed) == last:
-                run.cancel()
 
-        run = run_of(name, observers=[cancel])
-        drive(run, way)
-        check_events(pushed)
-        assert isinstance(pushed[-1], FlowEnd)
-        assert pushed[-1].status in ("cancelled", "ok" if whole(name) else "error")
+class Canceller:
+    """An observer that cancels its run at the event with that place."""
+
+    run: Run
+
+    def __init__(self, last: int) -> None:
+        self.last = last
+        self.heard: list[Event] = []
+
+    def __call__(self, event: Event) -> None:
+        self.heard.append(event)
+        if len(self.heard) == self.last:
+            self.run.cancel()
 
 
 # -- good streams, spoilt -------------------------------------------------------------------------
@@ -362,6 +372,7 @@ NAMES = st.sampled_from([*PLAIN, *AWAITED])
 
 
 def span(start: int) -> dict[str, Any]:
+    """What every start with that number has."""
     return {"run_id": "r", "seq": start, "time": 0.0, "span": start}
 
 
@@ -382,6 +393,7 @@ def answered() -> list[Event]:
 
 
 def stream_of(name: str) -> list[Event]:
+    """The good stream of that name."""
     return answered() if name == "a question" else list(recorded(name))
 
 
@@ -403,12 +415,10 @@ def renumbered(stream: list[Event]) -> list[Event]:
 
 def refused(stream: list[Event], what: str) -> None:
     """Check that `check_events` finds fault with it."""
-    try:
+    with pytest.raises(AssertionError) as caught:
         check_events(stream)
-    except AssertionError as error:
-        assert str(error).startswith("seq ")
-    else:
-        raise AssertionError(f"{what} was not noticed:\n" + "\n".join(map(str, stream)))
+        pytest.fail(f"{what} was not noticed:\n" + "\n".join(map(str, stream)))
+    assert str(caught.value).startswith("seq ")
 
 
 STREAMS = [*PLAIN, *AWAITED, "a question"]
@@ -427,7 +437,7 @@ def test_an_event_that_comes_twice_is_noticed(name: str) -> None:
     """Any event may come again, later or at once."""
     stream = stream_of(name)
     for place, event in enumerate(stream):
-        refused(stream[: place + 1] + [event] + stream[place + 1 :], f"a second {event}")
+        refused([*stream[: place + 1], event, *stream[place + 1 :]], f"a second {event}")
         refused([*stream, event], f"another {event} at the end")
 
 
@@ -457,11 +467,11 @@ def test_an_event_that_was_never_sent_is_noticed(name: str) -> None:
 
 @pytest.mark.parametrize("name", STREAMS)
 def test_an_event_that_was_sent_twice_is_noticed(name: str) -> None:
-    """Where the numbers go on, everything but a chunk or a progress is noticed when it is doubled."""
+    """Where the numbers go on, the double of all but a chunk or a progress is noticed."""
     stream = stream_of(name)
     for place, event in enumerate(stream):
         if not isinstance(event, LOOSE):
-            doubled = stream[: place + 1] + [msgspec.structs.replace(event, seq=-1)]
+            doubled = [*stream[: place + 1], msgspec.structs.replace(event, seq=-1)]
             if event.span == event.seq:
                 doubled[-1] = msgspec.structs.replace(doubled[-1], span=-1)
             refused(renumbered(doubled + stream[place + 1 :]), f"the double of {event}")
@@ -521,7 +531,11 @@ def test_a_field_that_says_something_else_is_noticed(name: str, data: st.DataObj
     field = data.draw(st.sampled_from(fields), label="field")
     value = data.draw(EDITS[field], label="value")
     assume(value != getattr(event, field))
-    edited = [*stream[:place], msgspec.structs.replace(event, **{field: value}), *stream[place + 1 :]]
+    edited = [
+        *stream[:place],
+        msgspec.structs.replace(event, **{field: value}),
+        *stream[place + 1 :],
+    ]
     refused(edited, f"{field}={value!r} of {event}")
 
 
@@ -546,7 +560,7 @@ def test_two_runs_in_one_stream_are_noticed(name: str, data: st.DataObject) -> N
     refused(stream[:place] + foreign[place:] if 0 < place < len(stream) else stream + foreign, name)
 
 
-# -- one test per rule ------------------------------------------------------------------------------
+# -- one test per rule ----------------------------------------------------------------------------
 
 
 class Script:
@@ -591,6 +605,7 @@ class Script:
 
 
 def flow() -> Script:
+    """A run's own flow, open."""
     script = Script()
     script.start(FlowStart)
     return script
@@ -751,18 +766,24 @@ def test_ends_come_innermost_first() -> None:
 
 def test_nothing_comes_after_the_end_of_its_span() -> None:
     """An end is the last event of a span, and that of the run's flow the last of all."""
-    for kind, fields in (
+    of_a_node: list[tuple[type[Event], dict[str, Any]]] = [
         (Chunk, {"data": 1}),
         (NodeEnd, {}),
         (Retry, {"error": "E"}),
         (Interrupt, {"id": "q", "prompt": "?"}),
-    ):
+    ]
+    for kind, fields in of_a_node:
         script = flow()
         script.add(kind, script.node("A", 1), **fields)
         names_the_first(script, "span is 2, which is ended already")
-    for kind in (Action, Chunk, FlowEnd):
+    too_late: list[tuple[type[Event], dict[str, Any]]] = [
+        (Action, {"action": None}),
+        (Chunk, {"data": 1}),
+        (FlowEnd, {}),
+    ]
+    for late, own in too_late:
         script = _ended(flow(), "A")
-        script.add(kind, 1, **{Action: {"action": None}, Chunk: {"data": 1}}.get(kind, {}))
+        script.add(late, 1, **own)
         names_the_first(script, "comes after the FlowEnd of the run's own flow")
 
 
@@ -1037,6 +1058,7 @@ def test_times_are_times() -> None:
 
 
 def asking() -> Script:
+    """A node that waits for the answer to a question."""
     script = flow()
     script.start(NodeStart, node="A", parent=1)
     script.add(Interrupt, 2, id="q", prompt="?")
@@ -1113,7 +1135,7 @@ def test_a_run_can_be_checked_while_it_is_pulled() -> None:
     assert run.status == "done"
 
 
-# -- capture_events ---------------------------------------------------------------------------------
+# -- capture_events -------------------------------------------------------------------------------
 
 
 def test_captured_events_are_those_of_the_block() -> None:
@@ -1145,7 +1167,7 @@ def test_capturing_stops_where_the_block_fails() -> None:
     assert caught == []
 
 
-# -- ManualClock --------------------------------------------------------------------------------------
+# -- ManualClock ----------------------------------------------------------------------------------
 
 
 def test_a_manual_clock_stands_still_until_it_is_advanced() -> None:
@@ -1193,7 +1215,12 @@ def test_a_wait_that_is_cancelled_already_takes_no_time() -> None:
 def test_a_manual_clock_can_be_advanced_from_many_threads() -> None:
     """No second is lost."""
     clock = ManualClock(0)
-    together(8, lambda: [clock.advance(1) for _ in range(500)])
+
+    def advance() -> None:
+        for _ in range(500):
+            clock.advance(1)
+
+    together(8, advance)
     assert clock.time() == 4_000
 
 
@@ -1212,7 +1239,7 @@ def together(count: int, function: Callable[[], object]) -> None:
         thread.join()
 
 
-# -- ScriptedModel ------------------------------------------------------------------------------------
+# -- ScriptedModel --------------------------------------------------------------------------------
 
 
 def test_a_scripted_model_gives_its_replies_in_order() -> None:

@@ -23,7 +23,7 @@ from flowevents.engine.sequencer import (
 )
 from flowevents.events import Event
 
-__all__ = ["AsyncDriver", "Group", "drive", "give", "perform"]
+__all__ = ["AsyncDriver", "Ended", "Group", "drive", "give", "perform"]
 
 
 @types.coroutine
@@ -67,6 +67,14 @@ def drive(
     return settle(ended)
 
 
+class Ended(Exception):
+    """The engine came to its end; no `StopIteration`, which a node's code might raise too."""
+
+    def __init__(self, value: Any) -> None:
+        super().__init__(value)
+        self.value = value
+
+
 class _Steps:
     """An engine and what it awaits, each of which is resumed without passing through the others."""
 
@@ -76,7 +84,7 @@ class _Steps:
     def resume(self, error: BaseException | None) -> Any:
         """Go on, or raise `error` there, until something is yielded for the puller or the loop.
 
-        Raises `StopAsyncIteration` with what the engine gave, or what it raised.
+        Raises `Ended` with what the engine gave, or what it raised.
         """
         opened = self._open
         value: Any = None
@@ -86,7 +94,7 @@ class _Steps:
             except StopIteration as end:
                 opened.pop()
                 if not opened:
-                    raise StopAsyncIteration(end.value) from None
+                    raise Ended(end.value) from None
                 value, error = end.value, None
             except BaseException as raised:
                 opened.pop()
@@ -123,7 +131,7 @@ class AsyncDriver:
     def advance(self) -> Generator[Any, Any, None]:
         """Run the engine until the outbox holds something, or to its end.
 
-        Raises `StopAsyncIteration` at the end, or what the engine raised.
+        Raises `Ended` at the end, or what the engine raised.
         """
         sequencer, backlog, outbox = self._sequencer, self._sequencer.backlog, self._sequencer.outbox
         resume = self._steps.resume
@@ -135,7 +143,7 @@ class AsyncDriver:
             while True:
                 if self._waiting is _READY:
                     if sequencer.cancelled is not None and not self._cancelling and error is None:
-                        self._cancelling = True
+                        self._cancelling = sequencer.cancel_seen = True
                         error = sequencer.cancelled
                     out = resume(error)
                     error = None
@@ -154,8 +162,6 @@ class AsyncDriver:
                         if not self._cancelling and not self._cancel_waiting():
                             self._waiting = _READY
                             continue
-                    elif outbox:
-                        return
                     yield self._waiting
                 except GeneratorExit:  # dropped, maybe in another context: leave that one alone
                     before = current_track.get()
@@ -257,8 +263,6 @@ class Group:
         except BaseException as error:
             if self._error is None:
                 self._error = error
-            if isinstance(error, (KeyboardInterrupt, SystemExit)):
-                raise
         finally:
             del self._tasks[index]
             if self._more or not self._tasks or self._error is not None:
@@ -284,8 +288,8 @@ class Group:
         while True:
             try:
                 out = steps.resume(error)
-            except StopAsyncIteration as end:
-                return end.args[0]
+            except Ended as end:
+                return end.value
             error = None
             try:
                 if out is not None and (out is TAKE or isinstance(out, Event)):

@@ -36,12 +36,13 @@ import msgspec
 from flowevents.engine.clock import SYSTEM, Clock
 from flowevents.engine.graph import Plan
 from flowevents.errors import TooManySteps
-from flowevents.events import Chunk, Event, Progress, describe_error
+from flowevents.events import MAX_ERROR, Chunk, Event, Progress, describe_error
 from flowevents.signals import NO_HANDLERS, Audience, Handlers, Listeners, audiences
 
 __all__ = [
     "TAKE",
     "Await",
+    "CallbackFailed",
     "Cancelled",
     "Effects",
     "Failed",
@@ -142,7 +143,7 @@ class Step(msgspec.Struct, weakref=True):
         sequencer, plan: The run's sequencer, and the node that is executed.
         span, parent: `seq` of its start event and of the enclosing start.
         items, number, attempt: As in its events.
-        began: When it began, on the clock's monotonic time; 0 where nobody listens.
+        began: When it began, on the clock's monotonic time; `None` where nobody listens.
         context: Where to make the calls into its code, if an observer said.
         item: The open item of a sequential batch.
         of: The step that this is an item of.
@@ -157,7 +158,7 @@ class Step(msgspec.Struct, weakref=True):
     items: tuple[int, ...]
     number: int
     attempt: int = 1
-    began: float = 0.0
+    began: float | None = None
     open: bool = True
     context: Context | None = None
     item: Step | None = None
@@ -240,6 +241,14 @@ class Step(msgspec.Struct, weakref=True):
                     return
 
 
+class CallbackFailed(BaseException):
+    """Carries what a run's callback raised past the nodes: it cancels the run."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
 def _no_step() -> None:
     return None
 
@@ -268,6 +277,7 @@ class Sequencer(Audience):
         "action",
         "backlog",
         "began",
+        "cancel_seen",
         "cancelled",
         "capture",
         "clock",
@@ -285,6 +295,7 @@ class Sequencer(Audience):
         "now",
         "numbers",
         "outbox",
+        "over",
         "plain",
         "raise_handler_errors",
         "redact",
@@ -292,6 +303,8 @@ class Sequencer(Audience):
         "steps",
         "taken",
         "taking",
+        "task",
+        "task_cancels",
         "thread",
         "woken",
     )
@@ -324,7 +337,11 @@ class Sequencer(Audience):
         self.delivering = False
         self.plain = False  # plain code of a node runs, in a sync run
         self.guests = 0  # other threads that deliver, or are about to
-        self.cancelled: BaseException | None = None  # asked for, by `Run.cancel`
+        self.over = False  # the last event is out
+        self.cancelled: Cancelled | None = None  # asked for, by `Run.cancel`
+        self.cancel_seen = False  # by the engine, or by the node's code
+        self.task: asyncio.Task[Any] | None = None  # that drives it, in an async run
+        self.task_cancels = 0  # of that task which came before
         self.woken: threading.Event | None = None  # set by a cancel, while something sleeps
         self.failure: BaseException | None = None  # of a handler, where that fails the run
         self.action: Any = None  # the run's last one, at its end
@@ -466,9 +483,9 @@ class Sequencer(Audience):
             return "[redact failed]"
 
     def error_text(self, error: BaseException) -> str:
-        """The `error` field for an exception, redacted."""
-        text = self.clean(describe_error(error))
-        return text if isinstance(text, str) else str(text)
+        """The `error` field for an exception: redacted as a whole, then cut."""
+        text = self.clean(describe_error(error, limit=None))
+        return str(text)[:MAX_ERROR] or type(error).__name__
 
     # -- borders ------------------------------------------------------------------------------
 
@@ -477,6 +494,7 @@ class Sequencer(Audience):
         while self.inbox:
             self.inbox.pop(0)()
         if self.cancelled is not None:
+            self.cancel_seen = True
             raise self.cancelled
         if self.failure is not None:
             raise Failed(self.failure)
@@ -507,9 +525,9 @@ class Sequencer(Audience):
         """The cancellation that is under way, which wins over any error raised meanwhile."""
         if self.cancelled is not None:
             return self.cancelled
-        if self.loop is not None and (task := _current_task()) is not None:
-            cancelling = getattr(task, "cancelling", None)
-            if cancelling is not None and cancelling() > 0:
+        if self.loop is not None and (task := current_task()) is not None:
+            before = self.task_cancels if task is self.task else 0
+            if cancels_of(task) > before:
                 return asyncio.CancelledError()
         return None
 
@@ -534,11 +552,18 @@ def _nothing() -> None:
     return None
 
 
-def _current_task() -> asyncio.Task[Any] | None:
+def current_task() -> asyncio.Task[Any] | None:
+    """The task that runs, if one does."""
     try:
         return asyncio.current_task()
     except RuntimeError:
         return None
+
+
+def cancels_of(task: asyncio.Task[Any] | None) -> int:
+    """How often the task was asked to cancel and has not taken it back; from CPython 3.11 on."""
+    cancelling = getattr(task, "cancelling", None)
+    return 0 if cancelling is None else int(cancelling())
 
 
 def name_of(handler: object) -> str:
@@ -608,7 +633,8 @@ def progress(node: Any, done: float, total: float | None, label: str) -> None:
 def _from_node(step: Step, kind: type[Event], own: dict[str, Any]) -> None:
     sequencer = step.sequencer
     if threading.get_ident() == sequencer.thread:
-        if sequencer.cancelled is not None and step.open:
+        if sequencer.cancelled is not None and not sequencer.cancel_seen and step.open:
+            sequencer.cancel_seen = True  # what it publishes while it cleans up is heard
             raise sequencer.cancelled
         with sequencer.lock:
             _publish(step, kind, own)

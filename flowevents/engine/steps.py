@@ -22,6 +22,7 @@ from flowevents.engine.drivers import Group, give, perform
 from flowevents.engine.sequencer import (
     TAKE,
     Await,
+    CallbackFailed,
     Effects,
     Failed,
     Sequencer,
@@ -149,25 +150,29 @@ def attempts(
                 yield Await(sequencer.clock.sleep_async(node.wait))
         if sequencer.cancelled is not None:
             raise sequencer.cancelled
-        scope.attempt += 1
         node.cur_retry = tried
         error = None
     assert error is not None
     if not shape.fallback:
         raise error
     yield from _retry(scope, error, 0.0, True)
-    scope.attempt += 1
     fallback = node.exec_fallback_async if shape.is_async else node.exec_fallback
     return (yield from invoke(scope, fallback, argument, error))
 
 
 def _retry(scope: Step, error: Exception, wait: float, fallback: bool) -> Effects:
+    """Publish that this attempt failed; from here on the scope is in the next."""
     handlers = scope.listeners().retry
-    if handlers is not None:
-        scope.locate()
-        text = scope.sequencer.error_text(error)
-        if scope.publish(handlers, Retry, error=text, wait=wait, fallback=fallback):
-            yield from scope.sequencer.flush()
+    due = False
+    try:
+        if handlers is not None:
+            scope.locate()
+            text = scope.sequencer.error_text(error)
+            due = scope.publish(handlers, Retry, error=text, wait=wait, fallback=fallback)
+    finally:
+        scope.attempt += 1
+    if due:
+        yield from scope.sequencer.flush()
 
 
 def _attempt(scope: Step, node: Any, argument: Any) -> Effects:
@@ -176,8 +181,26 @@ def _attempt(scope: Step, node: Any, argument: Any) -> Effects:
         if shape.is_async:
             return _awaited(_stream_async(scope, node, argument))
         return _stream(scope, node, argument)
-    result = invoke(scope, node.exec_async if shape.is_async else node.exec, argument)
+    if not shape.is_async:
+        result = invoke(scope, node.exec, argument)
+    elif scope.sequencer.puller is None:
+        result = invoke(scope, node.exec_async, argument)
+    else:
+        result = _in_own_task(scope, node.exec_async, argument)
     return _one_chunk(scope, result) if shape.chunked else result
+
+
+def _in_own_task(scope: Step, method: Callable[..., Any], argument: Any) -> Effects:
+    """Await code of a pulled run in a task of its own, so that the puller gets its events live.
+
+    In the puller's task a timeout that the code has set would hit the puller.
+    """
+
+    async def item(group: Group) -> Any:
+        return await group.drive(invoke(scope, method, argument))
+
+    results = yield Await(Group(scope.sequencer).run(iter((item,)), 1))
+    return results[0]
 
 
 # -- streams ----------------------------------------------------------------------------------------
@@ -487,6 +510,7 @@ def _batch(track: Track, step: Step, node: Any, arguments: Iterable[Any] | None)
     scope = step.item = Step(sequencer, step.plan, 0, step.span, (), step.number)
     scope.of, scope.total, scope.context = step, length_of(arguments), step.context
     scope.where = lambda: (span, (*step.items, index))
+    scope.open = False
     results: list[Any] = []
     version: object = None
     anybody, span, index = False, 0, 0
@@ -595,11 +619,11 @@ def end(
         text: str | None = None
         if error is not None:
             status, text = outcome(sequencer, error)
-        duration = sequencer.monotonic() - step.began if step.began else 0.0
+        duration = 0.0 if step.began is None else sequencer.monotonic() - step.began
+        step.open = False
         due = step.publish(
             handlers, kind, status=status, duration=max(0.0, duration), error=text, **own
         )
-        step.open = False
         if due:
             if error is None:
                 yield from sequencer.flush()
@@ -614,6 +638,8 @@ def outcome(sequencer: Sequencer, error: BaseException) -> tuple[Status, str | N
         error = error.error
     if isinstance(error, Exception):
         return "error", sequencer.error_text(error)
+    if isinstance(error, CallbackFailed):
+        return "cancelled", sequencer.error_text(error.error)
     if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
         return "cancelled", None
     return "cancelled", sequencer.error_text(error)

@@ -147,10 +147,9 @@ def walk(sequencer: Sequencer, track: Track, frame: Frame, began: bool = False) 
                     return frame.last_action
                 if frame.batch is not None and (yield from _next_item(frame)):
                     continue
-                action = yield from _leave(track, frame)
+                action = yield from _leave(track, frame, frame is bottom)
                 stack.pop()
                 if frame is bottom:
-                    sequencer.action = action
                     return action
                 ended, node = frame.step, frame.flow
                 listeners = ended.listeners()
@@ -213,6 +212,7 @@ def walk(sequencer: Sequencer, track: Track, frame: Frame, began: bool = False) 
                         yield from sequencer.border()
                         version = sequencer.version
                         listeners = plan.listeners(sequencer)
+                    step.open = False
                     if (heard := listeners.node_end) is not None:
                         event = NodeEnd(
                             run_id=run_id,
@@ -224,12 +224,11 @@ def walk(sequencer: Sequencer, track: Track, frame: Frame, began: bool = False) 
                             step=count,
                             attempt=step.attempt,
                             status="ok",
-                            duration=sequencer.monotonic() - step.began if step.began else 0.0,
+                            duration=0.0 if step.began is None else sequencer.monotonic() - step.began,
                             result=sequencer.clean(exec_res) if sequencer.capture else None,
                         )
                         if sequencer.deliver(event, heard):
                             yield from sequencer.flush()
-                    step.open = False
                     if sequencer.outbox:
                         yield from sequencer.flush()
                 else:
@@ -324,7 +323,7 @@ def _enter(track: Track, frame: Frame) -> Effects:
     frame.prep_res = prep_res
 
 
-def _leave(track: Track, frame: Frame) -> Effects:
+def _leave(track: Track, frame: Frame, last: bool) -> Effects:
     """End a flow that is ok: its `post`, whose action it gives, and its end event."""
     step, shape, flow = frame.step, frame.plan.shape, frame.flow
     sequencer = step.sequencer
@@ -334,8 +333,10 @@ def _leave(track: Track, frame: Frame) -> Effects:
     action = yield from invoke(step, post, frame.shared, frame.prep_res, exec_res)
     if sequencer.outbox or sequencer.backlog:
         yield from sequencer.flush()
-    yield from end(step, FlowEnd, step.listeners().flow_end, None, {"action": _text(action)})
     track.step = None
+    if last:
+        sequencer.over, sequencer.action = True, action
+    yield from end(step, FlowEnd, step.listeners().flow_end, None, {"action": _text(action)})
     return action
 
 
