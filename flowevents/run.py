@@ -144,6 +144,7 @@ class Run:
         self._status: RunStatus = "ready"
         self._action: Any = None
         self._error: BaseException | None = None
+        self._told = False  # somebody who drove it got the action, or the error
         self._engine: Effects | None = None
         self._driver: AsyncDriver | None = None
         self._driven_by: object = None  # a thread's number or a task, while one drives
@@ -234,7 +235,8 @@ class Run:
         outbox = self._sequencer.outbox
         while not outbox:
             if not _NEXT[self._status]:
-                self._result()
+                if not self._told:
+                    self._result()
                 raise StopAsyncIteration
             await self._advance("iterate over it", puller)
         return outbox.popleft()
@@ -409,7 +411,7 @@ class Run:
         return RunStateError(f"Cannot {what}: run {self._id} is {self._status}. Make another Run.")
 
     def _may_be_driven(self, what: str) -> None:
-        if not _NEXT[self._status] and not self._sequencer.outbox:
+        if not _NEXT[self._status] and self._told and not self._sequencer.outbox:
             raise self._refusal(what)
 
     def _claim(
@@ -418,9 +420,9 @@ class Run:
         """Become the one who drives the run, which begins with the first."""
         with self._lock:
             if not _NEXT[self._status]:
-                if self._sequencer.outbox:  # it was cancelled; its last events are still to come
-                    return _ended()
-                raise self._refusal(what)
+                if self._told and not self._sequencer.outbox:
+                    raise self._refusal(what)
+                return _ended()  # its last events, or what it failed with, are still to come
             if self._driven_by is not None:
                 raise RunStateError(
                     f"Cannot {what}: run {self._id} is {self._status} and already driven by "
@@ -500,6 +502,7 @@ class Run:
             wake(waiting)
 
     def _result(self) -> Any:
+        self._told = True
         if self._error is not None:
             raise self._error
         return self._action

@@ -206,16 +206,17 @@ class EventSignal(NamedSignal, Generic[E]):
             if connection is None:
                 connection = _Connection(next(self._orders))
                 self._connections[receiver_key, key] = connection
-                self.receivers[receiver_key] = (
-                    _weak(receiver, lambda _: self._disconnect(receiver_key, _ANY_KEY))
-                    if weak
-                    else receiver
-                )
                 self._by_sender[key].add(receiver_key)
                 self._by_receiver[receiver_key].add(key)
                 if alive is not None and key not in self._weak_senders:
                     self._weak_senders[key] = weakref.ref(alive, lambda _: self._forget(key))
-                _changed(alive)
+            if not weak:  # one strong connection holds it
+                self.receivers[receiver_key] = receiver
+            elif receiver_key not in self.receivers:
+                self.receivers[receiver_key] = _weak(
+                    receiver, lambda _: self._disconnect(receiver_key, _ANY_KEY)
+                )
+            _changed(alive)
         if "receiver_connected" in self.__dict__:
             self.receiver_connected.send(self, receiver=receiver, sender=sender, weak=weak)
         return connection

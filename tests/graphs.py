@@ -290,7 +290,7 @@ def _graph(drawing: _Drawing, asynchronous: bool, parallel: bool, depth: int) ->
     batch: tuple[tuple[tuple[str, Any], ...], ...] | None = ()
     if "Batch" in kind:
         size = draw(st.integers(0, 3))
-        items = [(*draw(_params), (f"item of {label}", index)) for index in range(size)]
+        items: list[Any] = [(*draw(_params), (f"item of {label}", index)) for index in range(size)]
         if "Parallel" not in kind and drawing.often(4):
             items.append(())  # the flow's own params
         batch = None if drawing.often(6) else tuple(items)

@@ -13,7 +13,7 @@ from typing import NamedTuple, get_args
 import pytest
 
 import flowevents
-from flowevents import testing
+from flowevents import errors, testing
 from flowevents.events import EVENT_TYPES, Event
 from flowevents.run import RunOptions, RunStatus
 
@@ -78,9 +78,9 @@ def examples(text: str) -> list[Example]:
     found: list[Example] = []
     code_ends: int | None = None  # the last fence, where that closed an example
     for begins, ends, language, inside in blocks(text):
-        if language == "text" and code_ends is not None:
-            if not any(line.strip() for line in lines[code_ends : begins - 1]):
-                found[-1] = found[-1]._replace(prints=inside)
+        follows = code_ends is not None and not "".join(lines[code_ends : begins - 1]).strip()
+        if language == "text" and follows:
+            found[-1] = found[-1]._replace(prints=inside)
         code_ends = None
         if language == "python":
             found.append(Example(begins, inside, ""))
@@ -158,7 +158,7 @@ def test_an_error_names_the_line_of_the_page(tmp_path: Path) -> None:
         check_page(Path("broken.md"), text, tmp_path)
 
 
-# -- links ------------------------------------------------------------------------------------------
+# -- links ----------------------------------------------------------------------------------------
 
 
 def prose(text: str) -> str:
@@ -285,5 +285,6 @@ def test_the_tables_of_runs_are_those_of_the_code() -> None:
 
 def test_every_error_is_in_the_tree() -> None:
     """The tree of errors in the docs is the one of the code."""
-    tree = re.findall(r"^    (?:[├└]── )?(\w+)", read(ROOT / "docs" / "running.md"), re.M)
-    assert sorted(tree) == sorted(flowevents.errors.__all__)
+    page = prose(read(ROOT / "docs" / "running.md"))
+    tree = re.findall(r"^    (?:[├└]── )?(\w+)", page, re.M)
+    assert sorted(tree) == sorted(errors.__all__)

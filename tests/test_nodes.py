@@ -435,9 +435,13 @@ def test_a_streaming_batch_without_a_generator(batch: Any) -> None:
         post_async = AsyncWhole.post_async
 
     class ParallelUpper(AsyncParallelBatchNode, AsyncStreamNode):
-        prep_async = AsyncUpper.prep_async
-        exec_async = AsyncUpper.exec_async
-        post_async = AsyncWhole.post_async
+        async def prep_async(self, shared: Any) -> Any:
+            return "ab"
+
+        async def exec_async(self, prep_res: Any) -> Any:
+            return prep_res.upper()
+
+        post_async: Any = AsyncWhole.post_async
 
     for kind in (Upper, UpperToo, AsyncUpper, ParallelUpper):
         shared: dict[str, Any] = {}
@@ -1326,7 +1330,7 @@ def test_an_async_override_of_exec_may_call_super() -> None:
 def test_an_override_of_exec_of_an_async_batch_may_call_super(kind: type[Any]) -> None:
     """Sequential and parallel ones."""
 
-    class Sorted(kind):  # type: ignore[misc]
+    class Sorted(kind):
         async def prep_async(self, shared: Any) -> list[str]:
             return ["b", "a"]
 
@@ -1768,7 +1772,7 @@ def test_a_successor_that_is_no_node_is_an_error() -> None:
         node - "go" >> Counting
     assert node.successors == {}
     with pytest.raises(TypeError, match="string"):
-        node - 7
+        node - 7  # type: ignore[operator]
 
 
 def test_connecting_gives_the_successor() -> None:

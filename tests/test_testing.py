@@ -6,7 +6,7 @@ import asyncio
 import functools
 import itertools
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 
 import msgspec
@@ -283,6 +283,19 @@ def run_of(name: str, **options: Any) -> Run:
     return Run((PLAIN | AWAITED)[name](), {}, clock=ManualClock(), **options)
 
 
+async def in_time(work: Coroutine[Any, Any, None]) -> None:
+    """Await it in this task; fail where it hangs."""
+    hung: list[bool] = []
+    task = asyncio.current_task()
+    assert task is not None
+    timer = asyncio.get_running_loop().call_later(20, lambda: hung.append(task.cancel()))
+    try:
+        await work
+    finally:
+        timer.cancel()
+        assert not hung
+
+
 def drive(run: Run, way: str) -> list[Event]:
     """The events of a run that is pulled; of one that is pushed, none. What it raises is let be."""
     pulled: list[Event] = []
@@ -300,7 +313,7 @@ def drive(run: Run, way: str) -> list[Event]:
         elif way == "pulled":
             pulled.extend(run)
         else:
-            asyncio.run(drive_async())
+            asyncio.run(in_time(drive_async()))
     except BaseException as error:
         if error is not run.error:
             raise
@@ -317,8 +330,14 @@ def recorded(name: str) -> tuple[Event, ...]:
 
 def whole(name: str) -> bool:
     """Whether that run ended well."""
+    return status(name) == "ok"
+
+
+def status(name: str) -> str:
+    """How that run ended."""
     end = stream_of(name)[-1]
-    return isinstance(end, FlowEnd) and end.status == "ok"
+    assert isinstance(end, FlowEnd)
+    return end.status
 
 
 @pytest.mark.parametrize(("name", "way"), DRIVEN)
@@ -334,32 +353,80 @@ def test_the_streams_of_all_kinds_of_runs_are_good(name: str, way: str) -> None:
         check_events(pushed[:end], complete=False)
 
 
-@pytest.mark.parametrize(("name", "way"), DRIVEN)
-def test_a_run_that_is_cancelled_at_any_event_has_a_good_stream(name: str, way: str) -> None:
-    """Wherever a handler cancels it, the stream of a run is well-formed and complete."""
-    for last in range(1, len(recorded(name)) + 1):
-        canceller = Canceller(last)
-        canceller.run = run_of(name, observers=[canceller])
-        drive(canceller.run, way)
-        check_events(canceller.heard)
-        end = canceller.heard[-1]
-        assert isinstance(end, FlowEnd)
-        assert end.status in ("cancelled", "ok" if whole(name) else "error")
-
-
-class Canceller:
-    """An observer that cancels its run at the event with that place."""
+class Stopper:
+    """An observer that stops its run at the event with that place, in one way or another."""
 
     run: Run
 
-    def __init__(self, last: int) -> None:
+    def __init__(self, how: str, last: int) -> None:
+        self.how = how
         self.last = last
         self.heard: list[Event] = []
 
     def __call__(self, event: Event) -> None:
         self.heard.append(event)
         if len(self.heard) == self.last:
-            self.run.cancel()
+            if self.how == "cancelled":
+                self.run.cancel()
+            elif self.how == "failed by a handler":
+                raise ValueError("of a handler")
+            else:
+                raise KeyboardInterrupt
+
+
+class AwaitedStopper(Stopper):
+    """The same as an async handler."""
+
+    async def __call__(self, event: Event) -> None:  # type: ignore[override]
+        await asyncio.sleep(0)
+        super().__call__(event)
+
+
+@pytest.mark.parametrize("stopper", [Stopper, AwaitedStopper])
+@pytest.mark.parametrize("how", ["cancelled", "failed by a handler", "interrupted"])
+@pytest.mark.parametrize(("name", "way"), DRIVEN)
+def test_a_run_that_is_stopped_at_any_event_has_a_good_stream(
+    name: str, way: str, how: str, stopper: type[Stopper]
+) -> None:
+    """Wherever a handler, plain or async, stops it, its stream is well-formed and complete."""
+    if stopper is AwaitedStopper and "async" not in way:
+        return
+    for last in range(1, len(recorded(name)) + 1):
+        stops = stopper(how, last)
+        stops.run = run_of(name, observers=[stops], on_handler_error="raise")
+        drive(stops.run, way)
+        check_events(stops.heard)
+        end = stops.heard[-1]
+        assert isinstance(end, FlowEnd)
+        if last < len(stops.heard):
+            stopped = "error" if how == "failed by a handler" else "cancelled"
+            assert end.status in (stopped, status(name))
+
+
+@pytest.mark.parametrize(("name", "way"), DRIVEN)
+def test_a_run_that_is_left_at_any_event_has_a_good_stream(name: str, way: str) -> None:
+    """Wherever its puller leaves its `with` block, all ends are delivered to the others."""
+    if "pulled" not in way:
+        return
+
+    async def leave(run: Run, last: int) -> None:
+        async with run:
+            async for event in run:
+                if event.seq == last:
+                    return
+
+    for last in range(1, len(recorded(name))):
+        heard: list[Event] = []
+        run = run_of(name, observers=[heard.append])
+        if way == "pulled":
+            with run:
+                for event in run:
+                    if event.seq == last:
+                        break
+        else:
+            asyncio.run(in_time(leave(run, last)))
+        check_events(heard)
+        assert isinstance(heard[-1], FlowEnd)
 
 
 # -- good streams, spoilt -------------------------------------------------------------------------

@@ -39,13 +39,12 @@ def give(event: object) -> Generator[Any, Any, None]:
 
 
 def drive(
-    sequencer: Sequencer, engine: Effects, settle: Callable[[BaseException | None], Any]
-) -> Generator[Any, None, Any]:
+    sequencer: Sequencer, engine: Effects, settle: Callable[[BaseException | None], None]
+) -> Iterator[Any]:
     """The sync driver: iterate over what the puller gets; the rest of the run is done inside.
 
-    Leaving it midway leaves the engine where it is. At the end, after all that is left in the
-    outbox, it gives what `settle` makes of the end: of the error that the engine raised, or
-    `None`.
+    Leaving it midway leaves the engine where it is. `settle` is told how the engine ended: by what
+    it raised, or `None`; what is left in the outbox then still comes.
     """
     outbox = sequencer.outbox
     ended: BaseException | None = None
@@ -62,9 +61,9 @@ def drive(
         raise
     except BaseException as error:
         ended = error
+    settle(ended)
     while outbox:
         yield outbox.popleft()
-    return settle(ended)
 
 
 class Ended(Exception):
