@@ -494,7 +494,7 @@ class Run:
             else:
                 self._move("cancelled")
             self._sequencer.close()
-            self._sequencer.task = None
+            self._sequencer.task = self._sequencer.root = None
             self._observers.clear()
             if self._ended is not None:
                 self._ended.set()

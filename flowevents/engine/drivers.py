@@ -155,7 +155,7 @@ class AsyncDriver:
                         return
                     self._waiting = out
                 try:
-                    if backlog:
+                    if backlog and sequencer.flushing is None:
                         yield from self._flush_handlers()
                     if sequencer.cancelled is not None:
                         if not self._cancelling and not self._cancel_waiting():
@@ -300,7 +300,7 @@ class Group:
                         wake(sequencer.taking)
                         yield from taken
                     continue
-                if sequencer.backlog:
+                if sequencer.backlog and sequencer.flushing is None:
                     yield from sequencer.flush_handlers().__await__()
                 if outbox:
                     wake(sequencer.taking)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import weakref
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 from flowevents.errors import GraphError
@@ -64,7 +64,8 @@ class Shape:
         simple: Plain `prep`, `exec` and `post` calls are all there is to it.
     """
 
-    def __init__(self, cls: type) -> None:
+    def __init__(self, cls: type, own: Sequence[str] = ()) -> None:
+        self._own = own
         self._library = [each for each in cls.__mro__ if _is_library(each)]
         names = {each.__name__ for each in self._library}
         self.ours = any(_is_ours(each) for each in self._library)
@@ -115,7 +116,9 @@ class Shape:
         return shape
 
     def _overrides(self, cls: type, method: str) -> bool:
-        """Whether the first class that defines it is the user's."""
+        """Whether it is the instance's own, or the first class that defines it is the user's."""
+        if method in self._own:
+            return True
         for each in cls.__mro__:
             if method in vars(each):
                 return each not in self._library
@@ -155,7 +158,7 @@ def _copy_attributes(node: Any, params: Any, step: object) -> Any:
     made = object.__new__(node.__class__)
     made.__dict__ = attributes = node.__dict__.copy()
     attributes["params"] = params
-    attributes["_step"] = step
+    attributes["_flowevents_step"] = step
     return made
 
 
@@ -163,19 +166,40 @@ def _copy_by_protocol(node: Any, params: Any, step: object) -> Any:
     made = copy.copy(node)
     made.params = params
     if hasattr(made, "emit"):
-        made._step = step
+        made._flowevents_step = step
     return made
 
 
-_shapes: weakref.WeakKeyDictionary[type, Shape] = weakref.WeakKeyDictionary()
+_METHODS = (
+    "__new__",
+    "_exec",
+    "_orch",
+    "_orch_async",
+    "_run",
+    "_run_async",
+    "exec_fallback",
+    "exec_fallback_async",
+    "exec_stream",
+    "exec_stream_async",
+    "get_next_node",
+    "set_params",
+)
+"""What a shape depends on: a class or an instance may get others of them at any time."""
+
+_shapes: weakref.WeakKeyDictionary[type, tuple[list[Any], Shape]] = weakref.WeakKeyDictionary()
 
 
-def shape_of(cls: type) -> Shape:
-    """The shape of that class, read once."""
-    shape = _shapes.get(cls)
-    if shape is None:
-        shape = _shapes[cls] = Shape(cls)
-    return shape
+def shape_of(node: Any) -> Shape:
+    """The shape of a node: that of its class, read once, unless it has methods of its own."""
+    cls = type(node)
+    own = [name for name in _METHODS if name in vars(node)]
+    if own:
+        return Shape(cls, own)
+    methods = [getattr(cls, name, None) for name in _METHODS]
+    found = _shapes.get(cls)
+    if found is None or found[0] != methods:
+        found = _shapes[cls] = (methods, Shape(cls))
+    return found[1]
 
 
 class Plan:
@@ -210,7 +234,7 @@ class Plan:
         self.node = node
         self.name = name
         self.path = path
-        self.take_shape(shape_of(type(node)))
+        self.take_shape(shape_of(node))
         key = sender_key(node)[0]
         self._keys = (path, key, *self.shape.class_keys, *flows)
         self._flows = (*flows, key) if self.shape.is_flow else flows
@@ -294,7 +318,7 @@ def check_graph(node: Any) -> None:
                 "Set another node_name."
             )
         reached: list[tuple[str, Any]] = []
-        if shape_of(type(node)).is_flow and node.start_node is not None:
+        if shape_of(node).is_flow and node.start_node is not None:
             reached.append((f" (start node of flow {name!r})", node.start_node))
         if where:  # the run's own node runs alone
             for action, successor in node.successors.items():

@@ -299,6 +299,7 @@ class Sequencer(Audience):
         "plain",
         "raise_handler_errors",
         "redact",
+        "root",
         "run_id",
         "steps",
         "taken",
@@ -337,6 +338,7 @@ class Sequencer(Audience):
         self.delivering = False
         self.plain = False  # plain code of a node runs, in a sync run
         self.guests = 0  # other threads that deliver, or are about to
+        self.root: object = None  # the node or flow that runs, itself and not as a copy
         self.over = False  # the last event is out
         self.cancelled: Cancelled | None = None  # asked for, by `Run.cancel`
         self.cancel_seen = False  # by the engine, or by the node's code
@@ -349,7 +351,7 @@ class Sequencer(Audience):
         self.began = next(_order)
         self.thread = 0  # that drives it
         self.loop: asyncio.AbstractEventLoop | None = None  # of an async run
-        self.flushing: asyncio.Lock | None = None
+        self.flushing: asyncio.Future[None] | None = None  # while one delivers the backlog
         self.taking: asyncio.Future[None] | None = None  # the group that waits for its items
         self.main = Track()
         self.taken: list[asyncio.Future[None]] = []  # items that wait for the puller
@@ -430,31 +432,43 @@ class Sequencer(Audience):
             yield TAKE
 
     async def flush_handlers(self) -> None:
-        """Deliver the backlog, awaiting the async handlers, one event after the other."""
-        if self.flushing is None:
-            self.flushing = asyncio.Lock()
-        async with self.flushing:
+        """Deliver the backlog, awaiting the async handlers, one event after the other.
+
+        One track does it at a time; another that comes meanwhile waits until it is done.
+        """
+        while self.flushing is not None:
+            await asyncio.wait([self.flushing])
+        if not self.backlog:
+            return
+        self.flushing = asyncio.get_running_loop().create_future()
+        try:
             while self.backlog:
                 event, handlers = self.backlog[0]
-                first: BaseException | None = None
-                self.delivering = True
                 try:
-                    for handler in handlers.calls:
-                        try:
-                            result = handler(event)
-                            if handler in handlers.asynchronous:
-                                await result  # type: ignore[misc]
-                        except Exception as error:
-                            self.handler_failed(handler, event, error)
-                        except BaseException as error:
-                            first = first or error
+                    await self._hand_awaiting(event, handlers)
                 finally:
-                    self.delivering = False
                     self.backlog.popleft()
-                if self.puller is not None:
-                    self._to_puller(event)
-                if first is not None:
-                    raise first
+        finally:
+            done, self.flushing = self.flushing, None
+            wake(done)
+
+    async def _hand_awaiting(self, event: Event, handlers: Handlers) -> None:
+        first: BaseException | None = None
+        self.delivering = True
+        for handler in handlers.calls:
+            try:
+                result = handler(event)
+                if handler in handlers.asynchronous:
+                    await result  # type: ignore[misc]
+            except Exception as error:
+                self.handler_failed(handler, event, error)
+            except BaseException as error:
+                first = first or error
+        self.delivering = False
+        if self.puller is not None:
+            self._to_puller(event)
+        if first is not None:
+            raise first
 
     def handler_failed(self, handler: object, event: Event, error: Exception) -> None:
         """Log what a handler raised, or keep it to fail the run at the next border."""
@@ -582,20 +596,19 @@ def step_of(node: Any) -> Step | None:
 
     It is that of the calling context; else the one that the object, a copy, was made for.
     """
-    own: Step | None = vars(node).get("_step")
+    own: Step | None = vars(node).get("_flowevents_step")
     running = _running_here()
     if running is not None:
         track: Track | None = running.main
     else:
         track = current_track.get()
     here = track.step if track is not None else None
-    if own is None:
-        if here is None and running is None:
-            return None
-        return None if here is None else here.item or here
-    if here is not None and here.of is own:
-        return here
-    return own.item or own
+    if own is not None:
+        return here if here is not None and here.of is own else own.item or own
+    if here is None:  # as in a thread that the node has started: what runs this object, if one does
+        runs = [each for each in audiences() if isinstance(each, Sequencer) and each.root is node]
+        here = runs[0].main.step if len(runs) == 1 else None
+    return None if here is None else here.item or here
 
 
 def _running_here() -> Sequencer | None:

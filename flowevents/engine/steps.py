@@ -481,6 +481,18 @@ def length_of(items: object) -> int | None:
         return None
 
 
+def drawn(items: Any) -> Iterable[Any]:
+    """The items of a batch: none where `prep` gave `None` or something else that is empty."""
+    if items is None:
+        return ()
+    try:
+        return iter(items)
+    except TypeError:
+        if not items:
+            return ()
+        raise
+
+
 def start_item(scope: Step) -> Effects:
     """Publish the start of an item, which has its number already."""
     listeners = scope.listeners()
@@ -514,7 +526,7 @@ def _batch(track: Track, step: Step, node: Any, arguments: Iterable[Any] | None)
     results: list[Any] = []
     version: object = None
     anybody, span, index = False, 0, 0
-    for argument in arguments or ():
+    for argument in drawn(arguments):
         if sequencer.version is not version:
             yield from sequencer.border()
             version = sequencer.version
@@ -554,7 +566,7 @@ def _parallel_batch(step: Step, node: Any, arguments: Iterable[Any] | None) -> E
     total, limit = length_of(arguments), getattr(node, "max_concurrency", None)
     items = (
         partial(_parallel_item, step, index, total, node, argument)
-        for index, argument in enumerate(arguments or ())
+        for index, argument in enumerate(drawn(arguments))
     )
     return _awaited(Group(step.sequencer).run(items, limit))
 

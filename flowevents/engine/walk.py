@@ -533,7 +533,8 @@ def begin(
     The object itself runs, as in PocketFlow, not a copy. `past` names the private method whose
     override the run is called from, and which is therefore not run through again.
     """
-    shape = shape_of(type(node))
+    sequencer.root = node
+    shape = shape_of(node)
     if past is not None:
         shape = shape.without(past)
     plan = Plan(node, node_name(node), "", ())
@@ -562,7 +563,7 @@ def execute_alone(node: Any, prep_res: Any, loop: asyncio.AbstractEventLoop | No
     Its events belong to the step that the node runs; outside a run nobody hears them.
     """
     step = step_of(node)
-    if step is None or not step.open or step.plan.node is not node and step.plan.shape is not shape_of(type(node)):
+    if step is None or not step.open or step.plan.node is not node and step.plan.shape is not shape_of(node):
         sequencer = Sequencer("")
         sequencer.loop = loop
         sequencer.close()
