@@ -290,7 +290,10 @@ def _plain(value: object, above: tuple[int, ...]) -> Any:
         if isinstance(value, (list, tuple, set, frozenset)):
             return [_plain(item, inside) for item in value]
         if isinstance(value, msgspec.Struct) or hasattr(type(value), "__dataclass_fields__"):
-            return _plain(msgspec.structs.asdict(value) if isinstance(value, msgspec.Struct) else vars(value), inside)
+            return _plain(
+                msgspec.structs.asdict(value) if isinstance(value, msgspec.Struct) else vars(value),
+                inside,
+            )
     except Exception:
         return _named(value)
     return value if _encodes(value) else _named(value)
@@ -329,7 +332,8 @@ def decode(raw: bytes | str) -> Event:
         if fields["type"] in _KNOWN:
             raise
     base = msgspec.convert(
-        {name: fields[name] for name in Event.__struct_fields__ if name in fields} | {"type": "Event"},
+        {name: fields[name] for name in Event.__struct_fields__ if name in fields}
+        | {"type": "Event"},
         Event,
     )
     common = {name: getattr(base, name) for name in Event.__struct_fields__}

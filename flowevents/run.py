@@ -31,7 +31,16 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, overload
 from flowevents.engine.clock import SYSTEM, Clock
 from flowevents.engine.drivers import AsyncDriver, Ended, drive
 from flowevents.engine.graph import check_graph, is_node, node_name
-from flowevents.engine.sequencer import Cancelled, Effects, Failed, Sequencer, CallbackFailed, cancels_of, name_of, wake
+from flowevents.engine.sequencer import (
+    Cancelled,
+    Effects,
+    Failed,
+    Sequencer,
+    CallbackFailed,
+    cancels_of,
+    name_of,
+    wake,
+)
 from flowevents.engine.walk import begin
 from flowevents.errors import GraphError, ObserverError, RunCancelled, RunStateError
 from flowevents.events import Chunk, Event
@@ -42,7 +51,15 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self, Unpack
 
-__all__ = ["AsyncStream", "Run", "RunOptions", "RunStatus", "Stream", "run_stream", "run_stream_async"]
+__all__ = [
+    "AsyncStream",
+    "Run",
+    "RunOptions",
+    "RunStatus",
+    "Stream",
+    "run_stream",
+    "run_stream_async",
+]
 
 Puller = Literal["events", "output"] | None
 
@@ -177,8 +194,6 @@ class Run:
 
     @property
     def _sender_key(self) -> Audience:
-        if not _NEXT[self._status]:
-            raise self._refusal("listen to it")
         return self._sequencer
 
     def __repr__(self) -> str:
@@ -455,9 +470,7 @@ class Run:
         for observer, handlers in self._observers:
             subscribe(observer, handlers, self)
         self._sequencer.loop = loop
-        self._engine = begin(
-            self._sequencer, self._flow, self._shared, self._metadata, self._past
-        )
+        self._engine = begin(self._sequencer, self._flow, self._shared, self._metadata, self._past)
         self._sequencer.engine = weakref.ref(self._engine)
         self._move("running")
 

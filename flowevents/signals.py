@@ -29,7 +29,7 @@ from typing import Any, Final, Generic, Literal, TypeVar, cast
 
 from blinker import ANY, NamedSignal
 
-from flowevents.errors import ObserverError
+from flowevents.errors import ObserverError, RunStateError
 from flowevents.events import (
     EVENT_TYPES,
     Action,
@@ -175,16 +175,17 @@ class EventSignal(NamedSignal, Generic[E]):
 
     def hold(self, receiver: Callable[[E], object], sender: object = ANY) -> Callable[[], None]:
         """Connect, and return the function that undoes just this; calling it twice is harmless."""
-        self._add(receiver, sender, False).holds += 1
-        keys = [(_receiver_key(receiver), sender_key(sender)[0])]
+        connection = self._add(receiver, sender, False)
+        connection.holds += 1
+        key = (_receiver_key(receiver), sender_key(sender)[0])
+        held = [connection]
 
         def release() -> None:
             with _lock:
-                if keys and (connection := self._connections.get(keys[0])) is not None:
+                if held and self._connections.get(key) is held.pop():
                     connection.holds -= 1
                     if connection.holds <= 0 and not connection.connected:
-                        self._drop(*keys[0])
-                keys.clear()
+                        self._drop(*key)
 
         return release
 
@@ -200,6 +201,8 @@ class EventSignal(NamedSignal, Generic[E]):
                 f"Cannot connect {receiver!r} to signal {self.name!r}: it is not callable."
             )
         key, alive = sender_key(sender)
+        if isinstance(alive, Audience) and alive.closed:
+            raise RunStateError(f"Cannot listen to {sender!r}: it has ended.")
         receiver_key = _receiver_key(receiver)
         with _lock:
             connection = self._connections.get((receiver_key, key))
@@ -276,6 +279,10 @@ class EventSignal(NamedSignal, Generic[E]):
                     places[receiver_key] = min(order, places.get(receiver_key, order))
             found = [self.receivers[each] for each in sorted(places, key=places.__getitem__)]
         return tuple(_Weak(each) if isinstance(each, weakref.ref) else each for each in found)
+
+    def has_receivers_for(self, sender: object) -> bool:
+        """Whether an event of this sender would be heard."""
+        return bool(self.find((_ANY_KEY, sender_key(sender)[0])))
 
     def receivers_for(self, sender: object) -> Generator[Callable[..., Any], None, None]:
         """Yield the receivers for a sender and those for everything, in order."""
@@ -464,11 +471,12 @@ class Audience:
             that all are made, or the data of its `"output"` chunks.
     """
 
-    __slots__ = ("__weakref__", "puller", "run_key", "version")
+    __slots__ = ("__weakref__", "closed", "puller", "run_key", "version")
 
     def __init__(self, run_key: Hashable) -> None:
         self.run_key = run_key
         self.version = object()
+        self.closed = False
         self.puller: Literal["events", "output"] | None = None
         with _lock:
             _audiences.add(self)
@@ -484,6 +492,7 @@ class Audience:
     def close(self) -> None:
         """The run has ended: nothing that was connected to it stays behind."""
         with _lock:
+            self.closed = True
             _audiences.discard(self)
             for signal in (*BY_NAME.values(), _context):
                 if self.run_key in signal._by_sender:
@@ -613,7 +622,9 @@ def subscribe(observer: object, handlers: dict[str, Receiver], sender: object) -
     return Subscription(releases)
 
 
-def on(event_type: type[E], *, sender: object = ANY) -> Callable[[Callable[[E], R]], Callable[[E], R]]:
+def on(
+    event_type: type[E], *, sender: object = ANY
+) -> Callable[[Callable[[E], R]], Callable[[E], R]]:
     """Connect the decorated function to the signal of that event type, and return it.
 
     `on(Event)` connects it to every signal. Raises `ObserverError` for anything but an event type.

@@ -169,6 +169,25 @@ def test_a_route_of_ones_own(way: Way) -> None:
     assert [event.target for event in watched.of(Action)] == ["Next", None]
 
 
+def test_the_route_that_an_override_asks_for_is_the_flows_own(way: Way) -> None:
+    """Called by hand it warns as a run does, and knows a successor of `None`."""
+    node = Step("done")
+    node - "done" >> None
+    node - "go" >> Step()
+    flow = Flow(start=node)
+    assert flow.get_next_node(node, "done") is None
+    assert flow.get_next_node(node, "go") is node.successors["go"]
+    assert flow.get_next_node(Step(), "anything") is None
+    with pytest.warns(UserWarning, match=r"Flow ends: 'None' not found in \['done', 'go'\]"):
+        assert flow.get_next_node(node, None) is None
+
+    class Routed(Flow):
+        def get_next_node(self, curr: Any, action: Any) -> Any:
+            return super().get_next_node(curr, action)
+
+    assert way.watch(Routed(start=node)).returned == "done"
+
+
 def test_a_route_may_lead_out_of_the_graph(way: Way) -> None:
     """A node that only `get_next_node` knows has a path too, its own step, and the params."""
     hidden = Step("end", name="Hidden")

@@ -50,6 +50,10 @@ def way(request: pytest.FixtureRequest) -> Way:
     return Way(request.param)
 
 
+class Stop(Exception):
+    """What the tests raise where they raise something of their own."""
+
+
 # -- streaming nodes, sync and async --------------------------------------------------------------
 
 
@@ -401,6 +405,20 @@ def test_items_of_a_stream_return_values(batch: Any) -> None:
     assert shared == {"result": ["A", "B"]}
 
 
+@pytest.mark.parametrize("good", [0, 2])
+def test_a_batch_whose_items_fail_to_come_ends_well(batch: Any, good: int) -> None:
+    """What the generator of items raises is the step's error; no item ends that did not begin."""
+
+    def items() -> Iterator[str]:
+        yield from "abcdef"[:good]
+        raise Stop("no more")
+
+    watched = of_batch(batch).watch(batch(spell, items()))
+    assert isinstance(watched.error, Stop)
+    assert [event.status for event in watched.of(NodeEnd)] == ["error"]
+    assert len(watched.of(ItemStart)) == len(watched.of(ItemEnd)) <= good
+
+
 @pytest.mark.parametrize("nothing", [None, [], ()])
 def test_a_streaming_batch_may_be_empty(batch: Any, nothing: Any) -> None:
     """No items are no chunks, and an empty list."""
@@ -577,10 +595,6 @@ def test_only_output_chunks_are_streamed(way: Way) -> None:
     assert way.streamed(Emits()) == ["shown"]
 
 
-class Stop(Exception):
-    """What a callback raises."""
-
-
 def test_what_a_callback_raises_cancels_the_run_and_is_raised(streams: Streams) -> None:
     """No retry and no `except Exception` of the node sees it, and its generator is closed."""
     closed = []
@@ -604,6 +618,24 @@ def test_what_a_callback_raises_cancels_the_run_and_is_raised(streams: Streams) 
     check_events(events)
     assert [event.status for event in events if isinstance(event, NodeEnd)] == ["cancelled"]
     assert closed == ["closed"]
+
+
+def test_an_async_callback_gets_what_a_node_emitted_before_it_failed() -> None:
+    """It waits for its turn, which comes although nobody hears of the failure."""
+    seen: list[Any] = []
+
+    class Fails(Node):
+        def exec(self, prep_res: Any) -> None:
+            self.emit("before")
+            raise Stop("failed")
+
+    async def callback(chunk: Any, node: str) -> None:
+        await asyncio.sleep(0)
+        seen.append(chunk)
+
+    with pytest.raises(Stop, match="failed"):
+        call_back(Streams("async"), Fails(), callback)
+    assert seen == ["before"]
 
 
 # -- retries --------------------------------------------------------------------------------------

@@ -132,7 +132,11 @@ class AsyncDriver:
 
         Raises `Ended` at the end, or what the engine raised.
         """
-        sequencer, backlog, outbox = self._sequencer, self._sequencer.backlog, self._sequencer.outbox
+        sequencer, backlog, outbox = (
+            self._sequencer,
+            self._sequencer.backlog,
+            self._sequencer.outbox,
+        )
         resume = self._steps.resume
         error: BaseException | None = None
         before = current_track.get()
@@ -141,7 +145,7 @@ class AsyncDriver:
         try:
             while True:
                 if self._waiting is _READY:
-                    if sequencer.cancelled is not None and not self._cancelling and error is None:
+                    if error is None and self._must_cancel():
                         self._cancelling = sequencer.cancel_seen = True
                         error = sequencer.cancelled
                     out = resume(error)
@@ -157,10 +161,9 @@ class AsyncDriver:
                 try:
                     if backlog and sequencer.flushing is None:
                         yield from self._flush_handlers()
-                    if sequencer.cancelled is not None:
-                        if not self._cancelling and not self._cancel_waiting():
-                            self._waiting = _READY
-                            continue
+                    if self._must_cancel() and not self._cancel_waiting():
+                        self._waiting = _READY
+                        continue
                     yield self._waiting
                 except GeneratorExit:  # dropped, maybe in another context: leave that one alone
                     before = current_track.get()
@@ -184,8 +187,15 @@ class AsyncDriver:
 
     def cancel(self) -> None:
         """Cancel what the engine waits for; called on its loop, while somebody drives it."""
-        if self._waiting is not _READY:
+        if self._waiting is not _READY and self._must_cancel():
             self._cancel_waiting()
+
+    def _must_cancel(self) -> bool:
+        """Whether the engine has yet to learn of a cancel; handlers that are awaited come first."""
+        sequencer = self._sequencer
+        return (
+            sequencer.cancelled is not None and not self._cancelling and sequencer.flushing is None
+        )
 
     def _cancel_waiting(self) -> bool:
         """Cancel the future that the engine waits for, as a task would; whether it will wake."""

@@ -69,8 +69,8 @@ class Shape:
         self._library = [each for each in cls.__mro__ if _is_library(each)]
         names = {each.__name__ for each in self._library}
         self.ours = any(_is_ours(each) for each in self._library)
-        self.is_flow = hasattr(cls, "get_next_node")
-        self.is_async = hasattr(cls, "prep_async")
+        self.is_flow = bool(names & {"Flow", "_Alone"})
+        self.is_async = "AsyncNode" in names
         self.batch = None
         if names & {"AsyncParallelBatchNode", "AsyncParallelBatchFlow"}:
             self.batch = "parallel"

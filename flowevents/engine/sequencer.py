@@ -20,6 +20,7 @@ The rules of this file:
 from __future__ import annotations
 
 import asyncio
+import inspect
 import itertools
 import logging
 import threading
@@ -93,6 +94,8 @@ class Await:
 
 
 def _steps(awaitable: Awaitable[Any]) -> Any:
+    if inspect.isawaitable(awaitable) and isinstance(awaitable, types.GeneratorType):
+        return awaitable  # a coroutine that is made of a generator
     try:
         steps = awaitable.__await__()
     except AttributeError:
@@ -415,9 +418,7 @@ class Sequencer(Audience):
                         "await it. Use a plain function, or run the flow with run_async."
                     ),
                 )
-        return Handlers(
-            tuple(each for each in handlers.calls if each not in handlers.asynchronous)
-        )
+        return Handlers(tuple(each for each in handlers.calls if each not in handlers.asynchronous))
 
     def flush(self) -> Effects:
         """Do what `deliver` left to do: await async handlers, hand events to the puller.
@@ -426,6 +427,9 @@ class Sequencer(Audience):
         """
         if self.backlog:
             yield Await(self.flush_handlers())
+            if self.cancelled is not None and not self.cancel_seen:
+                self.cancel_seen = True
+                raise self.cancelled
         if self.failure is not None:
             raise Failed(self.failure)
         if self.outbox:
@@ -493,7 +497,9 @@ class Sequencer(Audience):
         try:
             return self.redact(value)
         except Exception as error:
-            logger.error("redact failed in run %s; the value is left out", self.run_id, exc_info=error)
+            logger.error(
+                "redact failed in run %s; the value is left out", self.run_id, exc_info=error
+            )
             return "[redact failed]"
 
     def error_text(self, error: BaseException) -> str:
@@ -591,6 +597,7 @@ def name_of(handler: object) -> str:
 
 # -- what nodes publish themselves ----------------------------------------------------------------
 
+
 def step_of(node: Any) -> Step | None:
     """The step or item to which an event belongs that this node publishes now, if any.
 
@@ -618,8 +625,10 @@ def _running_here() -> Sequencer | None:
     for each in audiences():
         if isinstance(each, Sequencer) and each.loop is None and each.thread == here:
             engine = each.engine()
-            if engine is not None and engine.gi_running and (
-                found is None or each.began > found.began
+            if (
+                engine is not None
+                and engine.gi_running
+                and (found is None or each.began > found.began)
             ):
                 found = each
     return found

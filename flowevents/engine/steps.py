@@ -162,17 +162,28 @@ def attempts(
 
 def _retry(scope: Step, error: Exception, wait: float, fallback: bool) -> Effects:
     """Publish that this attempt failed; from here on the scope is in the next."""
+    sequencer = scope.sequencer
     handlers = scope.listeners().retry
-    due = False
-    try:
-        if handlers is not None:
-            scope.locate()
-            text = scope.sequencer.error_text(error)
-            due = scope.publish(handlers, Retry, error=text, wait=wait, fallback=fallback)
-    finally:
-        scope.attempt += 1
-    if due:
-        yield from scope.sequencer.flush()
+    scope.locate()
+    attempt = scope.attempt
+    scope.attempt += 1
+    if handlers is None:
+        return
+    event = Retry(
+        run_id=sequencer.run_id,
+        seq=next(sequencer.numbers),
+        time=sequencer.now(),
+        span=scope.span,
+        node=scope.plan.path,
+        items=scope.items,
+        step=scope.number,
+        attempt=attempt,
+        error=sequencer.error_text(error),
+        wait=wait,
+        fallback=fallback,
+    )
+    if sequencer.deliver(event, handlers):
+        yield from sequencer.flush()
 
 
 def _attempt(scope: Step, node: Any, argument: Any) -> Effects:
@@ -481,16 +492,23 @@ def length_of(items: object) -> int | None:
         return None
 
 
-def drawn(items: Any) -> Iterable[Any]:
-    """The items of a batch: none where `prep` gave `None` or something else that is empty."""
+def drawn(step: Step, items: Any) -> Iterable[Any]:
+    """The items of a batch, none where `prep` gave something empty, drawn in the step's context."""
     if items is None:
         return ()
     try:
-        return iter(items)
+        source = call(step, iter, items)
     except TypeError:
         if not items:
             return ()
         raise
+    return source if step.context is None else _drawn_in(step.context, source)
+
+
+def _drawn_in(context: Context, source: Iterator[Any]) -> Iterator[Any]:
+    end = object()
+    while (item := context.run(next, source, end)) is not end:
+        yield item
 
 
 def start_item(scope: Step) -> Effects:
@@ -526,7 +544,7 @@ def _batch(track: Track, step: Step, node: Any, arguments: Iterable[Any] | None)
     results: list[Any] = []
     version: object = None
     anybody, span, index = False, 0, 0
-    for argument in drawn(arguments):
+    for argument in drawn(step, arguments):
         if sequencer.version is not version:
             yield from sequencer.border()
             version = sequencer.version
@@ -563,10 +581,11 @@ def _batch(track: Track, step: Step, node: Any, arguments: Iterable[Any] | None)
 
 def _parallel_batch(step: Step, node: Any, arguments: Iterable[Any] | None) -> Effects:
     """The items of a parallel batch, each in a task of its own."""
-    total, limit = length_of(arguments), getattr(node, "max_concurrency", None)
+    total = length_of(arguments)
+    limit = node.max_concurrency if step.plan.shape.ours else None
     items = (
         partial(_parallel_item, step, index, total, node, argument)
-        for index, argument in enumerate(drawn(arguments))
+        for index, argument in enumerate(drawn(step, arguments))
     )
     return _awaited(Group(step.sequencer).run(items, limit))
 

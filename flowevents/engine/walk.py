@@ -224,7 +224,9 @@ def walk(sequencer: Sequencer, track: Track, frame: Frame, began: bool = False) 
                             step=count,
                             attempt=step.attempt,
                             status="ok",
-                            duration=0.0 if step.began is None else sequencer.monotonic() - step.began,
+                            duration=0.0
+                            if step.began is None
+                            else sequencer.monotonic() - step.began,
                             result=sequencer.clean(exec_res) if sequencer.capture else None,
                         )
                         if sequencer.deliver(event, heard):
@@ -317,7 +319,7 @@ def _enter(track: Track, frame: Frame) -> Effects:
             step.item = frame.scope = _item(frame, -1, length_of(prep_res))
             step.item.open = False
         else:
-            limit = getattr(flow, "max_concurrency", None)
+            limit = flow.max_concurrency if shape.ours else None
             passes = _parallel_passes(frame, prep_res)
             yield Await(Group(sequencer).run(passes, limit))
     frame.prep_res = prep_res
@@ -563,7 +565,12 @@ def execute_alone(node: Any, prep_res: Any, loop: asyncio.AbstractEventLoop | No
     Its events belong to the step that the node runs; outside a run nobody hears them.
     """
     step = step_of(node)
-    if step is None or not step.open or step.plan.node is not node and step.plan.shape is not shape_of(node):
+    if (
+        step is None
+        or not step.open
+        or step.plan.node is not node
+        and step.plan.shape is not shape_of(node)
+    ):
         sequencer = Sequencer("")
         sequencer.loop = loop
         sequencer.close()

@@ -131,9 +131,7 @@ class BaseNode:
         self._warn_successors("Flow")
         return Run(self, shared, **options).wait()
 
-    def run_async(
-        self, shared: Any, **options: Unpack[RunOptions]
-    ) -> Coroutine[Any, Any, Any]:
+    def run_async(self, shared: Any, **options: Unpack[RunOptions]) -> Coroutine[Any, Any, Any]:
         """`run` in an event loop, where async nodes can run too; to be awaited."""
         self._warn_successors("AsyncFlow")
         return Run(self, shared, **options).wait_async()
