@@ -202,7 +202,7 @@ class EventSignal(NamedSignal, Generic[E]):
             )
         key, alive = sender_key(sender)
         if isinstance(alive, Audience) and alive.closed:
-            raise RunStateError(f"Cannot listen to {sender!r}: it has ended.")
+            raise RunStateError(f"Cannot listen to {sender!r}: it has ended. Make another Run.")
         receiver_key = _receiver_key(receiver)
         with _lock:
             connection = self._connections.get((receiver_key, key))

@@ -231,7 +231,11 @@ class Group:
             return await self._run(items)
         except GeneratorExit:
             raise
-        except BaseException:
+        except BaseException as error:
+            flushing = self._sequencer.flushing
+            if flushing is not None and type(error) is asyncio.CancelledError:
+                if self._error is None and self._sequencer.cancelled is None:
+                    flushing.cancel()  # the task was cancelled: async handlers are not waited for
             await self._cancel()
             raise
 

@@ -354,7 +354,7 @@ class Sequencer(Audience):
         self.began = next(_order)
         self.thread = 0  # that drives it
         self.loop: asyncio.AbstractEventLoop | None = None  # of an async run
-        self.flushing: asyncio.Future[None] | None = None  # while one delivers the backlog
+        self.flushing: asyncio.Future[None] | None = None  # while one track delivers the backlog
         self.taking: asyncio.Future[None] | None = None  # the group that waits for its items
         self.main = Track()
         self.taken: list[asyncio.Future[None]] = []  # items that wait for the puller
@@ -438,23 +438,42 @@ class Sequencer(Audience):
     async def flush_handlers(self) -> None:
         """Deliver the backlog, awaiting the async handlers, one event after the other.
 
-        One track does it at a time; another that comes meanwhile waits until it is done.
+        One track does it at a time; another that comes meanwhile waits until it is done. Parallel
+        items have it done by a task, which goes on when one of them is cancelled.
         """
         while self.flushing is not None:
             await asyncio.wait([self.flushing])
         if not self.backlog:
             return
-        self.flushing = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        if current_track.get() in (self.main, None):
+            done = self.flushing = loop.create_future()
+            try:
+                await self._flush_backlog()
+            finally:
+                self.flushing = None
+                wake(done)
+        else:
+            self.flushing = loop.create_task(self._flush_for_items())
+            await asyncio.wait([self.flushing])
+
+    async def _flush_for_items(self) -> None:
         try:
-            while self.backlog:
-                event, handlers = self.backlog[0]
-                try:
-                    await self._hand_awaiting(event, handlers)
-                finally:
-                    self.backlog.popleft()
+            await self._flush_backlog()
+        except BaseException as error:
+            self.failure = self.failure or error
+            self.touch()
+            wake(self.taking)
         finally:
-            done, self.flushing = self.flushing, None
-            wake(done)
+            self.flushing = None
+
+    async def _flush_backlog(self) -> None:
+        while self.backlog:
+            event, handlers = self.backlog[0]
+            try:
+                await self._hand_awaiting(event, handlers)
+            finally:
+                self.backlog.popleft()
 
     async def _hand_awaiting(self, event: Event, handlers: Handlers) -> None:
         first: BaseException | None = None

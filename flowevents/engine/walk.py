@@ -496,6 +496,8 @@ def _unwind(
             open_ends.append(end_item(frame.step.item, error))
         open_ends.append(end(frame.step, FlowEnd, frame.step.listeners().flow_end, error, {}))
     track.step = None
+    if sequencer.backlog and not isinstance(error, GeneratorExit):  # what plain code had emitted
+        open_ends.insert(0, _flush_first(sequencer))
     for each in open_ends:
         try:
             yield from each
@@ -503,6 +505,13 @@ def _unwind(
             if isinstance(error, Exception) and not isinstance(later, Exception):
                 error = later
     return error
+
+
+def _flush_first(sequencer: Sequencer) -> Effects:
+    if sequencer.loop is None:
+        sequencer.drain()
+    else:
+        yield Await(sequencer.flush_handlers())
 
 
 # -- beginning --------------------------------------------------------------------------------------
