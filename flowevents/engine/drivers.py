@@ -233,7 +233,7 @@ class Group:
             raise
         except BaseException as error:
             flushing = self._sequencer.flushing
-            if flushing is not None and type(error) is asyncio.CancelledError:
+            if flushing is not None and self._hands_on and type(error) is asyncio.CancelledError:
                 if self._error is None and self._sequencer.cancelled is None:
                     flushing.cancel()  # the task was cancelled: async handlers are not waited for
             await self._cancel()

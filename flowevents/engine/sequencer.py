@@ -573,17 +573,16 @@ class Sequencer(Audience):
     def cancel(self) -> None:
         """Ask the engine to stop at its next border."""
         self.cancelled = Cancelled(f"run {self.run_id} was cancelled")
-        with self.lock:
-            if self.woken is not None:
-                self.woken.set()
+        woken = self.woken
+        if woken is not None:
+            woken.set()
         self.touch()
 
     def sleep(self, seconds: float) -> None:
         """Wait in a sync run, but not longer than until a cancel."""
-        with self.lock:
-            self.woken = threading.Event()
-            if self.cancelled is not None:
-                self.woken.set()
+        self.woken = threading.Event()  # first this, then the look: `cancel` does it the other way
+        if self.cancelled is not None:
+            self.woken.set()
         self.clock.sleep(seconds, self.woken)
 
 

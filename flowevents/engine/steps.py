@@ -123,7 +123,8 @@ def attempts(
     tries = node.max_retries if shape.retries else 1
     if tries < 1 and error is None:  # pocketflow 0.0.3 then runs nothing
         return None
-    if error is None:
+    counts = not shape.ours  # pocketflow's nodes hold the number of the retry themselves
+    if counts:
         node.cur_retry = 0
     for tried in range(1, max(tries, 1) + 1):
         if error is None:
@@ -150,7 +151,8 @@ def attempts(
                 yield Await(sequencer.clock.sleep_async(node.wait))
         if sequencer.cancelled is not None:
             raise sequencer.cancelled
-        node.cur_retry = tried
+        if counts:
+            node.cur_retry = tried
         error = None
     assert error is not None
     if not shape.fallback:
@@ -535,7 +537,7 @@ def _batch(track: Track, step: Step, node: Any, arguments: Iterable[Any] | None)
     """The items of a sequential batch, drawn one by one."""
     sequencer = step.sequencer
     shape = step.plan.shape
-    inline = not (shape.is_async or shape.chunked or not shape.retries) and node.max_retries > 0
+    inline = shape.ours and shape.retries and not (shape.is_async or shape.chunked)
     run, numbers = node.exec, sequencer.numbers
     scope = step.item = Step(sequencer, step.plan, 0, step.span, (), step.number)
     scope.of, scope.total, scope.context = step, length_of(arguments), step.context
@@ -553,12 +555,10 @@ def _batch(track: Track, step: Step, node: Any, arguments: Iterable[Any] | None)
         span = next(numbers)
         if anybody:
             scope.open = True
-            scope.attempt = 1
             scope.locate()
             yield from start_item(scope)
         if inline and scope.context is None:
             sequencer.plain = True
-            node.cur_retry = 0
             try:
                 result = run(argument)
                 sequencer.plain = False
@@ -574,6 +574,8 @@ def _batch(track: Track, step: Step, node: Any, arguments: Iterable[Any] | None)
             step.done = index
             yield from end_item(scope)
             scope.open = not anybody
+        if scope.attempt > 1:
+            scope.attempt = 1
         index += 1
     step.item = None
     return results

@@ -12,6 +12,7 @@ The rules of this file:
 from __future__ import annotations
 
 import asyncio
+import threading
 import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
@@ -194,7 +195,6 @@ def walk(sequencer: Sequencer, track: Track, frame: Frame, began: bool = False) 
                             yield from sequencer.flush()
                     sequencer.plain = True
                     prep_res = node.prep(shared)
-                    node.cur_retry = 0
                     try:
                         exec_res = node.exec(prep_res)
                     except Exception as error:
@@ -304,14 +304,14 @@ def _enter(track: Track, frame: Frame) -> Effects:
     if sequencer.outbox or sequencer.backlog:
         yield from sequencer.flush()
     track.step = None
+    if flow.start_node is None:
+        warnings.warn(
+            f"Flow {frame.plan.name!r} has no start node: nothing runs. "
+            "Use Flow(start=node) or flow.start(node).",
+            stacklevel=2,
+        )
     if shape.batch is None:
         frame.begin_pass(None)
-        if frame.next is None:
-            warnings.warn(
-                f"Flow {frame.plan.name!r} has no start node: nothing runs. "
-                "Use Flow(start=node) or flow.start(node).",
-                stacklevel=2,
-            )
     else:
         prep_res = prep_res or []
         if shape.batch == "sequential":
@@ -582,6 +582,7 @@ def execute_alone(node: Any, prep_res: Any, loop: asyncio.AbstractEventLoop | No
     ):
         sequencer = Sequencer("")
         sequencer.loop = loop
+        sequencer.thread = threading.get_ident()
         sequencer.close()
         step = Step(sequencer, Plan(node, node_name(node), node_name(node), ()), 0, 0, (), 1)
     return execute(Track(step), step, node, prep_res)

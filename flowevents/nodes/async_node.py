@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from flowevents.engine.sequencer import attempt_of
 from flowevents.engine.graph import node_name
 from flowevents.engine.walk import execute_alone, exhaust_async
 from flowevents.errors import AsyncNodeError
@@ -75,15 +74,6 @@ class AsyncParallelBatchNode(AsyncNode, BatchNode):
     ) -> None:
         super().__init__(max_retries, wait)
         self.max_concurrency = at_least_one(max_concurrency)
-
-    @property
-    def cur_retry(self) -> int:  # type: ignore[override]
-        """Which retry the item is in, from 0, whose code asks."""
-        return min(attempt_of(self), self.max_retries) - 1
-
-    @cur_retry.setter
-    def cur_retry(self, retry: int) -> None:
-        """Each item counts its own."""
 
 
 def at_least_one(max_concurrency: int | None) -> int | None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from flowevents.engine.graph import is_node, node_name
-from flowevents.engine.sequencer import emit, progress
+from flowevents.engine.sequencer import attempt_of, emit, progress
 from flowevents.engine.walk import execute_alone, exhaust
 from flowevents.errors import GraphError
 from flowevents.events import Event
@@ -42,6 +42,13 @@ class _ClassName:
 
     def __get__(self, node: object, owner: type) -> str:
         return owner.__name__
+
+
+class _CurrentRetry:
+    """`cur_retry`: counted by the step, not by the node, which parallel items share."""
+
+    def __get__(self, node: Any, owner: type) -> int:
+        return 0 if node is None else min(attempt_of(node), node.max_retries) - 1
 
 
 class BaseNode:
@@ -206,8 +213,10 @@ class Node(BaseNode):
     """A node whose `exec` is tried up to `max_retries` times, `wait` seconds apart.
 
     Attributes:
-        cur_retry: Which retry `exec` is in, from 0.
+        cur_retry: Which retry the code is in that asks, from 0; in a batch, of its item.
     """
+
+    cur_retry: Any = _CurrentRetry()
 
     def __init__(self, max_retries: int = 1, wait: float = 0) -> None:
         if max_retries < 1:
@@ -217,7 +226,6 @@ class Node(BaseNode):
         super().__init__()
         self.max_retries = max_retries
         self.wait = wait
-        self.cur_retry = 0
 
     def exec_fallback(self, prep_res: Any, exc: Exception) -> Any:
         """Give a result after the last attempt failed with `exc`, or raise, as this one does."""
