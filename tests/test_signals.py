@@ -293,7 +293,7 @@ def test_one_run(drive: Drive) -> None:
     assert heard.data == ["a", "b"]
     assert {event.run_id for event in heard} == {run.id}
     assert left() == {}
-    with pytest.raises(RunStateError, match="Cannot listen to .*done"):
+    with pytest.raises(RunStateError, match=r"Cannot listen to .*done"):
         signals.chunk.connect(heard, sender=run)
 
 

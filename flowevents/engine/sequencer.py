@@ -148,7 +148,7 @@ class Step(msgspec.Struct, weakref=True):
         items, number, attempt: As in its events.
         began: When it began, on the clock's monotonic time; `None` where nobody listens.
         context: Where to make the calls into its code, if an observer said.
-        item: The open item of a sequential batch.
+        item: The open item of a sequential batch; `item_attempt` is the last of the last one.
         of: The step that this is an item of.
         done, total: How many of its items have ended, and of how many, where that is known.
         where: For an item of a sequential batch, what its span and items are now.
@@ -165,6 +165,7 @@ class Step(msgspec.Struct, weakref=True):
     open: bool = True
     context: Context | None = None
     item: Step | None = None
+    item_attempt: int = 0
     of: Step | None = None
     done: int = 0
     total: int | None = None
@@ -655,7 +656,7 @@ def _running_here() -> Sequencer | None:
 def attempt_of(node: Any) -> int:
     """Which attempt the node's code is in that asks; 1 outside a run."""
     step = step_of(node)
-    return 1 if step is None else step.attempt
+    return 1 if step is None else step.item_attempt or step.attempt
 
 
 def emit(node: Any, data: Any, kind: str) -> None:

@@ -553,6 +553,8 @@ def _batch(track: Track, step: Step, node: Any, arguments: Iterable[Any] | None)
             anybody = scope.listeners().anybody
             scope.open = not anybody  # where nobody hears of items, the batch is one open item
         span = next(numbers)
+        if scope.attempt > 1:
+            scope.attempt = 1
         if anybody:
             scope.open = True
             scope.locate()
@@ -574,10 +576,9 @@ def _batch(track: Track, step: Step, node: Any, arguments: Iterable[Any] | None)
             step.done = index
             yield from end_item(scope)
             scope.open = not anybody
-        if scope.attempt > 1:
-            scope.attempt = 1
         index += 1
     step.item = None
+    step.item_attempt = scope.attempt
     return results
 
 
