@@ -242,7 +242,16 @@ class Run:
         """`wait` for an async run: run to the end in this task, and give the last action."""
         while _NEXT[self._status]:
             self._sequencer.outbox.clear()
-            await self._advance("wait for it", None)
+            if self._closing is not None:
+                await asyncio.wait([self._closing])
+                continue
+            driver = self._take_driver("wait for it", None)
+            try:
+                await driver.advance()
+            except BaseException as error:
+                self._left_by(error)
+            finally:
+                self._driven_by = None
         return self._result()
 
     async def _next(self, puller: Puller) -> Any:
@@ -253,31 +262,36 @@ class Run:
                 if not self._told:
                     self._result()
                 raise StopAsyncIteration
-            await self._advance("iterate over it", puller)
+            if self._closing is not None:
+                await asyncio.wait([self._closing])
+                continue
+            driver = self._take_driver("iterate over it", puller)
+            try:
+                await driver.advance()
+            except BaseException as error:
+                self._left_by(error)
+            finally:
+                self._driven_by = None
         return outbox.popleft()
 
-    async def _advance(self, what: str, puller: Puller) -> None:
-        """Go on until there is something for the puller, or to the end, which is noted."""
-        if self._closing is not None:
-            await asyncio.wait([self._closing])
-            return
-        task, driver = asyncio.current_task(), self._driver
-        if driver is None or self._driven_by is not None or self._sequencer.task is not task:
+    def _take_driver(self, what: str, puller: Puller) -> AsyncDriver:
+        """Become the one who drives until there is something for the puller."""
+        sequencer, driver, task = self._sequencer, self._driver, asyncio.current_task()
+        if (
+            driver is None
+            or self._driven_by is not None
+            or sequencer.task is not task
+            or sequencer.puller != puller
+        ):
             driver = self._claim_async(what, puller, task)
         self._driven_by = task
-        if self._sequencer.puller != puller:
-            self._sequencer.puller = puller
-            self._sequencer.touch()
-        try:
-            await driver.advance()
-        except Ended:
-            self._settle(None)
-        except GeneratorExit:
-            raise
-        except BaseException as error:
-            self._settle(error)
-        finally:
-            self._driven_by = None
+        return driver
+
+    def _left_by(self, error: BaseException) -> None:
+        """Note how the engine ended; one whose driver was dropped has not."""
+        if isinstance(error, GeneratorExit):
+            raise error
+        self._settle(None if isinstance(error, Ended) else error)
 
     def _claim_async(
         self, what: str, puller: Puller, task: asyncio.Task[Any] | None
@@ -356,12 +370,8 @@ class Run:
                 await driver.advance()
                 left.extend(outbox)
                 outbox.clear()
-        except GeneratorExit:
-            raise
-        except Ended:
-            self._settle(None)
         except BaseException as error:
-            self._settle(error)
+            self._left_by(error)
         finally:
             self._closing = None
             if self._sequencer.puller is not None:

@@ -611,6 +611,9 @@ async def _parallel_item(
     except BaseException as error:
         await group.drive(end_item(scope, error))
         raise
+    if scope.listeners().item_end is None:
+        scope.open = False
+        step.done += 1
     else:
         await group.drive(end_item(scope))
     return result

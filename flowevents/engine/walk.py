@@ -68,13 +68,14 @@ class Frame:
         next: The original of the node to run next, or `None` at the end of a pass.
         places: The nodes that were reached in this pass, by the id of the original.
         last_action: What the last node of the pass gave.
-        batch: The items still to run, of a sequential batch flow.
+        batch, index: The items still to run of a sequential batch flow, and the next one's index.
         routes: Its `get_next_node` is asked for the way.
     """
 
     __slots__ = (
         "batch",
         "flow",
+        "index",
         "last_action",
         "metadata",
         "next",
@@ -100,8 +101,22 @@ class Frame:
         self.last_action: Any = None
         self.prep_res: Any = None
         self.batch: Iterator[Any] | None = None
+        self.index = 0
         self.metadata: dict[str, Any] = {}
         self.routes = plan.shape.routes
+
+    def draw_item(self) -> bool:
+        """Draw the next item of a sequential batch and begin its pass; whether there is one."""
+        assert self.batch is not None
+        for params in self.batch:
+            item = self.scope
+            item.items = (*self.step.items, self.index)
+            item.span = next(item.sequencer.numbers)
+            item.open = True
+            self.index += 1
+            self.begin_pass({**self.flow.params, **params})
+            return True
+        return False
 
     def place(self, node: Any) -> Place:
         """The place of a node in this pass."""
@@ -146,8 +161,19 @@ def walk(sequencer: Sequencer, track: Track, frame: Frame, began: bool = False) 
                 if frame is bottom and began:
                     track.step = None
                     return frame.last_action
-                if frame.batch is not None and (yield from _next_item(frame)):
-                    continue
+                if frame.batch is not None:
+                    item = frame.scope
+                    anybody = item.listeners().anybody
+                    if anybody:
+                        yield from end_item(item)
+                    elif item.open:
+                        frame.step.done += 1
+                        item.open = False
+                    if frame.draw_item():
+                        if anybody:
+                            yield from start_item(item)
+                        continue
+                    frame.step.item = None
                 action = yield from _leave(track, frame, frame is bottom)
                 stack.pop()
                 if frame is bottom:
@@ -315,7 +341,7 @@ def _enter(track: Track, frame: Frame) -> Effects:
     else:
         prep_res = prep_res or []
         if shape.batch == "sequential":
-            frame.batch = iter(enumerate(prep_res))
+            frame.batch = iter(prep_res)
             step.item = frame.scope = _item(frame, -1, length_of(prep_res))
             step.item.open = False
         else:
@@ -340,29 +366,6 @@ def _leave(track: Track, frame: Frame, last: bool) -> Effects:
         sequencer.over, sequencer.action = True, action
     yield from end(step, FlowEnd, step.listeners().flow_end, None, {"action": _text(action)})
     return action
-
-
-def _next_item(frame: Frame) -> Effects:
-    """End the item of a sequential batch flow that is open; whether another one begins."""
-    step, item = frame.step, frame.scope
-    heard = item.listeners().anybody
-    if item.open:
-        if heard:
-            yield from end_item(item)
-        else:
-            item.open = False
-            step.done += 1
-    assert frame.batch is not None
-    for index, params in frame.batch:
-        item.items = (*step.items, index)
-        item.span = next(step.sequencer.numbers)
-        item.open = True
-        if heard:
-            yield from start_item(item)
-        frame.begin_pass({**frame.flow.params, **params})
-        return True
-    step.item = None
-    return False
 
 
 def _item(frame: Frame, index: int, total: int | None) -> Step:
