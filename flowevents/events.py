@@ -247,8 +247,12 @@ def _named(value: object) -> object:
         return int.__index__(value)
     if isinstance(value, float):
         return float.__float__(value)
+    return {"$type": _type_name(value)}
+
+
+def _type_name(value: object) -> str:
     kind = type(value)
-    return {"$type": f"{kind.__module__}.{kind.__qualname__}"}
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 _encoder = msgspec.json.Encoder(enc_hook=_named, decimal_format="string")
@@ -302,7 +306,7 @@ def _plain(value: object, above: tuple[int, ...]) -> Any:
 def _key(key: object, above: tuple[int, ...]) -> str:
     if isinstance(key, str):
         return str(_plain(key, above))
-    return str(key) if isinstance(key, (int, float, bool, type(None))) else _named(key)["$type"]
+    return str(key) if isinstance(key, (int, float, bool, type(None))) else _type_name(key)
 
 
 def _encodes(value: object) -> bool:

@@ -61,7 +61,7 @@ class Flow(BaseNode):
         """Give the flow's action; `exec_res` is the last node's."""
         return exec_res
 
-    # -- PocketFlow's private method, for overrides --------------------------------------------------
+    # -- PocketFlow's private method, for overrides -------------------------------------------
 
     def _orch(self, shared: Any, params: dict[str, Any] | None = None) -> Any:
         return Run(_pass_over(self, Flow, params), shared).wait()
@@ -86,7 +86,9 @@ class BatchFlow(Flow):
 
     if TYPE_CHECKING:
 
-        def prep(self, shared: Any) -> Iterable[Mapping[str, Any]] | None: ...
+        def prep(self, shared: Any) -> Iterable[Mapping[str, Any]] | None:
+            """Give the items, or nothing."""
+            ...
 
 
 class StreamFlow(Flow):
@@ -109,7 +111,9 @@ class AsyncBatchFlow(AsyncFlow, BatchFlow):
 
     if TYPE_CHECKING:
 
-        async def prep_async(self, shared: Any) -> Iterable[Mapping[str, Any]] | None: ...
+        async def prep_async(self, shared: Any) -> Iterable[Mapping[str, Any]] | None:
+            """Give the items, or nothing."""
+            ...
 
 
 class AsyncParallelBatchFlow(AsyncFlow, BatchFlow):
@@ -122,7 +126,9 @@ class AsyncParallelBatchFlow(AsyncFlow, BatchFlow):
 
     if TYPE_CHECKING:
 
-        async def prep_async(self, shared: Any) -> Iterable[Mapping[str, Any]] | None: ...
+        async def prep_async(self, shared: Any) -> Iterable[Mapping[str, Any]] | None:
+            """Give the items, or nothing."""
+            ...
 
     def __init__(self, start: Any = None, *, max_concurrency: int | None = None) -> None:
         super().__init__(start)

@@ -26,17 +26,17 @@ from collections.abc import (
     Iterator,
     Mapping,
 )
-from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
 
 from flowevents.engine.clock import SYSTEM, Clock
 from flowevents.engine.drivers import AsyncDriver, Ended, drive
 from flowevents.engine.graph import check_graph, is_node, node_name
 from flowevents.engine.sequencer import (
+    CallbackFailed,
     Cancelled,
     Effects,
     Failed,
     Sequencer,
-    CallbackFailed,
     cancels_of,
     name_of,
     wake,
@@ -47,8 +47,6 @@ from flowevents.events import Chunk, Event
 from flowevents.signals import Audience, handlers_of, is_async_callable, subscribe
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from typing_extensions import Self, Unpack
 
 __all__ = [
@@ -199,7 +197,7 @@ class Run:
     def __repr__(self) -> str:
         return f"<Run {self._id} of {node_name(self._flow)!r}, {self._status}>"
 
-    # -- driving it, sync -----------------------------------------------------------------------
+    # -- driving it, sync ---------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Event]:
         """Every event from here on, as it comes; raises at the end what the run failed with."""
@@ -231,7 +229,7 @@ class Run:
                 self.close()
         return self._result()
 
-    # -- driving it, async ------------------------------------------------------------------------
+    # -- driving it, async --------------------------------------------------------------------
 
     def __aiter__(self) -> AsyncIterator[Event]:
         """Every event from here on, as it comes; raises at the end what the run failed with."""
@@ -304,7 +302,7 @@ class Run:
             self._driver = AsyncDriver(sequencer, engine)
         return self._driver
 
-    # -- stopping it ----------------------------------------------------------------------------
+    # -- stopping it --------------------------------------------------------------------------
 
     def cancel(self) -> None:
         """Stop the run; from any thread, also from its own handlers and nodes.
@@ -344,7 +342,8 @@ class Run:
         return not self._engine_runs() and self._driven_by in (None, threading.get_ident())
 
     def _unwind(self) -> None:
-        assert self._engine is not None and self._sequencer.cancelled is not None
+        assert self._engine is not None
+        assert self._sequencer.cancelled is not None
         self._sequencer.cancel_seen = True
         try:
             self._engine.throw(self._sequencer.cancelled)
@@ -430,7 +429,7 @@ class Run:
     async def __aexit__(self, *exc: object) -> None:
         await self.aclose()
 
-    # -- its state ----------------------------------------------------------------------------------
+    # -- its state ----------------------------------------------------------------------------
 
     def _refusal(self, what: str) -> RunStateError:
         return RunStateError(f"Cannot {what}: run {self._id} is {self._status}. Make another Run.")
@@ -533,11 +532,10 @@ class Run:
 
 def _ended() -> Effects:
     """An engine that has nothing more to do."""
-    return
-    yield
+    yield from ()
 
 
-# -- streams ----------------------------------------------------------------------------------------
+# -- streams --------------------------------------------------------------------------------
 
 
 class Stream(Iterator[Any]):
@@ -565,7 +563,7 @@ class Stream(Iterator[Any]):
     def close(self) -> None:
         """Cancel the run if it has not ended, quietly."""
         self._begun = True
-        if not self._data.gi_running:
+        if not getattr(self._data, "gi_running", False):
             self._data.close()
         self.run.close()
 

@@ -381,7 +381,7 @@ def _weak(receiver: Receiver, gone: Callable[[Any], None]) -> weakref.ref[Any]:
     return kind(receiver, gone)
 
 
-# -- the signals --------------------------------------------------------------------------------
+# -- the signals ------------------------------------------------------------------------------
 
 flow_start: EventSignal[FlowStart] = EventSignal("flow_start", FlowStart)
 node_start: EventSignal[NodeStart] = EventSignal("node_start", NodeStart)
@@ -404,7 +404,7 @@ BY_NAME: Final[dict[str, EventSignal[Any]]] = {
 _context: EventSignal[Event] = EventSignal("context", Event)  # observers' `context` methods
 
 
-# -- who listens now ----------------------------------------------------------------------------
+# -- who listens now --------------------------------------------------------------------------
 
 
 class Handlers:
@@ -530,7 +530,7 @@ def is_async_callable(receiver: object) -> bool:
     )
 
 
-# -- several at once ----------------------------------------------------------------------------
+# -- several at once --------------------------------------------------------------------------
 
 
 class Subscription:
@@ -561,7 +561,8 @@ def handlers_of(observer: object) -> dict[str, Receiver]:
         raise ObserverError(f"{observer!r} is a class: observe an instance of it.")
     found: dict[str, Receiver] = {}
     own = [name for name in getattr(observer, "__dict__", ()) if name.startswith("on_")]
-    for attribute in (*_methods_of(type(observer)), *own):
+    cls: Any = type(observer)
+    for attribute in (*_methods_of(cls), *own):
         name = attribute[3:]
         if name not in BY_NAME:
             close = difflib.get_close_matches(name, BY_NAME, n=1)
@@ -589,7 +590,7 @@ def handlers_of(observer: object) -> dict[str, Receiver]:
 
 
 @functools.lru_cache(maxsize=256)
-def _methods_of(cls: type) -> tuple[str, ...]:
+def _methods_of(cls: Any) -> tuple[str, ...]:
     return tuple(name for name in dir(cls) if name.startswith("on_"))
 
 

@@ -75,7 +75,7 @@ def capture_events(sender: object = ANY) -> Iterator[list[Event]]:
         yield events
 
 
-# -- the rules of a stream -------------------------------------------------------------------------
+# -- the rules of a stream --------------------------------------------------------------------
 
 _Start = FlowStart | NodeStart | ItemStart
 _End = FlowEnd | NodeEnd | ItemEnd
@@ -180,7 +180,7 @@ class _Stream:
         if event.seq > 1 and not self._open:
             raise _broken(event, "comes after the FlowEnd of the run's own flow, the last event")
 
-    # -- starts ---------------------------------------------------------------------------------
+    # -- starts -------------------------------------------------------------------------------
 
     def _begin(self, event: _Start) -> None:
         _expect(event, "its own seq, as of every start", span=event.seq)
@@ -254,7 +254,7 @@ class _Stream:
         _expect(event, f"its place among its executions in {_name(above)}", step=count)
         parent.moved = None
 
-    # -- ends and transitions ---------------------------------------------------------------------
+    # -- ends and transitions -----------------------------------------------------------------
 
     def _end(self, event: _End, scope: _Scope) -> None:
         start, parent = scope.start, scope.parent
@@ -301,7 +301,7 @@ class _Stream:
             _check_path(event, event.target, scope.start.node, "target")
         scope.ended, scope.moved = None, event
 
-    # -- what comes between ---------------------------------------------------------------------
+    # -- what comes between -------------------------------------------------------------------
 
     def _scope(self, event: Event) -> _Scope:
         """The open scope of an event that is no start, which it agrees with."""
@@ -410,7 +410,7 @@ def _broken(event: Event, what: str) -> AssertionError:
     )
 
 
-# -- stand-ins ----------------------------------------------------------------------------------
+# -- stand-ins --------------------------------------------------------------------------------
 
 
 class ManualClock(Clock):

@@ -233,9 +233,14 @@ class Group:
             raise
         except BaseException as error:
             flushing = self._sequencer.flushing
-            if flushing is not None and self._hands_on and type(error) is asyncio.CancelledError:
-                if self._error is None and self._sequencer.cancelled is None:
-                    flushing.cancel()  # the task was cancelled: async handlers are not waited for
+            if (
+                flushing is not None
+                and self._hands_on
+                and self._error is None
+                and self._sequencer.cancelled is None
+                and type(error) is asyncio.CancelledError
+            ):
+                flushing.cancel()  # the task was cancelled: async handlers are not waited for
             await self._cancel()
             raise
 

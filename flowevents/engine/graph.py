@@ -139,7 +139,7 @@ def _is_library(cls: type) -> bool:
     )
 
 
-def _copies_plainly(cls: type) -> bool:
+def _copies_plainly(cls: Any) -> bool:
     """Whether `copy.copy` would do no more than copy the instance's attributes."""
     return (
         cls.__reduce_ex__ is object.__reduce_ex__

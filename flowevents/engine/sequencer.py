@@ -26,9 +26,8 @@ import logging
 import threading
 import types
 import warnings
-import weakref
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextvars import Context, ContextVar
 from typing import Any, Final
 
@@ -37,7 +36,16 @@ import msgspec
 from flowevents.engine.clock import SYSTEM, Clock
 from flowevents.engine.graph import Plan
 from flowevents.errors import TooManySteps
-from flowevents.events import MAX_ERROR, Chunk, Event, Progress, describe_error
+from flowevents.events import (
+    MAX_ERROR,
+    Chunk,
+    Event,
+    FlowStart,
+    ItemStart,
+    NodeStart,
+    Progress,
+    describe_error,
+)
 from flowevents.signals import NO_HANDLERS, Audience, Handlers, Listeners, audiences
 
 __all__ = [
@@ -76,25 +84,29 @@ TAKE: Final = _Take()
 
 
 class Await:
-    """What the engine yields to have something awaited; it is sent the result."""
+    """What the engine yields to have something awaited; it is sent the result.
+
+    Attributes:
+        steps: What is resumed until the result is there, as a generator or a coroutine is.
+    """
 
     __slots__ = ("steps",)
 
-    def __init__(self, awaitable: Awaitable[Any], context: Context | None = None) -> None:
-        if context is not None:
-            self.steps = _in_context(awaitable, context)
-        elif isinstance(awaitable, types.CoroutineType):
-            self.steps = awaitable
-        else:
-            self.steps = _steps(awaitable)
+    def __init__(self, awaitable: Any, context: Context | None = None) -> None:
+        self.steps: Any = _steps(awaitable) if context is None else _in_context(awaitable, context)
 
     def __await__(self) -> Generator[Any, Any, Any]:
         steps = self.steps
-        return steps.__await__() if isinstance(steps, types.CoroutineType) else steps
+        return (yield from (steps.__await__() if hasattr(steps, "__await__") else steps))
 
 
-def _steps(awaitable: Awaitable[Any]) -> Any:
-    if inspect.isawaitable(awaitable) and isinstance(awaitable, types.GeneratorType):
+def _steps(awaitable: Any) -> Any:
+    if isinstance(awaitable, types.CoroutineType):
+        return awaitable
+    if (
+        inspect.isgenerator(awaitable)
+        and awaitable.gi_code.co_flags & inspect.CO_ITERABLE_COROUTINE
+    ):
         return awaitable  # a coroutine that is made of a generator
     try:
         steps = awaitable.__await__()
@@ -109,7 +121,7 @@ def _delegated(steps: Iterator[Any]) -> Generator[Any, Any, Any]:
     return (yield from steps)
 
 
-def _in_context(awaitable: Awaitable[Any], context: Context) -> Generator[Any, Any, Any]:
+def _in_context(awaitable: Any, context: Context) -> Generator[Any, Any, Any]:
     """Each step of an awaitable, in that context."""
     steps = context.run(_steps, awaitable)
     advance: Callable[[Any], Any] = steps.send
@@ -137,6 +149,9 @@ class Failed(BaseException):
     def __init__(self, error: BaseException) -> None:
         super().__init__(error)
         self.error = error
+
+
+StartEvent = type[FlowStart] | type[NodeStart] | type[ItemStart]
 
 
 class Step(msgspec.Struct, weakref=True):
@@ -200,7 +215,7 @@ class Step(msgspec.Struct, weakref=True):
         )
         return sequencer.deliver(event, handlers)
 
-    def start(self, handlers: Handlers | None, kind: type[Event], /, **own: Any) -> bool:
+    def start(self, handlers: Handlers | None, kind: StartEvent, /, **own: Any) -> bool:
         """Deliver its start event, whose number it already has."""
         sequencer = self.sequencer
         self.began = sequencer.monotonic()
@@ -220,7 +235,7 @@ class Step(msgspec.Struct, weakref=True):
         )
         return sequencer.deliver(event, handlers)
 
-    def ask_context(self, kind: type[Event], /, **own: Any) -> None:
+    def ask_context(self, kind: StartEvent, /, **own: Any) -> None:
         """Ask the observers in which context its code shall run; the first that says wins."""
         for ask in self.listeners().contexts:
             event = kind(
@@ -614,7 +629,7 @@ def name_of(handler: object) -> str:
     return f"{inner.__module__}.{name}" if name else repr(handler)
 
 
-# -- what nodes publish themselves ----------------------------------------------------------------
+# -- what nodes publish themselves ------------------------------------------------------------
 
 
 def step_of(node: Any) -> Step | None:
@@ -719,8 +734,8 @@ def _warn_ended(step: Step) -> None:
         return
     step.warned = True
     warnings.warn(
-        f"Node {step.plan.path or step.plan.name!r} published an event after its step had ended, in run "
-        f"{step.sequencer.run_id}; it is dropped, and so are later ones.",
+        f"Node {step.plan.path or step.plan.name!r} published an event after its step had ended, "
+        f"in run {step.sequencer.run_id}; it is dropped, and so are later ones.",
         RuntimeWarning,
         stacklevel=5,
     )

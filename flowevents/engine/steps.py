@@ -13,7 +13,7 @@ The rules of this file:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextvars import Context
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -63,7 +63,7 @@ class Result(Generic[T]):
         return f"Result({self.value!r})"
 
 
-# -- calls into a node's code -----------------------------------------------------------------------
+# -- calls into a node's code -----------------------------------------------------------------
 
 
 def call(step: Step, method: Callable[..., Any], *args: Any) -> Any:
@@ -93,12 +93,13 @@ def require_await(step: Step) -> None:
     if step.plan.shape.is_async and step.sequencer.loop is None:
         what = "flow" if step.plan.shape.is_flow else "node"
         raise AsyncNodeError(
-            f"Async {what} {step.plan.path or step.plan.name!r} ({type(step.plan.node).__name__}) was "
-            "reached in a sync run. Use run_async, run_stream_async, wait_async or `async for`."
+            f"Async {what} {step.plan.path or step.plan.name!r} "
+            f"({type(step.plan.node).__name__}) was reached in a sync run. "
+            "Use run_async, run_stream_async, wait_async or `async for`."
         )
 
 
-# -- attempts ---------------------------------------------------------------------------------------
+# -- attempts ---------------------------------------------------------------------------------
 
 
 def execute(track: Track, step: Step, node: Any, prep_res: Any) -> Effects:
@@ -216,7 +217,7 @@ def _in_own_task(scope: Step, method: Callable[..., Any], argument: Any) -> Effe
     return results[0]
 
 
-# -- streams ----------------------------------------------------------------------------------------
+# -- streams ----------------------------------------------------------------------------------
 
 
 def _one_chunk(scope: Step, result: Effects) -> Effects:
@@ -257,8 +258,10 @@ def _stream(scope: Step, node: Any, argument: Any) -> Effects:
     path, span, items, execution = scope.plan.path, scope.span, scope.items, scope.number
     attempt, redact, context = scope.attempt, sequencer.redact, scope.context
     version: object = None
-    heard, calls, inline, events, output = None, (), False, False, False
-    first: BaseException | None = None
+    heard: Handlers | None = None
+    calls: tuple[Callable[[Event], object], ...] = ()
+    inline = events = output = False
+    first: Any = None  # what is no Exception and came from a handler
     try:
         while True:
             data = next(source) if context is None else context.run(next, source)
@@ -364,8 +367,10 @@ async def _stream_async(scope: Step, node: Any, argument: Any) -> Any:
     path, span, items, execution = scope.plan.path, scope.span, scope.items, scope.number
     attempt, redact = scope.attempt, sequencer.redact
     version: object = None
-    heard, calls, inline, events, output = None, (), False, False, False
-    first: BaseException | None = None
+    heard: Handlers | None = None
+    calls: tuple[Callable[[Event], object], ...] = ()
+    inline = events = output = False
+    first: Any = None  # what is no Exception and came from a handler
     result: Result[Any] | None = None
     try:
         async for data in source:
@@ -483,7 +488,7 @@ class _InContext:
             await close()
 
 
-# -- batches ----------------------------------------------------------------------------------------
+# -- batches ----------------------------------------------------------------------------------
 
 
 def length_of(items: object) -> int | None:
@@ -541,12 +546,13 @@ def _batch(track: Track, step: Step, node: Any, arguments: Iterable[Any] | None)
     run, numbers = node.exec, sequencer.numbers
     scope = step.item = Step(sequencer, step.plan, 0, step.span, (), step.number)
     scope.of, scope.total, scope.context = step, length_of(arguments), step.context
+    span = index = 0
     scope.where = lambda: (span, (*step.items, index))
     scope.open = False
     results: list[Any] = []
     version: object = None
-    anybody, span, index = False, 0, 0
-    for argument in drawn(step, arguments):
+    anybody = False
+    for index, argument in enumerate(drawn(step, arguments)):
         if sequencer.version is not version:
             yield from sequencer.border()
             version = sequencer.version
@@ -576,7 +582,6 @@ def _batch(track: Track, step: Step, node: Any, arguments: Iterable[Any] | None)
             step.done = index
             yield from end_item(scope)
             scope.open = not anybody
-        index += 1
     step.item = None
     step.item_attempt = scope.attempt
     return results
@@ -633,7 +638,7 @@ def _heard_item(
     return result
 
 
-# -- ends -------------------------------------------------------------------------------------------
+# -- ends -------------------------------------------------------------------------------------
 
 
 def end(

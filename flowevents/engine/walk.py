@@ -41,7 +41,6 @@ from flowevents.engine.steps import (
     require_await,
     start_item,
 )
-
 from flowevents.events import Action, Event, FlowEnd, FlowStart, NodeEnd, NodeStart
 
 __all__ = ["begin", "execute_alone"]
@@ -294,7 +293,7 @@ def walk(sequencer: Sequencer, track: Track, frame: Frame, began: bool = False) 
         final = yield from _unwind(sequencer, track, stack, step, error, began)
         if final is error:
             raise
-        raise final
+        raise final from final.__cause__
 
 
 def _no_successor(successors: dict[Any, Any], step: Step, action: Any) -> None:
@@ -312,7 +311,7 @@ def _text(action: Any) -> str | None:
     return action if action is None or isinstance(action, str) else str(action)
 
 
-# -- flows ------------------------------------------------------------------------------------------
+# -- flows ------------------------------------------------------------------------------------
 
 
 def _enter(track: Track, frame: Frame) -> Effects:
@@ -403,7 +402,7 @@ def _pass(track: Track, frame: Frame) -> Effects:
         raise
 
 
-# -- nodes ------------------------------------------------------------------------------------------
+# -- nodes ------------------------------------------------------------------------------------
 
 
 def run_step(track: Track, step: Step, node: Any, shared: Any) -> Effects:
@@ -465,7 +464,7 @@ def _end_step(step: Step, exec_res: Any, error: BaseException | None = None) -> 
     yield from end(step, NodeEnd, step.listeners().node_end, error, own)
 
 
-# -- the other ways out ---------------------------------------------------------------------------
+# -- the other ways out -----------------------------------------------------------------------
 
 
 def _unwind(
@@ -517,7 +516,7 @@ def _flush_first(sequencer: Sequencer) -> Effects:
         yield Await(sequencer.flush_handlers())
 
 
-# -- beginning --------------------------------------------------------------------------------------
+# -- beginning ---------------------------------------------------------------------------
 
 
 class _Alone:
@@ -580,8 +579,7 @@ def execute_alone(node: Any, prep_res: Any, loop: asyncio.AbstractEventLoop | No
     if (
         step is None
         or not step.open
-        or step.plan.node is not node
-        and step.plan.shape is not shape_of(node)
+        or (step.plan.node is not node and step.plan.shape is not shape_of(node))
     ):
         sequencer = Sequencer("")
         sequencer.loop = loop

@@ -31,7 +31,7 @@ class AsyncNode(Node):
     async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
         """Write to `shared`, and return the action: a string, or `None` for `"default"`."""
 
-    # -- PocketFlow's private methods, for overrides -------------------------------------------------
+    # -- PocketFlow's private methods, for overrides ------------------------------------------
 
     async def _run_async(self, shared: Any) -> Any:
         return await Run(self, shared, _past="run").wait_async()
@@ -52,7 +52,9 @@ class AsyncBatchNode(AsyncNode, BatchNode):
 
     if TYPE_CHECKING:
 
-        async def prep_async(self, shared: Any) -> Iterable[Any] | None: ...
+        async def prep_async(self, shared: Any) -> Iterable[Any] | None:
+            """Give the items, or nothing."""
+            ...
 
 
 class AsyncParallelBatchNode(AsyncNode, BatchNode):
@@ -67,7 +69,9 @@ class AsyncParallelBatchNode(AsyncNode, BatchNode):
 
     if TYPE_CHECKING:
 
-        async def prep_async(self, shared: Any) -> Iterable[Any] | None: ...
+        async def prep_async(self, shared: Any) -> Iterable[Any] | None:
+            """Give the items, or nothing."""
+            ...
 
     def __init__(
         self, max_retries: int = 1, wait: float = 0, *, max_concurrency: int | None = None

@@ -65,6 +65,7 @@ class BaseNode:
     _sender_key: Identity
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Give the node the identity that its copies will share."""
         node = object.__new__(cls)
         node._sender_key = Identity()  # shared by its copies
         return node
@@ -73,7 +74,7 @@ class BaseNode:
         self.params: dict[str, Any] = {}
         self.successors: dict[str, Any] = {}
 
-    # -- what users write -------------------------------------------------------------------------
+    # -- what users write ---------------------------------------------------------------------
 
     def prep(self, shared: Any) -> Any:
         """Take from `shared` what `exec` needs."""
@@ -84,7 +85,7 @@ class BaseNode:
     def post(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
         """Write to `shared`, and return the action: a string, or `None` for `"default"`."""
 
-    # -- the graph --------------------------------------------------------------------------------
+    # -- the graph ----------------------------------------------------------------------------
 
     def set_params(self, params: dict[str, Any]) -> None:
         """Set the params; in a flow, the flow does."""
@@ -114,7 +115,7 @@ class BaseNode:
             return ConditionalTransition(self, action)
         raise TypeError(f"Action must be a string, not {action!r}")
 
-    # -- events -----------------------------------------------------------------------------------
+    # -- events -------------------------------------------------------------------------------
 
     def emit(self, data: Any, kind: str = "output") -> None:
         """Publish `data` as a `Chunk` of the step or item that runs; where none does, nothing.
@@ -131,7 +132,7 @@ class BaseNode:
         """Connect the decorated function to that type of event of this node, and its copies."""
         return on(event_type, sender=self)
 
-    # -- running ----------------------------------------------------------------------------------
+    # -- running ------------------------------------------------------------------------------
 
     def run(self, shared: Any, **options: Unpack[RunOptions]) -> Any:
         """Run it to the end and give its last action; options as of `Run`."""
@@ -189,7 +190,7 @@ class BaseNode:
         if self.successors:
             warnings.warn(f"Node won't run successors. Use {flow}.", stacklevel=3)
 
-    # -- PocketFlow's private methods, for its flows and for overrides ------------------------------
+    # -- PocketFlow's private methods, for its flows and for overrides -------------------
 
     def _run(self, shared: Any) -> Any:
         return Run(self, shared, _past="run").wait()
@@ -237,4 +238,6 @@ class BatchNode(Node):
 
     if TYPE_CHECKING:
 
-        def prep(self, shared: Any) -> Iterable[Any] | None: ...
+        def prep(self, shared: Any) -> Iterable[Any] | None:
+            """Give the items, or nothing."""
+            ...
