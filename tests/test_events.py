@@ -416,7 +416,7 @@ def test_whatever_a_node_publishes_can_be_read_again(data: object, kind: Any) ->
                 publish: Any = method
                 try:
                     publish(*values)
-                except (TypeError, ValueError):
+                except Exception:  # what is told
                     pass
 
     with capture_events() as caught:

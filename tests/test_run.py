@@ -10,7 +10,7 @@ import logging
 import re
 import threading
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -51,23 +51,15 @@ from flowevents import (
     TooManySteps,
     signals,
 )
-from flowevents.events import EVENT_TYPES
-from flowevents.signals import EventSignal
 from flowevents.testing import ManualClock, check_events
-
-T = TypeVar("T")
-
-PATIENCE = 30
-"""Seconds after which a test that waits has failed; nothing is expected to take that long."""
-
-SIGNALS: list[EventSignal[Any]] = [getattr(signals, kind.signal) for kind in EVENT_TYPES]
+from tests.driving import PATIENCE, Driver, Seen, connected, driving, in_thread, status_of
 
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left() -> Iterator[None]:
     """No test leaves a handler connected."""
     yield
-    assert [signal.name for signal in SIGNALS if signal.receivers] == []
+    assert connected() == []
 
 
 # -- what is run ----------------------------------------------------------------------------------
@@ -130,164 +122,14 @@ def endless() -> Again:
     return again
 
 
-def status_of(run: Run) -> str:
-    """Its status now, whatever a type checker thinks it still is."""
-    return run.status
-
-
 # -- sync and async -------------------------------------------------------------------------------
-
-
-class Driver:
-    """Runs things to where a test wants them, sync, or in one loop that lasts for the test."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop | None) -> None:
-        self.loop = loop
-
-    def flow(self, start: Any) -> Any:
-        """A flow that begins there."""
-        return Flow(start) if self.loop is None else AsyncFlow(start)
-
-    def in_loop(self, coroutine: Any) -> Any:
-        """What a coroutine gives."""
-        assert self.loop is not None
-        task = self.loop.create_task(coroutine)
-        patience = self.loop.call_later(PATIENCE, task.cancel)
-        try:
-            return self.loop.run_until_complete(task)
-        finally:
-            patience.cancel()
-
-    def wait(self, run: Run) -> Any:
-        """Run to the end."""
-        return run.wait() if self.loop is None else self.in_loop(run.wait_async())
-
-    def pull(self, run: Run, count: int | None = None) -> list[Event]:
-        """Take all events, or so many, and leave the loop."""
-        taken: list[Event] = []
-        if self.loop is None:
-            for event in run:
-                taken.append(event)
-                if len(taken) == count:
-                    break
-            return taken
-
-        async def pulling() -> None:
-            async for event in run:
-                taken.append(event)
-                if len(taken) == count:
-                    break
-
-        self.in_loop(pulling())
-        return taken
-
-    def close(self, run: Run) -> None:
-        """Close it."""
-        run.close() if self.loop is None else self.in_loop(run.aclose())
-
-    def inside(self, run: Run) -> None:
-        """Enter it and leave it as a context manager."""
-
-        async def block() -> None:
-            async with run as entered:
-                assert entered is run
-
-        if self.loop is not None:
-            self.in_loop(block())
-            return
-        with run as entered:
-            assert entered is run
-
-    def run(self, node: Any, shared: Any, **options: Any) -> Any:
-        """`run` or `run_async`."""
-        if self.loop is None:
-            return node.run(shared, **options)
-        return self.in_loop(node.run_async(shared, **options))
-
-    def call_back(self, node: Any, shared: Any, callback: Any, **options: Any) -> Any:
-        """`run_stream` or `run_stream_async` with a callback."""
-        if self.loop is None:
-            return node.run_stream(shared, callback, **options)
-        return self.in_loop(node.run_stream_async(shared, callback, **options))
-
-    def stream(self, node: Any, shared: Any, **options: Any) -> Any:
-        """A stream that has not begun."""
-        if self.loop is None:
-            return node.run_stream(shared, **options)
-        return node.run_stream_async(shared, **options)
-
-    def next(self, stream: Any) -> Any:
-        """The next thing of a stream or of an iteration; at the end, `None`."""
-        if self.loop is None:
-            return next(stream, None)
-
-        async def following() -> Any:
-            try:
-                return await stream.__anext__()
-            except StopAsyncIteration:
-                return None
-
-        return self.in_loop(following())
-
-    def rest(self, stream: Any) -> list[Any]:
-        """What is still to come of a stream."""
-        if self.loop is None:
-            return list(stream)
-
-        async def listed() -> list[Any]:
-            return [each async for each in stream]
-
-        result: list[Any] = self.in_loop(listed())
-        return result
-
-    def close_stream(self, stream: Any) -> None:
-        """Close a stream."""
-        stream.close() if self.loop is None else self.in_loop(stream.aclose())
-
-    def turn(self) -> None:
-        """Let the loop do what it has been asked to."""
-        if self.loop is not None:
-            for _ in range(5):
-                self.in_loop(asyncio.sleep(0))
 
 
 @pytest.fixture(params=["sync", "async"])
 def driver(request: pytest.FixtureRequest) -> Iterator[Driver]:
     """Both ways to drive a run."""
-    if request.param == "sync":
-        yield Driver(None)
-        return
-    loop = asyncio.new_event_loop()
-    yield Driver(loop)
-    assert asyncio.all_tasks(loop) == set()
-    loop.run_until_complete(loop.shutdown_asyncgens())
-    loop.close()
-
-
-class Seen:
-    """An observer that keeps every event."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-
-    def __call__(self, event: Event) -> None:
-        self.events.append(event)
-
-    def of(self, kind: type[T]) -> list[T]:
-        """Those of a type."""
-        return [event for event in self.events if isinstance(event, kind)]
-
-    def ends(self) -> list[str]:
-        """The status of each end, in order."""
-        return [event.status for event in self.events if isinstance(event, NodeEnd | FlowEnd)]
-
-    def kinds(self) -> list[str]:
-        """The types in order."""
-        return [type(event).__name__ for event in self.events]
-
-    def check(self) -> None:
-        """They are well-formed."""
-        check_events(self.events)
+    with driving(request.param) as driver:
+        yield driver
 
 
 # -- states ---------------------------------------------------------------------------------------
@@ -1066,16 +908,6 @@ def test_a_stream_can_be_moved_between_threads() -> None:
         *("about to say a", "a", "about to say b", "b")
     ]
     seen.check()
-
-
-def in_thread(call: Callable[[], T]) -> T:
-    """What a call gives in a thread of its own."""
-    given: list[T] = []
-    thread = threading.Thread(target=lambda: given.append(call()))
-    thread.start()
-    thread.join(PATIENCE)
-    assert given, "the call did not return"
-    return given[0]
 
 
 # -- callbacks ------------------------------------------------------------------------------------
