@@ -5,7 +5,8 @@ The layers; each module imports only from those below it:
     testing.py    checks and stand-ins for users' tests
     flow.py       flows: nodes made of nodes
     nodes/        what users write: prep, exec and post as steps of the engine
-    run.py        Run: state table, push, pull, cancel; streams
+    stream.py     a run's output as a stream, or to a callback
+    run.py        Run: state table, push, pull, cancel
     engine/       the one engine: a generator of effects, its drivers, the walk over a graph
     signals.py    one blinker signal per event type, senders, observe
     events.py     the typed events and their JSON; errors.py beside it
@@ -13,7 +14,7 @@ The layers; each module imports only from those below it:
 
 from flowevents import events, signals
 from flowevents.engine.clock import Clock
-from flowevents.engine.steps import Result
+from flowevents.engine.streams import Result
 from flowevents.errors import (
     AsyncNodeError,
     FlowEventsError,
@@ -57,8 +58,9 @@ from flowevents.nodes import (
     Node,
     StreamNode,
 )
-from flowevents.run import AsyncStream, Run, Stream
+from flowevents.run import Run
 from flowevents.signals import ANY, Subscription, observe, on
+from flowevents.stream import AsyncStream, Stream
 
 __all__ = [
     "ANY",

@@ -59,6 +59,7 @@ class Driver:
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None) -> None:
         self.loop = loop
+        self.task: asyncio.Task[Any] | None = None  # that drives, or did last
 
     def flow(self, start: Any) -> Any:
         """A flow that begins there."""
@@ -67,7 +68,7 @@ class Driver:
     def in_loop(self, coroutine: Any) -> Any:
         """What a coroutine gives."""
         assert self.loop is not None
-        task = self.loop.create_task(coroutine)
+        task = self.task = self.loop.create_task(coroutine)
         patience = self.loop.call_later(PATIENCE, task.cancel)
         try:
             return self.loop.run_until_complete(task)
@@ -78,41 +79,50 @@ class Driver:
         """Run to the end."""
         return run.wait() if self.loop is None else self.in_loop(run.wait_async())
 
+    def each(self, run: Run, body: Callable[[Event], object]) -> None:
+        """Iterate over it, with this body; leave the loop where the body gives something true."""
+        if self.loop is None:
+            for event in run:
+                if body(event):
+                    break
+            return
+
+        async def iterating() -> None:
+            async for event in run:
+                if body(event):
+                    break
+
+        self.in_loop(iterating())
+
     def pull(self, run: Run, count: int | None = None) -> list[Event]:
         """Take all events, or so many, and leave the loop."""
         taken: list[Event] = []
-        if self.loop is None:
-            for event in run:
-                taken.append(event)
-                if len(taken) == count:
-                    break
-            return taken
 
-        async def pulling() -> None:
-            async for event in run:
-                taken.append(event)
-                if len(taken) == count:
-                    break
+        def take(event: Event) -> bool:
+            taken.append(event)
+            return len(taken) == count
 
-        self.in_loop(pulling())
+        self.each(run, take)
         return taken
 
     def close(self, run: Run) -> None:
         """Close it."""
         run.close() if self.loop is None else self.in_loop(run.aclose())
 
-    def inside(self, run: Run) -> None:
-        """Enter it and leave it as a context manager."""
+    def inside(self, run: Run, body: Callable[[], object] = lambda: None) -> None:
+        """Enter it, call the body, and leave it, as a context manager."""
 
         async def block() -> None:
             async with run as entered:
                 assert entered is run
+                body()
 
         if self.loop is not None:
             self.in_loop(block())
             return
         with run as entered:
             assert entered is run
+            body()
 
     def run(self, node: Any, shared: Any, **options: Any) -> Any:
         """`run` or `run_async`."""
@@ -160,11 +170,14 @@ class Driver:
         """Close a stream."""
         stream.close() if self.loop is None else self.in_loop(stream.aclose())
 
-    def turn(self) -> None:
-        """Let the loop do what it has been asked to."""
+    def settle(self) -> None:
+        """Let the loop do what it has been asked to, until it has no task left."""
         if self.loop is not None:
-            for _ in range(5):
-                self.in_loop(asyncio.sleep(0))
+            for _ in range(3):
+                self.loop.run_until_complete(asyncio.sleep(0))
+            for _ in range(100):
+                if asyncio.all_tasks(self.loop):
+                    self.loop.run_until_complete(asyncio.sleep(0))
 
 
 @contextmanager

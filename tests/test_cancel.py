@@ -6,8 +6,6 @@ import asyncio
 import gc
 import itertools
 import logging
-import sys
-import threading
 import types
 import warnings
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
@@ -33,7 +31,6 @@ from flowevents import (
     Event,
     Flow,
     FlowEnd,
-    FlowStart,
     ItemEnd,
     ItemStart,
     Node,
@@ -52,9 +49,10 @@ from tests.graphs import Graph, Halt, build, graphs, new_shared
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left() -> Iterator[None]:
-    """No test leaves a handler connected."""
+    """No test leaves a handler connected, or a node in its code."""
     yield
     assert connected() == []
+    assert is_open.count == 0
 
 
 @pytest.fixture(params=["sync", "async"])
@@ -75,22 +73,27 @@ class Stop(Exception):
     """What a consumer raises."""
 
 
-# -- what is run: every kind of flow, of nodes that know whether they are open -------------------
+STOPPED = (RunCancelled, Stop, KeyboardInterrupt, SystemExit, asyncio.CancelledError)
+"""What may come out of a run that was stopped."""
+
+
+# -- what is run: every kind of flow, of nodes that know whether they are open --------------------
 
 
 class Open:
-    """How many of a test's nodes are in their code, and in what order they left it."""
+    """How many nodes are in their code now."""
 
     def __init__(self) -> None:
         self.count = 0
-        self.left: list[str] = []
 
     def __enter__(self) -> None:
         self.count += 1
 
-    def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
+    def __exit__(self, *exc: object) -> None:
         self.count -= 1
-        self.left.append(kind.__name__ if kind is not None else "end")
+
+
+is_open = Open()
 
 
 class Talk(StreamNode):
@@ -164,9 +167,6 @@ class ParallelItems(AsyncParallelBatchFlow):
         return [{"n": 1}, {"n": 2}]
 
 
-is_open = Open()
-
-
 def retried() -> Talk:
     """A node whose first attempt fails."""
     talk = Talk(max_retries=2)
@@ -197,80 +197,338 @@ ASYNC_SHAPES: dict[str, Callable[[], Any]] = {
     "parallel node": lambda: AsyncFlow(chain(TalkParallel(max_concurrency=2), Wait())),
     "parallel waits": lambda: AsyncFlow(chain(WaitParallel(), Wait())),
     "parallel flow": lambda: ParallelItems(chain(TalkAsync(), Talk())),
-    "parallel in parallel": lambda: ParallelItems(AsyncFlow(chain(WaitParallel(), TalkParallel()))),
+    "parallel in parallel": lambda: ParallelItems(
+        AsyncFlow(chain(WaitParallel(), TalkParallel()))
+    ),
 }
 
 
 # -- how it is stopped ----------------------------------------------------------------------------
 
-Way = Callable[[Driver, Any, Any, Seen, int], "Run | None"]
-"""Runs a flow over `shared`, stops it at some event, and gives the run, where it is still there."""
+Make = Callable[[], Any]
+"""Makes the flow."""
+
+Act = Callable[[Driver, Run], object]
+"""Does something that stops a run."""
 
 
-def pushed(driver: Driver, flow: Any, shared: Any, seen: Seen, do: Callable[[Run], object]) -> Run:
-    """Run with an observer that does something to the run in each event that it keeps."""
-
-    def observer(event: Event) -> None:
-        seen(event)
-        do(run)
-
-    run = Run(flow, shared, observers=[observer])
-    driver.wait(run)
-    return run
+def close(driver: Driver, run: Run) -> None:
+    """Close it, where that is allowed: what calls this is no coroutine."""
+    run.close() if driver.loop is None else run.cancel()
 
 
-def at_event(number: int, seen: Seen, do: Callable[[Run], object]) -> Callable[[Run], object]:
-    """Do it in that event only."""
-    return lambda run: do(run) if len(seen.events) == number else None
+def cancel_task(driver: Driver, run: Run) -> None:
+    """Cancel the task that drives it; a sync run, as whoever wants to be sure does."""
+    driver.task.cancel() if driver.task is not None else run.cancel()
 
 
-def raises(error: BaseException) -> Callable[[Run], object]:
-    """What a handler does that raises."""
+def raises(error: type[BaseException]) -> Act:
+    """Raise it."""
 
-    def do(run: Run) -> object:
+    def act(driver: Driver, run: Run) -> object:
         raise error
 
-    return do
+    return act
 
 
-def cancel_in_handler(driver: Driver, flow: Any, shared: Any, seen: Seen, at: int) -> Run:
-    return pushed(driver, flow, shared, seen, at_event(at, seen, Run.cancel))
-
-
-def cancel_in_thread(driver: Driver, flow: Any, shared: Any, seen: Seen, at: int) -> Run:
-    return pushed(
-        *(driver, flow, shared, seen),
-        at_event(at, seen, lambda run: in_thread(run.cancel)),
+def soon(act: Act) -> Act:
+    """Do it when the loop has the next turn, in the midst of whatever awaits."""
+    return lambda driver, run: (
+        act(driver, run) if driver.loop is None else driver.loop.call_soon(act, driver, run)
     )
 
 
-def close_in_handler(driver: Driver, flow: Any, shared: Any, seen: Seen, at: int) -> Run:
-    close = Run.close if driver.loop is None else Run.cancel
-    return pushed(driver, flow, shared, seen, at_event(at, seen, close))
+ACTS: dict[str, Act] = {
+    "cancel": lambda driver, run: run.cancel(),
+    "cancel in a thread": lambda driver, run: in_thread(run.cancel),
+    "close": close,
+    "cancel twice": lambda driver, run: (run.cancel(), run.cancel()),
+    "cancel the task": cancel_task,
+    "cancel soon": soon(lambda driver, run: run.cancel()),
+    "cancel the task soon": soon(cancel_task),
+    "cancel both": lambda driver, run: (run.cancel(), cancel_task(driver, run)),
+}
+INTERRUPTS: dict[str, Act] = {
+    error.__name__: raises(error)
+    for error in (KeyboardInterrupt, SystemExit, asyncio.CancelledError)
+}
 
 
-def interrupt_in_handler(driver: Driver, flow: Any, shared: Any, seen: Seen, at: int) -> Run | None:
-    do = at_event(at, seen, raises(KeyboardInterrupt()))
-    with pytest.raises(KeyboardInterrupt) if at <= size(driver, flow) else nothing():
-        pushed(driver, flow, shared, seen, do)
-    return None
+class Case:
+    """One flow, to be run and stopped once.
+
+    Attributes:
+        driver: What drives it.
+        seen: What its observers saw.
+        at: The number of the event, or of the chunk, at which it is to be stopped.
+    """
+
+    def __init__(self, driver: Driver, flow: Any, shared: Any, at: int) -> None:
+        self.driver = driver
+        self.flow = flow
+        self.shared = shared
+        self.at = at
+        self.seen = Seen()
+        self.run: Run | None = None
+
+    def new_run(self, **options: Any) -> Run:
+        """A run of it that is seen."""
+        self.run = Run(self.flow, self.shared, observers=[self.seen], **options)
+        return self.run
+
+    def is_now(self) -> bool:
+        """Whether this is the event."""
+        return len(self.seen.events) == self.at
 
 
-def cancelled_error_in_handler(
-    driver: Driver, flow: Any, shared: Any, seen: Seen, at: int
-) -> Run | None:
-    do = at_event(at, seen, raises(asyncio.CancelledError()))
-    pushed(driver, flow, shared, seen, do)
-    return None
+def in_a_handler(act: Act) -> Callable[[Case], None]:
+    """Stop it in a handler of the event."""
+
+    def stop(case: Case) -> None:
+        def observer(event: Event) -> None:
+            case.seen(event)
+            if case.is_now():
+                act(case.driver, run)
+
+        run = case.run = Run(case.flow, case.shared, observers=[observer])
+        case.driver.wait(run)
+
+    return stop
 
 
-def cancel_in_body(driver: Driver, flow: Any, shared: Any, seen: Seen, at: int) -> Run:
-    run = Run(flow, shared, observers=[seen])
-    body = itertools.count(1)
+def in_an_async_handler(act: Act) -> Callable[[Case], None]:
+    """Stop it in a handler that is awaited, in an async run; in a sync one, in a plain handler."""
 
-    def do() -> None:
-        if next(body) == at:
-            run.cancel()
+    def stop(case: Case) -> None:
+        async def observer(event: Event) -> None:
+            case.seen(event)
+            if case.is_now():
+                act(case.driver, run)
+            await asyncio.sleep(0)
 
-    each_event(driver, run, do)
-    return run
+        if case.driver.loop is None:
+            in_a_handler(act)(case)
+            return
+        run = case.run = Run(case.flow, case.shared, observers=[observer])
+        case.driver.wait(run)
+
+    return stop
+
+
+def in_the_body(act: Act) -> Callable[[Case], None]:
+    """Stop it in the body of the loop that pulls it, and go on with the loop."""
+
+    def stop(case: Case) -> None:
+        taken = itertools.count(1)
+
+        def body(event: Event) -> None:
+            if next(taken) == case.at:
+                act(case.driver, run)
+
+        run = case.new_run()
+        try:
+            case.driver.each(run, body)
+        except asyncio.CancelledError:  # the task's, which left the run where it was
+            case.driver.close(run)
+            raise
+
+    return stop
+
+
+def after_the_loop(act: Act) -> Callable[[Case], None]:
+    """Leave the loop that pulls it, then stop it, then wait for it."""
+
+    def stop(case: Case) -> None:
+        run = case.new_run()
+        case.driver.pull(run, case.at)
+        act(case.driver, run)
+        case.driver.wait(run)
+
+    return stop
+
+
+def leave_the_block(error: type[Exception] | None) -> Callable[[Case], None]:
+    """Leave a `with` block, with or without an error."""
+
+    def stop(case: Case) -> None:
+        run = case.new_run()
+        case.driver.pull(run, case.at)
+
+        def body() -> None:
+            if error is not None:
+                raise error
+
+        case.driver.inside(run, body)
+
+    return stop
+
+
+def raise_in_the_body(case: Case) -> None:
+    """Raise in the body of the loop, within the block; the exception is the consumer's."""
+    taken = itertools.count(1)
+
+    def body(event: Event) -> None:
+        if next(taken) == case.at:
+            raise Stop
+
+    run = case.new_run()
+
+    async def block() -> None:
+        async with run:
+            async for event in run:
+                body(event)
+
+    if case.driver.loop is not None:
+        case.driver.in_loop(block())
+        return
+    with run:
+        for event in run:
+            body(event)
+
+
+def drop_the_run(case: Case) -> None:
+    """Leave the loop, and keep nothing of the run."""
+    case.driver.pull(case.new_run(), case.at)
+    case.run = None
+    gc.collect()
+
+
+def streamed(leave: Callable[[Case, Any], None]) -> Callable[[Case], None]:
+    """Take chunks of its stream, and then leave that."""
+
+    def stop(case: Case) -> None:
+        stream = case.driver.stream(case.flow, case.shared, observers=[case.seen])
+        for _ in range(case.at):
+            if case.driver.next(stream) is None:
+                break
+        leave(case, stream)
+
+    return stop
+
+
+def drop_the_stream(case: Case) -> None:
+    """Take chunks of its stream, and keep nothing of that."""
+    streamed(lambda case, stream: None)(case)
+
+
+def raise_in_a_stream(case: Case) -> None:
+    """Raise in the body of the loop over its stream; the stream goes with the loop."""
+    taken = itertools.count(1)
+    options: dict[str, Any] = {"observers": [case.seen]}
+
+    async def loop() -> None:
+        async with aclosing(case.flow.run_stream_async(case.shared, **options)) as stream:
+            async for _ in stream:
+                if next(taken) == case.at:
+                    raise Stop
+
+    if case.driver.loop is not None:
+        case.driver.in_loop(loop())
+        return
+    for _ in case.flow.run_stream(case.shared, **options):
+        if next(taken) == case.at:
+            raise Stop
+
+
+def raise_in_a_callback(case: Case) -> None:
+    """Raise in the callback of its stream."""
+    taken = itertools.count(1)
+
+    def callback(chunk: Any, node: str) -> None:
+        if next(taken) == case.at:
+            raise Stop
+
+    case.driver.call_back(case.flow, case.shared, callback, observers=[case.seen])
+
+
+def close_the_stream(case: Case, stream: Any) -> None:
+    case.driver.close_stream(stream)
+
+
+def cancel_the_stream(case: Case, stream: Any) -> None:
+    stream.run.cancel()
+    case.driver.rest(stream)
+
+
+PUSHED: dict[str, Callable[[Case], None]] = {
+    f"{name}, {how.__name__}": how(act)
+    for how in (in_a_handler, in_an_async_handler)
+    for name, act in {**ACTS, **INTERRUPTS}.items()
+}
+PULLED: dict[str, Callable[[Case], None]] = {
+    f"{name}, {how.__name__}": how(act)
+    for how in (in_the_body, after_the_loop)
+    for name, act in ACTS.items()
+    if how is in_the_body or "task" not in name
+} | {
+    "leave the block": leave_the_block(None),
+    "raise in the block": leave_the_block(Stop),
+    "raise in the body": raise_in_the_body,
+    "drop the run": drop_the_run,
+}
+STREAMED: dict[str, Callable[[Case], None]] = {
+    "close the stream": streamed(close_the_stream),
+    "drop the stream": drop_the_stream,
+    "cancel the stream": streamed(cancel_the_stream),
+    "raise in a stream": raise_in_a_stream,
+    "raise in a callback": raise_in_a_callback,
+}
+WAYS = {**PUSHED, **PULLED, **STREAMED}
+
+
+def stop_and_check(case: Case, way: str) -> None:
+    """Stop it that way: it ends well-formed, says nothing after that, and leaves nothing."""
+    loop = case.driver.loop
+    try:
+        WAYS[way](case)
+    except (*STOPPED, ValueError, KeyError, Halt) as error:
+        error.__traceback__ = None  # which would keep what is to be dropped
+    seen = list(case.seen.events)
+    if "drop" in way or "soon" in way:
+        case.driver.settle()
+    elif loop is not None:
+        assert is_last(seen[-1:])
+    case.driver.settle()
+    if "drop" not in way and "soon" not in way:
+        assert case.seen.events == seen, "events came after the end"
+    case.seen.check()
+    assert is_last(case.seen.events[-1:])
+    if case.run is not None:
+        assert case.run.status in ("done", "failed", "cancelled")
+    if loop is not None:
+        assert asyncio.all_tasks(loop) == set()
+    assert connected() == []
+    case.shared.clear()
+
+
+def is_last(events: list[Event]) -> bool:
+    """Whether there is none, or just the last of a run."""
+    return not events or (isinstance(events[0], FlowEnd) and events[0].node == "")
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("shape", SYNC_SHAPES)
+def test_a_run_is_stopped_at_every_event(driver: Driver, shape: str, way: str) -> None:
+    """Each kind of flow of sync nodes, in each way, sync and async."""
+    _stop_everywhere(driver, SYNC_SHAPES[shape], way)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("shape", ASYNC_SHAPES)
+def test_an_async_run_is_stopped_at_every_event(loop: Driver, shape: str, way: str) -> None:
+    """Each kind of flow of async nodes, with parallel items, in each way."""
+    _stop_everywhere(loop, ASYNC_SHAPES[shape], way)
+
+
+def _stop_everywhere(driver: Driver, make: Make, way: str) -> None:
+    whole = len(driver.pull(Run(make(), {})))
+    for at in range(1, whole + 1):
+        case = Case(driver, make(), {}, at)
+        stop_and_check(case, way)
+        assert is_open.count == 0
+        early = at < (whole if way not in STREAMED else 2)
+        if early and "soon" not in way:
+            assert case.seen.ends()[-1] == "cancelled"
+            assert case.run is None or case.run.status == "cancelled"
+        if way in STREAMED and case.seen.ends()[-1] == "ok":
+            break

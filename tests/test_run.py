@@ -185,7 +185,7 @@ def test_a_loop_that_is_left_at_the_last_event_has_ended_the_run(driver: Driver)
         run = Run(driver.flow(Step()), {}, observers=[seen])
         assert isinstance(driver.pull(run, 5)[-1], FlowEnd)
         stop(run)
-        driver.turn()
+        driver.settle()
         assert (run.status, run.action, seen.ends()[-1]) == ("done", "next", "ok")
         assert driver.wait(run) == "next"
 
@@ -245,7 +245,7 @@ def test_every_call_in_every_state(driver: Driver, call: str, status: str) -> No
         assert caught.value is error
     else:
         calls[call]()
-    driver.turn()
+    driver.settle()
     assert run.status == AFTER[call][STATES.index(status)]
     driver.close(run)
 
@@ -345,7 +345,7 @@ class RunMachine(RuleBasedStateMachine):
         """Cancelled, in one of the ways."""
         if how == "cancel":
             self.run.cancel()
-            self.driver.turn()
+            self.driver.settle()
         elif how == "close":
             self.driver.close(self.run)
         else:
@@ -831,7 +831,7 @@ def test_a_stream_that_is_dropped_is_cancelled(driver: Driver) -> None:
     run = stream.run
     assert driver.next(stream) == "a"
     del stream
-    driver.turn()
+    driver.settle()
     assert shared["log"] == ["prep", "a", "closed"]
     assert (run.status, seen.ends()) == ("cancelled", ["cancelled", "cancelled"])
     seen.check()

@@ -2,10 +2,16 @@
 
     graph.py      what a node's class says, and the names of a graph's nodes
     clock.py      the time that a run goes by
-    sequencer.py  numbers, delivery, and what nodes publish themselves
+    effects.py    what the engine yields, and what is raised through it
+    sequencer.py  numbers and delivers the events of a run; its open steps
+    publish.py    what nodes publish themselves
     drivers.py    who answers what the engine yields: sync, async, and parallel items
-    steps.py      one step: attempts, streams, batches
+    calls.py      calls into a node's code, and the end of what was begun
+    streams.py    one attempt of a streaming node: the way of a chunk
+    attempts.py   one try of `exec` after the other
+    batches.py    the items of a batch
     walk.py       from node to node, into nested flows and out again
+    begin.py      where it begins
 
 Each file uses those above it.
 """

@@ -13,14 +13,8 @@ import types
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from typing import Any, Final
 
-from flowevents.engine.sequencer import (
-    TAKE,
-    Await,
-    Effects,
-    Sequencer,
-    current_track,
-    wake,
-)
+from flowevents.engine.effects import TAKE, Await, Effects, wake
+from flowevents.engine.sequencer import Sequencer, current_track
 from flowevents.events import Event
 
 __all__ = ["AsyncDriver", "Ended", "Group", "drive", "give", "perform"]

@@ -20,20 +20,18 @@ The rules of this file:
 from __future__ import annotations
 
 import asyncio
-import inspect
 import itertools
 import logging
 import threading
-import types
-import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable
 from contextvars import Context, ContextVar
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from flowevents.engine.clock import SYSTEM, Clock
+from flowevents.engine.effects import TAKE, Await, Cancelled, Effects, Failed, wake
 from flowevents.engine.graph import Plan
 from flowevents.errors import TooManySteps
 from flowevents.events import (
@@ -43,112 +41,13 @@ from flowevents.events import (
     FlowStart,
     ItemStart,
     NodeStart,
-    Progress,
     describe_error,
 )
-from flowevents.signals import NO_HANDLERS, Audience, Handlers, Listeners, audiences
+from flowevents.signals import Audience, Handlers, Listeners
 
-__all__ = [
-    "TAKE",
-    "Await",
-    "CallbackFailed",
-    "Cancelled",
-    "Effects",
-    "Failed",
-    "Sequencer",
-    "Step",
-    "Track",
-    "attempt_of",
-    "current_track",
-    "emit",
-    "name_of",
-    "progress",
-    "step_of",
-    "wake",
-]
+__all__ = ["Sequencer", "Step", "Track", "cancels_of", "current_track", "logger", "name_of"]
 
 logger = logging.getLogger("flowevents")
-
-Effects = Generator[Any, Any, Any]
-"""What the engine is made of: it yields `TAKE` or an event for the puller and, in async runs, an
-`Await` for what is to be awaited."""
-
-
-class _Take:
-    def __repr__(self) -> str:
-        return "TAKE"
-
-
-TAKE: Final = _Take()
-"""What the engine yields when the outbox holds something for the puller."""
-
-
-class Await:
-    """What the engine yields to have something awaited; it is sent the result.
-
-    Attributes:
-        steps: What is resumed until the result is there, as a generator or a coroutine is.
-    """
-
-    __slots__ = ("steps",)
-
-    def __init__(self, awaitable: Any, context: Context | None = None) -> None:
-        self.steps: Any = _steps(awaitable) if context is None else _in_context(awaitable, context)
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        steps = self.steps
-        return (yield from (steps.__await__() if hasattr(steps, "__await__") else steps))
-
-
-def _steps(awaitable: Any) -> Any:
-    if isinstance(awaitable, types.CoroutineType):
-        return awaitable
-    if (
-        inspect.isgenerator(awaitable)
-        and awaitable.gi_code.co_flags & inspect.CO_ITERABLE_COROUTINE
-    ):
-        return awaitable  # a coroutine that is made of a generator
-    try:
-        steps = awaitable.__await__()
-    except AttributeError:
-        raise TypeError(
-            f"{awaitable!r} cannot be awaited: the methods of an async node are `async def`."
-        ) from None
-    return steps if hasattr(steps, "throw") else _delegated(steps)
-
-
-def _delegated(steps: Iterator[Any]) -> Generator[Any, Any, Any]:
-    return (yield from steps)
-
-
-def _in_context(awaitable: Any, context: Context) -> Generator[Any, Any, Any]:
-    """Each step of an awaitable, in that context."""
-    steps = context.run(_steps, awaitable)
-    advance: Callable[[Any], Any] = steps.send
-    sent: Any = None
-    while True:
-        try:
-            waiting = context.run(advance, sent)
-        except StopIteration as end:
-            return end.value
-        try:
-            sent = yield waiting
-            advance = steps.send
-        except BaseException as error:
-            sent = error
-            advance = steps.throw
-
-
-class Cancelled(asyncio.CancelledError):
-    """The run was cancelled by `Run.cancel`, not its task by the loop."""
-
-
-class Failed(BaseException):
-    """Carries an error that fails the run past the retries of the node where it surfaced."""
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__(error)
-        self.error = error
 
 
 StartEvent = type[FlowStart] | type[NodeStart] | type[ItemStart]
@@ -258,14 +157,6 @@ class Step(msgspec.Struct, weakref=True):
                 if isinstance(context, Context):
                     self.context = context
                     return
-
-
-class CallbackFailed(BaseException):
-    """Carries what a run's callback raised past the nodes: it cancels the run."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(error)
-        self.error = error
 
 
 def _no_step() -> None:
@@ -627,121 +518,3 @@ def name_of(handler: object) -> str:
         inner = inner.func
     name = getattr(inner, "__qualname__", None)
     return f"{inner.__module__}.{name}" if name else repr(handler)
-
-
-# -- what nodes publish themselves ------------------------------------------------------------
-
-
-def step_of(node: Any) -> Step | None:
-    """The step or item to which an event belongs that this node publishes now, if any.
-
-    It is that of the calling context; else the one that the object, a copy, was made for.
-    """
-    own: Step | None = vars(node).get("_flowevents_step")
-    running = _running_here()
-    if running is not None:
-        track: Track | None = running.main
-    else:
-        track = current_track.get()
-    here = track.step if track is not None else None
-    if own is not None:
-        return here if here is not None and here.of is own else own.item or own
-    if here is None:  # as in a thread that the node has started: what runs this object, if one does
-        runs = [each for each in audiences() if isinstance(each, Sequencer) and each.root is node]
-        here = runs[0].main.step if len(runs) == 1 else None
-    return None if here is None else here.item or here
-
-
-def _running_here() -> Sequencer | None:
-    """The sync run whose engine called the code that runs in this thread now."""
-    here = threading.get_ident()
-    found: Sequencer | None = None
-    for each in audiences():
-        if isinstance(each, Sequencer) and each.loop is None and each.thread == here:
-            engine = each.engine()
-            if (
-                engine is not None
-                and engine.gi_running
-                and (found is None or each.began > found.began)
-            ):
-                found = each
-    return found
-
-
-def attempt_of(node: Any) -> int:
-    """Which attempt the node's code is in that asks; 1 outside a run."""
-    step = step_of(node)
-    return 1 if step is None else step.item_attempt or step.attempt
-
-
-def emit(node: Any, data: Any, kind: str) -> None:
-    """Publish a chunk of the step that this node runs."""
-    if (step := step_of(node)) is not None:
-        _from_node(step, Chunk, {"data": data, "kind": kind})
-
-
-def progress(node: Any, done: float, total: float | None, label: str) -> None:
-    """Publish the progress of the step that this node runs."""
-    if (step := step_of(node)) is not None:
-        _from_node(step, Progress, {"done": done, "total": total, "label": label})
-
-
-def _from_node(step: Step, kind: type[Event], own: dict[str, Any]) -> None:
-    sequencer = step.sequencer
-    if threading.get_ident() == sequencer.thread:
-        if sequencer.cancelled is not None and not sequencer.cancel_seen and step.open:
-            sequencer.cancel_seen = True  # what it publishes while it cleans up is heard
-            raise sequencer.cancelled
-        with sequencer.lock:
-            _publish(step, kind, own)
-    elif sequencer.loop is not None:
-        try:
-            sequencer.loop.call_soon_threadsafe(_publish, step, kind, own)
-        except RuntimeError:  # the loop is closed, and the step with it
-            _warn_ended(step)
-    else:
-        with sequencer.lock:
-            sequencer.guests += 1
-            try:
-                if sequencer.plain or not step.open:
-                    _publish(step, kind, own)
-                else:
-                    sequencer.inbox.append(lambda: _publish(step, kind, own))
-                    sequencer.touch()
-            finally:
-                sequencer.guests -= 1
-
-
-def _publish(step: Step, kind: type[Event], own: dict[str, Any]) -> None:
-    sequencer = step.sequencer
-    if not step.open:
-        _warn_ended(step)
-        return
-    step.locate()
-    handlers: Handlers | None = getattr(step.listeners(), kind.signal)
-    if handlers is None:
-        if not (sequencer.puller == "output" and own.get("kind") == "output"):
-            return
-        handlers = NO_HANDLERS
-    if "data" in own and sequencer.redact is not None:
-        own["data"] = sequencer.clean(own["data"])
-    if step.publish(handlers, kind, **own) and sequencer.taking is not None:
-        wake(sequencer.taking)
-
-
-def _warn_ended(step: Step) -> None:
-    if step.warned:
-        return
-    step.warned = True
-    warnings.warn(
-        f"Node {step.plan.path or step.plan.name!r} published an event after its step had ended, "
-        f"in run {step.sequencer.run_id}; it is dropped, and so are later ones.",
-        RuntimeWarning,
-        stacklevel=5,
-    )
-
-
-def wake(waiting: asyncio.Future[None] | None) -> None:
-    """Let go on who waits for this future, if somebody still does."""
-    if waiting is not None and not waiting.done():
-        waiting.set_result(None)

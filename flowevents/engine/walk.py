@@ -12,38 +12,21 @@ The rules of this file:
 from __future__ import annotations
 
 import asyncio
-import threading
 import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any
 
+from flowevents.engine.attempts import attempts
+from flowevents.engine.batches import end_item, execute, length_of, start_item
+from flowevents.engine.calls import call, end, invoke, require_await
 from flowevents.engine.drivers import Group
-from flowevents.engine.graph import Plan, node_name, shape_of
-from flowevents.engine.sequencer import (
-    Await,
-    Effects,
-    Sequencer,
-    Step,
-    Track,
-    current_track,
-    logger,
-    step_of,
-)
-from flowevents.engine.steps import (
-    attempts,
-    call,
-    end,
-    end_item,
-    execute,
-    invoke,
-    length_of,
-    require_await,
-    start_item,
-)
+from flowevents.engine.effects import Await, Effects
+from flowevents.engine.graph import Plan
+from flowevents.engine.sequencer import Sequencer, Step, Track, current_track, logger
 from flowevents.events import Action, Event, FlowEnd, FlowStart, NodeEnd, NodeStart
 
-__all__ = ["begin", "execute_alone"]
+__all__ = ["Frame", "walk"]
 
 
 class Place:
@@ -514,101 +497,3 @@ def _flush_first(sequencer: Sequencer) -> Effects:
         sequencer.drain()
     else:
         yield Await(sequencer.flush_handlers())
-
-
-# -- beginning ---------------------------------------------------------------------------
-
-
-class _Alone:
-    """The flow of one node that a node is which is run by itself."""
-
-    def __init__(self, node: Any) -> None:
-        self.node_name = node_name(node)
-        self.start_node = node
-        self.successors: dict[str, Any] = {}
-        self.params: dict[str, Any] = {}
-
-    def prep(self, shared: Any) -> None:
-        return None
-
-    def post(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
-        return exec_res
-
-    def get_next_node(self, node: Any, action: Any) -> None:
-        return None
-
-
-def begin(
-    sequencer: Sequencer, node: Any, shared: Any, metadata: dict[str, Any], past: str | None = None
-) -> Effects:
-    """The engine of one run: the walk over a flow, or over a node run by itself.
-
-    The object itself runs, as in PocketFlow, not a copy. `past` names the private method whose
-    override the run is called from, and which is therefore not run through again.
-    """
-    sequencer.root = node
-    shape = shape_of(node)
-    if past is not None:
-        shape = shape.without(past)
-    plan = Plan(node, node_name(node), "", ())
-    plan.take_shape(shape)
-    if not shape.is_flow or shape.overrides:
-        flow = _Alone(node)
-        plan = Plan(flow, flow.node_name, "", ())
-        child = plan.child(node)
-        child.take_shape(shape)
-        child.copy = _itself
-        node = flow
-    step = Step(sequencer, plan, next(sequencer.numbers), 0, (), 0)
-    frame = Frame(plan, node, step, shared)
-    frame.metadata = metadata
-    frame.routes = frame.routes or isinstance(node, _Alone)
-    return walk(sequencer, sequencer.main, frame)
-
-
-def _itself(node: Any, params: Any, step: object) -> Any:
-    return node
-
-
-def execute_alone(node: Any, prep_res: Any, loop: asyncio.AbstractEventLoop | None) -> Effects:
-    """What PocketFlow's `_exec` does, for an override that calls it.
-
-    Its events belong to the step that the node runs; outside a run nobody hears them.
-    """
-    step = step_of(node)
-    if (
-        step is None
-        or not step.open
-        or (step.plan.node is not node and step.plan.shape is not shape_of(node))
-    ):
-        sequencer = Sequencer("")
-        sequencer.loop = loop
-        sequencer.thread = threading.get_ident()
-        sequencer.close()
-        step = Step(sequencer, Plan(node, node_name(node), node_name(node), ()), 0, 0, (), 1)
-    return execute(Track(step), step, node, prep_res)
-
-
-async def exhaust_async(effects: Effects) -> Any:
-    """`exhaust` in an event loop, in a run or outside of one."""
-    sent, error = None, None
-    while True:
-        try:
-            out = effects.send(sent) if error is None else effects.throw(error)
-        except StopIteration as end_of_it:
-            return end_of_it.value
-        sent, error = None, None
-        if isinstance(out, Await):
-            try:
-                sent = await out
-            except BaseException as raised:
-                error = raised
-
-
-def exhaust(effects: Effects) -> Any:
-    """What a generator of the engine gives; what it has for the puller waits for the next border."""
-    try:
-        while True:
-            next(effects)
-    except StopIteration as end_of_it:
-        return end_of_it.value

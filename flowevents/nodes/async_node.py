@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from flowevents.engine.begin import execute_alone, exhaust_async
 from flowevents.engine.graph import node_name
-from flowevents.engine.walk import execute_alone, exhaust_async
 from flowevents.errors import AsyncNodeError
 from flowevents.nodes.node import BatchNode, Node
 from flowevents.run import Run

@@ -10,21 +10,14 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from flowevents.engine.begin import execute_alone, exhaust
 from flowevents.engine.graph import is_node, node_name
-from flowevents.engine.sequencer import attempt_of, emit, progress
-from flowevents.engine.walk import execute_alone, exhaust
+from flowevents.engine.publish import attempt_of, emit, progress
 from flowevents.errors import GraphError
 from flowevents.events import Event
-from flowevents.run import (
-    UNSET,
-    AsyncStream,
-    Run,
-    RunOptions,
-    Stream,
-    run_stream,
-    run_stream_async,
-)
+from flowevents.run import Run, RunOptions
 from flowevents.signals import Identity, on
+from flowevents.stream import UNSET, AsyncStream, Stream, run_stream, run_stream_async
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine

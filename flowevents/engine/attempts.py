@@ -1,0 +1,122 @@
+"""One try of `exec` after the other.
+
+A failed attempt that is not the last is a `Retry`, which voids its chunks; an own `exec_fallback`
+is an attempt too. Cancellation and what fails the run are no `Exception`, so that no retry and no
+`except Exception` of a node can swallow them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flowevents.engine.calls import awaited, invoke
+from flowevents.engine.drivers import Group
+from flowevents.engine.effects import Await, Effects
+from flowevents.engine.sequencer import Step, Track, logger
+from flowevents.engine.streams import one_chunk, stream, stream_async
+from flowevents.events import Retry
+
+__all__ = ["attempts"]
+
+
+def attempts(
+    track: Track, scope: Step, node: Any, argument: Any, error: Exception | None = None
+) -> Effects:
+    """Try until it works: `error` is what a first attempt, made inline, raised."""
+    sequencer = scope.sequencer
+    shape = scope.plan.shape
+    tries = node.max_retries if shape.retries else 1
+    if tries < 1 and error is None:  # pocketflow 0.0.3 then runs nothing
+        return None
+    counts = not shape.ours  # pocketflow's nodes hold the number of the retry themselves
+    if counts:
+        node.cur_retry = 0
+    for tried in range(1, max(tries, 1) + 1):
+        if error is None:
+            try:
+                return (yield from _attempt(scope, node, argument))
+            except Exception as failed:
+                error = failed
+        stopping = sequencer.stopping()
+        if stopping is not None:
+            logger.error(
+                "Node %r raised while run %s was cancelled",
+                scope.plan.path,
+                sequencer.run_id,
+                exc_info=error,
+            )
+            raise stopping
+        if tried >= tries:
+            break
+        yield from _retry(scope, error, float(node.wait), False)
+        if node.wait > 0:
+            if sequencer.loop is None:
+                sequencer.sleep(node.wait)
+            else:
+                yield Await(sequencer.clock.sleep_async(node.wait))
+        if sequencer.cancelled is not None:
+            raise sequencer.cancelled
+        if counts:
+            node.cur_retry = tried
+        error = None
+    assert error is not None
+    if not shape.fallback:
+        raise error
+    yield from _retry(scope, error, 0.0, True)
+    fallback = node.exec_fallback_async if shape.is_async else node.exec_fallback
+    return (yield from invoke(scope, fallback, argument, error))
+
+
+def _retry(scope: Step, error: Exception, wait: float, fallback: bool) -> Effects:
+    """Publish that this attempt failed; from here on the scope is in the next."""
+    sequencer = scope.sequencer
+    handlers = scope.listeners().retry
+    scope.locate()
+    attempt = scope.attempt
+    scope.attempt += 1
+    if handlers is None:
+        return
+    event = Retry(
+        run_id=sequencer.run_id,
+        seq=next(sequencer.numbers),
+        time=sequencer.now(),
+        span=scope.span,
+        node=scope.plan.path,
+        items=scope.items,
+        step=scope.number,
+        attempt=attempt,
+        error=sequencer.error_text(error),
+        wait=wait,
+        fallback=fallback,
+    )
+    if sequencer.deliver(event, handlers):
+        yield from sequencer.flush()
+
+
+def _attempt(scope: Step, node: Any, argument: Any) -> Effects:
+    shape = scope.plan.shape
+    if shape.streams:
+        if shape.is_async:
+            return awaited(stream_async(scope, node, argument))
+        return stream(scope, node, argument)
+    if not shape.is_async:
+        result = invoke(scope, node.exec, argument)
+    elif scope.sequencer.puller is None:
+        result = invoke(scope, node.exec_async, argument)
+    else:
+        result = _in_own_task(scope, node.exec_async, argument)
+    return one_chunk(scope, result) if shape.chunked else result
+
+
+def _in_own_task(scope: Step, method: Callable[..., Any], argument: Any) -> Effects:
+    """Await code of a pulled run in a task of its own, so that the puller gets its events live.
+
+    In the puller's task a timeout that the code has set would hit the puller.
+    """
+
+    async def item(group: Group) -> Any:
+        return await group.drive(invoke(scope, method, argument))
+
+    results = yield Await(Group(scope.sequencer).run(iter((item,)), 1))
+    return results[0]

@@ -1,0 +1,112 @@
+"""What the engine yields to its drivers, and what travels through it past a node's own handling.
+
+The engine is made of generators. They yield `TAKE` or an event for the puller and, in async runs,
+an `Await`. What is raised through them and is no `Exception` cannot be swallowed or retried by a
+node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import types
+from collections.abc import Callable, Generator, Iterator
+from contextvars import Context
+from typing import Any, Final
+
+__all__ = ["TAKE", "Await", "CallbackFailed", "Cancelled", "Effects", "Failed", "wake"]
+
+Effects = Generator[Any, Any, Any]
+"""What the engine is made of: it yields `TAKE` or an event for the puller and, in async runs, an
+`Await` for what is to be awaited."""
+
+
+class _Take:
+    def __repr__(self) -> str:
+        return "TAKE"
+
+
+TAKE: Final = _Take()
+"""What the engine yields when the outbox holds something for the puller."""
+
+
+class Await:
+    """What the engine yields to have something awaited; it is sent the result.
+
+    Attributes:
+        steps: What is resumed until the result is there, as a generator or a coroutine is.
+    """
+
+    __slots__ = ("steps",)
+
+    def __init__(self, awaitable: Any, context: Context | None = None) -> None:
+        self.steps: Any = _steps(awaitable) if context is None else _in_context(awaitable, context)
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        steps = self.steps
+        return (yield from (steps.__await__() if hasattr(steps, "__await__") else steps))
+
+
+def _steps(awaitable: Any) -> Any:
+    if isinstance(awaitable, types.CoroutineType):
+        return awaitable
+    if (
+        inspect.isgenerator(awaitable)
+        and awaitable.gi_code.co_flags & inspect.CO_ITERABLE_COROUTINE
+    ):
+        return awaitable  # a coroutine that is made of a generator
+    try:
+        steps = awaitable.__await__()
+    except AttributeError:
+        raise TypeError(
+            f"{awaitable!r} cannot be awaited: the methods of an async node are `async def`."
+        ) from None
+    return steps if hasattr(steps, "throw") else _delegated(steps)
+
+
+def _delegated(steps: Iterator[Any]) -> Generator[Any, Any, Any]:
+    return (yield from steps)
+
+
+def _in_context(awaitable: Any, context: Context) -> Generator[Any, Any, Any]:
+    """Each step of an awaitable, in that context."""
+    steps = context.run(_steps, awaitable)
+    advance: Callable[[Any], Any] = steps.send
+    sent: Any = None
+    while True:
+        try:
+            waiting = context.run(advance, sent)
+        except StopIteration as end:
+            return end.value
+        try:
+            sent = yield waiting
+            advance = steps.send
+        except BaseException as error:
+            sent = error
+            advance = steps.throw
+
+
+class Cancelled(asyncio.CancelledError):
+    """The run was cancelled by `Run.cancel`, not its task by the loop."""
+
+
+class Failed(BaseException):
+    """Carries an error that fails the run past the retries of the node where it surfaced."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+class CallbackFailed(BaseException):
+    """Carries what a run's callback raised past the nodes: it cancels the run."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+def wake(waiting: asyncio.Future[None] | None) -> None:
+    """Let go on who waits for this future, if somebody still does."""
+    if waiting is not None and not waiting.done():
+        waiting.set_result(None)

@@ -1,0 +1,141 @@
+"""What nodes publish themselves, from any thread: `emit` and `progress`, and for which step."""
+
+from __future__ import annotations
+
+import math
+import threading
+import warnings
+from typing import Any
+
+from flowevents.engine.effects import wake
+from flowevents.engine.sequencer import Sequencer, Step, Track, current_track
+from flowevents.events import Chunk, Event, Progress
+from flowevents.signals import NO_HANDLERS, Handlers, audiences
+
+__all__ = ["attempt_of", "emit", "progress", "step_of"]
+
+
+def step_of(node: Any) -> Step | None:
+    """The step or item to which an event belongs that this node publishes now, if any.
+
+    It is that of the calling context; else the one that the object, a copy, was made for.
+    """
+    own: Step | None = vars(node).get("_flowevents_step")
+    running = _running_here()
+    if running is not None:
+        track: Track | None = running.main
+    else:
+        track = current_track.get()
+    here = track.step if track is not None else None
+    if own is not None:
+        return here if here is not None and here.of is own else own.item or own
+    if here is None:  # as in a thread that the node has started: what runs this object, if one does
+        runs = [each for each in audiences() if isinstance(each, Sequencer) and each.root is node]
+        here = runs[0].main.step if len(runs) == 1 else None
+    return None if here is None else here.item or here
+
+
+def _running_here() -> Sequencer | None:
+    """The sync run whose engine called the code that runs in this thread now."""
+    here = threading.get_ident()
+    found: Sequencer | None = None
+    for each in audiences():
+        if isinstance(each, Sequencer) and each.loop is None and each.thread == here:
+            engine = each.engine()
+            if (
+                engine is not None
+                and engine.gi_running
+                and (found is None or each.began > found.began)
+            ):
+                found = each
+    return found
+
+
+def attempt_of(node: Any) -> int:
+    """Which attempt the node's code is in that asks; 1 outside a run."""
+    step = step_of(node)
+    return 1 if step is None else step.item_attempt or step.attempt
+
+
+def emit(node: Any, data: Any, kind: str) -> None:
+    """Publish a chunk of the step that this node runs."""
+    if not isinstance(kind, str):
+        raise TypeError(f"emit: kind is {kind!r}, not a str such as 'output'.")
+    if (step := step_of(node)) is not None:
+        _from_node(step, Chunk, {"data": data, "kind": kind})
+
+
+def progress(node: Any, done: float, total: float | None, label: str) -> None:
+    """Publish the progress of the step that this node runs."""
+    if not isinstance(label, str):
+        raise TypeError(f"progress: label is {label!r}, not a str.")
+    done = _finite("done", done)
+    total = None if total is None else _finite("total", total)
+    if (step := step_of(node)) is not None:
+        _from_node(step, Progress, {"done": done, "total": total, "label": label})
+
+
+def _finite(name: str, value: Any) -> float:
+    """A number as an event can hold it."""
+    try:
+        number = value if type(value) is int else float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"progress: {name} is {value!r}, not a number.") from None
+    if not math.isfinite(number):
+        raise ValueError(f"progress: {name} is {value!r}; it has to be finite.")
+    return number
+
+
+def _from_node(step: Step, kind: type[Event], own: dict[str, Any]) -> None:
+    sequencer = step.sequencer
+    if threading.get_ident() == sequencer.thread:
+        if sequencer.cancelled is not None and not sequencer.cancel_seen and step.open:
+            sequencer.cancel_seen = True  # what it publishes while it cleans up is heard
+            raise sequencer.cancelled
+        with sequencer.lock:
+            _publish(step, kind, own)
+    elif sequencer.loop is not None:
+        try:
+            sequencer.loop.call_soon_threadsafe(_publish, step, kind, own)
+        except RuntimeError:  # the loop is closed, and the step with it
+            _warn_ended(step)
+    else:
+        with sequencer.lock:
+            sequencer.guests += 1
+            try:
+                if sequencer.plain or not step.open:
+                    _publish(step, kind, own)
+                else:
+                    sequencer.inbox.append(lambda: _publish(step, kind, own))
+                    sequencer.touch()
+            finally:
+                sequencer.guests -= 1
+
+
+def _publish(step: Step, kind: type[Event], own: dict[str, Any]) -> None:
+    sequencer = step.sequencer
+    if not step.open:
+        _warn_ended(step)
+        return
+    step.locate()
+    handlers: Handlers | None = getattr(step.listeners(), kind.signal)
+    if handlers is None:
+        if not (sequencer.puller == "output" and own.get("kind") == "output"):
+            return
+        handlers = NO_HANDLERS
+    if "data" in own and sequencer.redact is not None:
+        own["data"] = sequencer.clean(own["data"])
+    if step.publish(handlers, kind, **own) and sequencer.taking is not None:
+        wake(sequencer.taking)
+
+
+def _warn_ended(step: Step) -> None:
+    if step.warned:
+        return
+    step.warned = True
+    warnings.warn(
+        f"Node {step.plan.path or step.plan.name!r} published an event after its step had ended, "
+        f"in run {step.sequencer.run_id}; it is dropped, and so are later ones.",
+        RuntimeWarning,
+        stacklevel=5,
+    )

@@ -1,0 +1,301 @@
+"""One attempt of a streaming node: from what its generator yields to handlers and puller.
+
+A generator that a node returned is closed on every path before anything else is published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import Context
+from typing import Any, Generic, TypeVar
+
+from flowevents.engine.calls import call
+from flowevents.engine.drivers import give, perform
+from flowevents.engine.effects import TAKE, Await, Effects
+from flowevents.engine.sequencer import Step, logger
+from flowevents.events import Chunk, Event
+from flowevents.signals import Handlers
+
+__all__ = ["Result", "one_chunk", "stream", "stream_async"]
+
+T = TypeVar("T")
+
+
+class Result(Generic[T]):
+    """The `exec_res` of an async generator: what it yields last, and no chunk."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: T) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return f"Result({self.value!r})"
+
+
+def one_chunk(scope: Step, result: Effects) -> Effects:
+    """Publish what the `exec` of a streaming node without a generator gives, and give it."""
+    sequencer = scope.sequencer
+    scope.locate()
+    data = yield from result
+    handlers = scope.listeners().chunk
+    if handlers is not None:
+        if scope.publish(handlers, Chunk, data=sequencer.clean(data)):
+            yield from sequencer.flush()
+    elif sequencer.puller == "output":
+        sequencer.outbox.append(sequencer.clean(data))
+        yield TAKE
+    return data
+
+
+def stream(scope: Step, node: Any, argument: Any) -> Effects:
+    """One attempt of `exec_stream`: each yielded object is a chunk.
+
+    This is the way of a chunk: drawn from the node's generator, made an event where somebody
+    hears it, given to the handlers, then to the puller. Handlers are looked up again where the
+    sequencer's `version` changed, which is also how a cancel is seen.
+    """
+    sequencer = scope.sequencer
+    scope.locate()
+    produced = call(scope, node.exec_stream, argument)
+    kept: list[Any] | None = [] if node.keep_chunks else None
+    keep = None if kept is None else kept.append
+    source = call(scope, iter, produced)
+    asynchronous = sequencer.loop is not None  # what it yields might be taken for the loop's
+    run_id, now, numbers, outbox = (
+        sequencer.run_id,
+        sequencer.now,
+        sequencer.numbers,
+        sequencer.outbox,
+    )
+    path, span, items, execution = scope.plan.path, scope.span, scope.items, scope.number
+    attempt, redact, context = scope.attempt, sequencer.redact, scope.context
+    version: object = None
+    heard: Handlers | None = None
+    calls: tuple[Callable[[Event], object], ...] = ()
+    inline = events = output = False
+    first: Any = None  # what is no Exception and came from a handler
+    try:
+        while True:
+            data = next(source) if context is None else context.run(next, source)
+            if sequencer.version is not version:
+                yield from sequencer.border()
+                version = sequencer.version
+                heard = scope.listeners().chunk
+                calls = heard.calls if heard is not None else ()
+                inline = heard is not None and not heard.asynchronous
+                events, output = sequencer.puller == "events", sequencer.puller == "output"
+            if keep is not None:
+                keep(data)
+            if redact is not None:
+                data = sequencer.clean(data)
+            if heard is not None:
+                event = Chunk(
+                    run_id=run_id,
+                    seq=next(numbers),
+                    time=now(),
+                    span=span,
+                    node=path,
+                    items=items,
+                    step=execution,
+                    attempt=attempt,
+                    data=data,
+                )
+                if not inline or outbox or sequencer.backlog:
+                    if sequencer.deliver(event, heard):
+                        yield from sequencer.flush()
+                    continue
+                if calls:
+                    sequencer.delivering = True
+                    for handler in calls:
+                        try:
+                            handler(event)
+                        except Exception as error:
+                            sequencer.handler_failed(handler, event, error)
+                        except BaseException as error:
+                            first = first or error
+                    sequencer.delivering = False
+                    if first is not None:
+                        raise first
+                if events:
+                    yield event
+                elif output:
+                    outbox.append(data)
+                    yield TAKE
+                if sequencer.backlog and sequencer.drain():
+                    yield from sequencer.flush()
+                if sequencer.version is not version:
+                    yield from sequencer.border()
+            elif output:
+                if outbox or asynchronous:
+                    outbox.append(data)
+                    yield TAKE
+                else:
+                    yield data
+    except StopIteration as end:
+        result = end.value
+        source = None
+    finally:
+        if source is not None:
+            _close(scope, source, produced)
+    if sequencer.inbox:
+        yield from sequencer.border()
+    return result if result is not None or kept is None else kept
+
+
+def _close(scope: Step, *sources: object) -> None:
+    """Close what a streaming node gave; what that raises does not replace what is under way."""
+    for source in sources:
+        close = getattr(source, "close", None)
+        if callable(close):
+            try:
+                call(scope, close)
+            except Exception as error:
+                _log_close(scope, error)
+
+
+def _log_close(scope: Step, error: Exception) -> None:
+    logger.error(
+        "Node %r raised while its generator was closed in run %s",
+        scope.plan.path,
+        scope.sequencer.run_id,
+        exc_info=error,
+    )
+
+
+async def stream_async(scope: Step, node: Any, argument: Any) -> Any:
+    """One attempt of `exec_stream_async`; as `_stream`, with a last `Result` for `exec_res`."""
+    sequencer = scope.sequencer
+    scope.locate()
+    produced = call(scope, node.exec_stream_async, argument)
+    kept: list[Any] | None = [] if node.keep_chunks else None
+    keep = None if kept is None else kept.append
+    source = _async_iterator(produced, scope.context)
+    run_id, now, numbers, outbox = (
+        sequencer.run_id,
+        sequencer.now,
+        sequencer.numbers,
+        sequencer.outbox,
+    )
+    path, span, items, execution = scope.plan.path, scope.span, scope.items, scope.number
+    attempt, redact = scope.attempt, sequencer.redact
+    version: object = None
+    heard: Handlers | None = None
+    calls: tuple[Callable[[Event], object], ...] = ()
+    inline = events = output = False
+    first: Any = None  # what is no Exception and came from a handler
+    result: Result[Any] | None = None
+    try:
+        async for data in source:
+            if sequencer.version is not version:
+                await perform(sequencer.border())
+                version = sequencer.version
+                heard = scope.listeners().chunk
+                calls = heard.calls if heard is not None else ()
+                inline = heard is not None and not heard.asynchronous
+                events, output = sequencer.puller == "events", sequencer.puller == "output"
+            if result is not None:
+                raise RuntimeError(
+                    f"Node {path!r} yielded {data!r} after its Result: the Result is the last."
+                )
+            if type(data) is Result:
+                result = data
+                continue
+            if keep is not None:
+                keep(data)
+            if redact is not None:
+                data = sequencer.clean(data)
+            if heard is not None:
+                event = Chunk(
+                    run_id=run_id,
+                    seq=next(numbers),
+                    time=now(),
+                    span=span,
+                    node=path,
+                    items=items,
+                    step=execution,
+                    attempt=attempt,
+                    data=data,
+                )
+                if not inline or outbox or sequencer.backlog:
+                    if sequencer.deliver(event, heard):
+                        await perform(sequencer.flush())
+                    continue
+                if calls:
+                    sequencer.delivering = True
+                    for handler in calls:
+                        try:
+                            handler(event)
+                        except Exception as error:
+                            sequencer.handler_failed(handler, event, error)
+                        except BaseException as error:
+                            first = first or error
+                    sequencer.delivering = False
+                    if first is not None:
+                        raise first
+                if events:
+                    await give(event)
+                elif output:
+                    outbox.append(data)
+                    await give(TAKE)
+                if sequencer.backlog and sequencer.drain():
+                    await perform(sequencer.flush())
+                if sequencer.version is not version:
+                    await perform(sequencer.border())
+            elif output:
+                outbox.append(data)
+                await give(TAKE)
+    except GeneratorExit:  # nothing can be awaited any more; the loop's hooks close the source
+        raise
+    except BaseException:
+        await _close_async(scope, source)
+        raise
+    if sequencer.version is not version:
+        await perform(sequencer.border())
+    return kept if result is None else result.value
+
+
+async def _close_async(scope: Step, source: Any) -> None:
+    close = getattr(source, "aclose", None)
+    if callable(close):
+        try:
+            await Await(call(scope, close), scope.context)
+        except Exception as error:
+            _log_close(scope, error)
+
+
+def _async_iterator(produced: Any, context: Context | None) -> Any:
+    """What `async for` takes, whatever iterable the node gave."""
+    if not hasattr(produced, "__aiter__"):
+        return _from_iterable(produced)
+    return produced if context is None else _InContext(produced, context)
+
+
+async def _from_iterable(produced: Any) -> AsyncIterator[Any]:
+    if hasattr(produced, "__await__"):
+        produced = await produced
+    if hasattr(produced, "__aiter__"):
+        async for data in produced:
+            yield data
+    else:
+        for data in produced:
+            yield data
+
+
+class _InContext:
+    """An async iterator each of whose steps runs in a context."""
+
+    def __init__(self, source: Any, context: Context) -> None:
+        self._source = context.run(source.__aiter__)
+        self._context = context
+
+    def __aiter__(self) -> _InContext:
+        return self
+
+    def __anext__(self) -> Awaitable[Any]:
+        return Await(self._context.run(self._source.__anext__), self._context)
+
+    async def aclose(self) -> None:
+        close = getattr(self._source, "aclose", None)
+        if callable(close):
+            await close()

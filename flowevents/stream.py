@@ -1,0 +1,178 @@
+"""The output of a run as a stream: of the data of its `output` chunks, or to a callback."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterator,
+)
+from typing import TYPE_CHECKING, Any, Final
+
+from flowevents.engine.effects import CallbackFailed
+from flowevents.errors import ObserverError
+from flowevents.events import Chunk
+from flowevents.run import Run, RunOptions
+from flowevents.signals import is_async_callable
+
+if TYPE_CHECKING:
+    from typing_extensions import Self, Unpack
+
+__all__ = ["UNSET", "AsyncStream", "Stream", "run_stream", "run_stream_async"]
+
+
+class Stream(Iterator[Any]):
+    """The data of a run's `output` chunks, as they come; the run's action is the return value.
+
+    Dropping it, or `close()`, cancels the run. Exhausting it with `yield from` gives the action.
+
+    Attributes:
+        run: The run that is streamed.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._begun = False
+        self._data = run._pull("output", closes=True)
+
+    def __iter__(self) -> Generator[Any, None, Any]:
+        self._begun = True
+        return self._data
+
+    def __next__(self) -> Any:
+        self._begun = True
+        return next(self._data)
+
+    def close(self) -> None:
+        """Cancel the run if it has not ended, quietly."""
+        self._begun = True
+        if not getattr(self._data, "gi_running", False):
+            self._data.close()
+        self.run.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        _warn_unused(self, "for … in")
+
+
+class AsyncStream(AsyncIterator[Any]):
+    """`Stream` for an async run: `async for`, `aclose()`, and the action in `run.action`."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._begun = False
+
+    def __anext__(self) -> Coroutine[Any, Any, Any]:
+        self._begun = True
+        return self.run._next("output")
+
+    async def aclose(self) -> None:
+        """Cancel the run if it has not ended, quietly."""
+        self._begun = True
+        await self.run.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        _warn_unused(self, "async for … in")
+        if getattr(self, "_begun", False):
+            self.run.cancel()
+
+
+def _warn_unused(stream: Stream | AsyncStream, how: str) -> None:
+    if not getattr(stream, "_begun", True):
+        warnings.warn(
+            f"{type(stream).__name__} of {stream.run!r} was never iterated, so nothing ran. "
+            f"Use `{how}`, or give a callback (or callback=None) to run to the end.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+class _Callback:
+    """An observer that gives the output chunks to a function of chunk and node."""
+
+    def __init__(self, callback: Callable[[Any, str], object]) -> None:
+        if is_async_callable(callback):
+            self.on_chunk = self._call_async(callback)
+        else:
+            self.on_chunk = self._call(callback)
+
+    @staticmethod
+    def _call(callback: Callable[[Any, str], object]) -> Callable[[Chunk], object]:
+        @functools.wraps(callback)
+        def on_chunk(event: Chunk) -> None:
+            if event.kind == "output":
+                try:
+                    callback(event.data, event.node)
+                except Exception as error:
+                    raise CallbackFailed(error) from None
+
+        return on_chunk
+
+    @staticmethod
+    def _call_async(callback: Callable[[Any, str], Any]) -> Callable[[Chunk], object]:
+        @functools.wraps(callback)
+        async def on_chunk(event: Chunk) -> None:
+            if event.kind == "output":
+                try:
+                    await callback(event.data, event.node)
+                except Exception as error:
+                    raise CallbackFailed(error) from None
+
+        return on_chunk
+
+
+UNSET: Final[Any] = object()
+"""The default of `callback`, which may be `None`."""
+
+
+def run_stream(
+    node: Any,
+    shared: Any,
+    callback: Callable[[Any, str], object] | None = UNSET,
+    **options: Unpack[RunOptions],
+) -> Any:
+    """A `Stream` of the output; or, with a callback, even `None`, the action at the end.
+
+    The callback gets each output chunk's data and its node's path. What it raises cancels the
+    run and is raised here.
+    """
+    if callback is UNSET:
+        return Stream(Run(node, shared, **options))
+    return Run(node, shared, **_with_callback(callback, options)).wait()
+
+
+def run_stream_async(
+    node: Any,
+    shared: Any,
+    callback: Callable[[Any, str], object] | None = UNSET,
+    **options: Unpack[RunOptions],
+) -> Any:
+    """`run_stream` for an async run: an `AsyncStream`, or an awaitable of the action."""
+    if callback is UNSET:
+        return AsyncStream(Run(node, shared, **options))
+    return Run(node, shared, **_with_callback(callback, options)).wait_async()
+
+
+def _with_callback(
+    callback: Callable[[Any, str], object] | None, options: RunOptions
+) -> RunOptions:
+    if callback is None:
+        return options
+    if not callable(callback):
+        raise ObserverError(f"callback={callback!r} is not callable: it gets a chunk and a node.")
+    return {**options, "observers": (*options.get("observers", ()), _Callback(callback))}
