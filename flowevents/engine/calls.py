@@ -34,6 +34,7 @@ def invoke(step: Step, method: Callable[..., Any], *args: Any) -> Effects:
 
 
 def awaited(awaitable: Awaitable[Any]) -> Effects:
+    """Have it awaited."""
     return (yield Await(awaitable))
 
 
