@@ -132,4 +132,4 @@ class AsyncParallelBatchFlow(AsyncFlow, BatchFlow):
 
     def __init__(self, start: Any = None, *, max_concurrency: int | None = None) -> None:
         super().__init__(start)
-        self.max_concurrency = at_least_one(max_concurrency)
+        self.max_concurrency: int | None = at_least_one(max_concurrency)

@@ -413,8 +413,10 @@ class Handlers:
     __slots__ = ("asynchronous", "calls")
 
     def __init__(self, calls: tuple[Receiver, ...]) -> None:
-        self.calls = calls
-        self.asynchronous = tuple(each for each in calls if is_async_callable(each))
+        self.calls: tuple[Receiver, ...] = calls
+        self.asynchronous: tuple[Receiver, ...] = tuple(
+            each for each in calls if is_async_callable(each)
+        )
 
 
 NO_HANDLERS: Final = Handlers(())
@@ -450,10 +452,10 @@ class Listeners:
             if signal.receivers and (calls := signal.find(keys)):
                 setattr(self, name, Handlers(calls))
                 self.anybody = True
-        self.contexts = _context.find(keys)
-        self.special = bool(self.contexts)
+        self.contexts: tuple[Receiver, ...] = _context.find(keys)
+        self.special: bool = bool(self.contexts)
         if self.special:  # they are asked about starts, which therefore have to be made
-            self.anybody = True
+            self.anybody: bool = True
             self.node_start = self.node_start or NO_HANDLERS
             self.item_start = self.item_start or NO_HANDLERS
 
@@ -474,7 +476,7 @@ class Audience:
     __slots__ = ("__weakref__", "closed", "puller", "run_key", "version")
 
     def __init__(self, run_key: Hashable) -> None:
-        self.run_key = run_key
+        self.run_key: Hashable = run_key
         self.version = object()
         self.closed = False
         self.puller: Literal["events", "output"] | None = None
@@ -487,12 +489,12 @@ class Audience:
 
     def touch(self) -> None:
         """Make the run look again before its next event."""
-        self.version = object()
+        self.version: object = object()
 
     def close(self) -> None:
         """The run has ended: nothing that was connected to it stays behind."""
         with _lock:
-            self.closed = True
+            self.closed: bool = True
             _audiences.discard(self)
             for signal in (*BY_NAME.values(), _context):
                 if self.run_key in signal._by_sender:

@@ -197,9 +197,7 @@ ASYNC_SHAPES: dict[str, Callable[[], Any]] = {
     "parallel node": lambda: AsyncFlow(chain(TalkParallel(max_concurrency=2), Wait())),
     "parallel waits": lambda: AsyncFlow(chain(WaitParallel(), Wait())),
     "parallel flow": lambda: ParallelItems(chain(TalkAsync(), Talk())),
-    "parallel in parallel": lambda: ParallelItems(
-        AsyncFlow(chain(WaitParallel(), TalkParallel()))
-    ),
+    "parallel in parallel": lambda: ParallelItems(AsyncFlow(chain(WaitParallel(), TalkParallel()))),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from time import perf_counter
 from time import time as epoch
 
@@ -13,10 +14,10 @@ __all__ = ["Clock"]
 class Clock:
     """The system's time. Subclass it to let a test decide what time it is."""
 
-    time = staticmethod(epoch)
+    time: Callable[[], float] = staticmethod(epoch)
     """Seconds since the epoch, UTC: the `time` of events."""
 
-    monotonic = staticmethod(perf_counter)
+    monotonic: Callable[[], float] = staticmethod(perf_counter)
     """Seconds of a clock that never goes back: what durations are measured with."""
 
     def sleep(self, seconds: float, woken: threading.Event) -> None:

@@ -166,7 +166,7 @@ class AsyncDriver:
                     error = sequencer.cancelled or caught
                 self._waiting = _READY
         finally:
-            self.advancing = False
+            self.advancing: bool = False
             current_track.set(before)
 
     def _flush_handlers(self) -> Generator[Any, Any, None]:

@@ -68,24 +68,24 @@ class Shape:
         self._own = own
         self._library = [each for each in cls.__mro__ if _is_library(each)]
         names = {each.__name__ for each in self._library}
-        self.ours = any(_is_ours(each) for each in self._library)
-        self.is_flow = bool(names & {"Flow", "_Alone"})
-        self.is_async = "AsyncNode" in names
-        self.batch = None
+        self.ours: bool = any(_is_ours(each) for each in self._library)
+        self.is_flow: bool = bool(names & {"Flow", "_Alone"})
+        self.is_async: bool = "AsyncNode" in names
+        self.batch: str | None = None
         if names & {"AsyncParallelBatchNode", "AsyncParallelBatchFlow"}:
             self.batch = "parallel"
         elif names & {"BatchNode", "BatchFlow"}:
             self.batch = "sequential"
-        self.chunked = self.ours and hasattr(cls, "keep_chunks")
-        self.streams = self.chunked and self._overrides(
+        self.chunked: bool = self.ours and hasattr(cls, "keep_chunks")
+        self.streams: bool = self.chunked and self._overrides(
             cls, "exec_stream_async" if self.is_async else "exec_stream"
         )
-        self.retries = "Node" in names
-        self.fallback = self._overrides(
+        self.retries: bool = "Node" in names
+        self.fallback: bool = self._overrides(
             cls, "exec_fallback_async" if self.is_async else "exec_fallback"
         )
         suffix = "_async" if self.is_async else ""
-        self.overrides = frozenset(
+        self.overrides: frozenset[str] = frozenset(
             part
             for part, method in (
                 ("run", f"_run{suffix}"),
@@ -94,9 +94,9 @@ class Shape:
             )
             if self._overrides(cls, method)
         )
-        self.routes = not self.ours or self._overrides(cls, "get_next_node")
-        self.sets_params = self._overrides(cls, "set_params")
-        self.simple = not (
+        self.routes: bool = not self.ours or self._overrides(cls, "get_next_node")
+        self.sets_params: bool = self._overrides(cls, "set_params")
+        self.simple: bool = not (
             self.is_flow
             or self.is_async
             or self.batch
@@ -106,8 +106,12 @@ class Shape:
             or not self.retries
         )
         plainly = self.ours and not self._overrides(cls, "__new__") and _copies_plainly(cls)
-        self.copy = _copy_attributes if plainly else _copy_by_protocol
-        self.class_keys = tuple(id(each) for each in cls.__mro__ if each is not object)
+        self.copy: Callable[[Any, Any, object], Any] = (
+            _copy_attributes if plainly else _copy_by_protocol
+        )
+        self.class_keys: tuple[int, ...] = tuple(
+            id(each) for each in cls.__mro__ if each is not object
+        )
 
     def without(self, override: str) -> Shape:
         """The same, but for one override that is not run through."""
@@ -231,9 +235,9 @@ class Plan:
     )
 
     def __init__(self, node: Any, name: str, path: str, flows: tuple[Hashable, ...]) -> None:
-        self.node = node
-        self.name = name
-        self.path = path
+        self.node: Any = node
+        self.name: str = name
+        self.path: str = path
         self.take_shape(shape_of(node))
         key = sender_key(node)[0]
         self._keys = (path, key, *self.shape.class_keys, *flows)
@@ -245,9 +249,9 @@ class Plan:
 
     def take_shape(self, shape: Shape) -> None:
         """Go by this shape from here on."""
-        self.shape = shape
-        self.simple = shape.simple
-        self.nests = shape.is_flow and not shape.overrides
+        self.shape: Shape = shape
+        self.simple: bool = shape.simple
+        self.nests: bool = shape.is_flow and not shape.overrides
         self.copy: Callable[[Any, Any, object], Any] = (
             self._copy_and_set_params if shape.sets_params else shape.copy
         )

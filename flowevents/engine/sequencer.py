@@ -24,9 +24,9 @@ import itertools
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import Context, ContextVar
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -47,7 +47,7 @@ from flowevents.signals import Audience, Handlers, Listeners
 
 __all__ = ["Sequencer", "Step", "Track", "cancels_of", "current_track", "logger", "name_of"]
 
-logger = logging.getLogger("flowevents")
+logger: Final = logging.getLogger("flowevents")
 
 
 StartEvent = type[FlowStart] | type[NodeStart] | type[ItemStart]
@@ -169,7 +169,7 @@ class Track:
     __slots__ = ("step",)
 
     def __init__(self, step: Step | None = None) -> None:
-        self.step = step  # that is open and whose code may run; cleared at the end
+        self.step: Step | None = step  # that is open and whose code may run; cleared at the end
 
 
 current_track: ContextVar[Track | None] = ContextVar("flowevents_track", default=None)
@@ -231,39 +231,39 @@ class Sequencer(Audience):
         redact: Callable[[Any], Any] | None = None,
     ) -> None:
         super().__init__(("run", run_id))
-        self.run_id = run_id
-        self.clock = clock
-        self.now = clock.time
-        self.monotonic = clock.monotonic
-        self.raise_handler_errors = raise_handler_errors
-        self.capture = capture
-        self.max_steps = max_steps
-        self.redact = redact
-        self.numbers = itertools.count(1)
-        self.steps = 0
-        self.lock = threading.RLock()
+        self.run_id: str = run_id
+        self.clock: Clock = clock
+        self.now: Callable[[], float] = clock.time
+        self.monotonic: Callable[[], float] = clock.monotonic
+        self.raise_handler_errors: bool = raise_handler_errors
+        self.capture: bool = capture
+        self.max_steps: int | None = max_steps
+        self.redact: Callable[[Any], Any] | None = redact
+        self.numbers: Iterator[int] = itertools.count(1)
+        self.steps: int = 0
+        self.lock: threading._RLock = threading.RLock()
         self.backlog: deque[tuple[Event, Handlers]] = deque()
         self.outbox: deque[Any] = deque()
         self.inbox: list[Callable[[], None]] = []
         self.delivering = False
         self.plain = False  # plain code of a node runs, in a sync run
-        self.guests = 0  # other threads that deliver, or are about to
+        self.guests: int = 0  # other threads that deliver, or are about to
         self.root: object = None  # the node or flow that runs, itself and not as a copy
-        self.over = False  # the last event is out
+        self.over: bool = False  # the last event is out
         self.cancelled: Cancelled | None = None  # asked for, by `Run.cancel`
         self.cancel_seen = False  # by the engine, or by the node's code
         self.task: asyncio.Task[Any] | None = None  # that drives it, in an async run
-        self.task_cancels = 0  # of that task which came before
+        self.task_cancels: int = 0  # of that task which came before
         self.woken: threading.Event | None = None  # set by a cancel, while something sleeps
         self.failure: BaseException | None = None  # of a handler, where that fails the run
         self.action: Any = None  # the run's last one, at its end
         self.engine: Callable[[], Any] = _nothing  # a weak reference to the engine's generator
-        self.began = next(_order)
-        self.thread = 0  # that drives it
+        self.began: int = next(_order)
+        self.thread: int = 0  # that drives it
         self.loop: asyncio.AbstractEventLoop | None = None  # of an async run
         self.flushing: asyncio.Future[None] | None = None  # while one track delivers the backlog
         self.taking: asyncio.Future[None] | None = None  # the group that waits for its items
-        self.main = Track()
+        self.main: Track = Track()
         self.taken: list[asyncio.Future[None]] = []  # items that wait for the puller
         self._refused: list[Any] = []
 
@@ -394,7 +394,7 @@ class Sequencer(Audience):
                 self.handler_failed(handler, event, error)
             except BaseException as error:
                 first = first or error
-        self.delivering = False
+        self.delivering: bool = False
         if self.puller is not None:
             self._to_puller(event)
         if first is not None:
@@ -440,7 +440,7 @@ class Sequencer(Audience):
         while self.inbox:
             self.inbox.pop(0)()
         if self.cancelled is not None:
-            self.cancel_seen = True
+            self.cancel_seen: bool = True
             raise self.cancelled
         if self.failure is not None:
             raise Failed(self.failure)
@@ -458,7 +458,7 @@ class Sequencer(Audience):
 
     def plain_ended(self) -> None:
         """The engine goes on after plain code: other threads must wait for its borders again."""
-        self.plain = False
+        self.plain: bool = False
         if self.guests:
             self.await_guests()
 

@@ -27,7 +27,7 @@ class Result(Generic[T]):
     __slots__ = ("value",)
 
     def __init__(self, value: T) -> None:
-        self.value = value
+        self.value: T = value
 
     def __repr__(self) -> str:
         return f"Result({self.value!r})"

@@ -35,8 +35,8 @@ class Place:
     __slots__ = ("count", "plan")
 
     def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self.count = 0
+        self.plan: Plan = plan
+        self.count: int = 0
 
 
 class Frame:
@@ -72,11 +72,11 @@ class Frame:
     )
 
     def __init__(self, plan: Plan, flow: Any, step: Step, shared: Any) -> None:
-        self.plan = plan
-        self.flow = flow
-        self.step = step
-        self.scope = step
-        self.shared = shared
+        self.plan: Plan = plan
+        self.flow: Any = flow
+        self.step: Step = step
+        self.scope: Step = step
+        self.shared: Any = shared
         self.params: Any = None
         self.next: Any = None
         self.places: dict[int, Place] = {}
@@ -85,7 +85,7 @@ class Frame:
         self.batch: Iterator[Any] | None = None
         self.index = 0
         self.metadata: dict[str, Any] = {}
-        self.routes = plan.shape.routes
+        self.routes: bool = plan.shape.routes
 
     def draw_item(self) -> bool:
         """Draw the next item of a sequential batch and begin its pass; whether there is one."""

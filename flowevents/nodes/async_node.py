@@ -77,7 +77,7 @@ class AsyncParallelBatchNode(AsyncNode, BatchNode):
         self, max_retries: int = 1, wait: float = 0, *, max_concurrency: int | None = None
     ) -> None:
         super().__init__(max_retries, wait)
-        self.max_concurrency = at_least_one(max_concurrency)
+        self.max_concurrency: int | None = at_least_one(max_concurrency)
 
 
 def at_least_one(max_concurrency: int | None) -> int | None:
