@@ -256,7 +256,7 @@ class EventSignal(NamedSignal, Generic[E]):
     @contextmanager
     def muted(self) -> Generator[None, None, None]:
         """Silence the handlers of this signal, not pullers, while the `with` block runs."""
-        before = self.is_muted
+        before = bool(self.is_muted)
         self.is_muted = True
         _changed(ANY)
         try:
@@ -489,12 +489,12 @@ class Audience:
 
     def touch(self) -> None:
         """Make the run look again before its next event."""
-        self.version: object = object()
+        self.version = object()
 
     def close(self) -> None:
         """The run has ended: nothing that was connected to it stays behind."""
         with _lock:
-            self.closed: bool = True
+            self.closed = True
             _audiences.discard(self)
             for signal in (*BY_NAME.values(), _context):
                 if self.run_key in signal._by_sender:

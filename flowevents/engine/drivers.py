@@ -166,7 +166,7 @@ class AsyncDriver:
                     error = sequencer.cancelled or caught
                 self._waiting = _READY
         finally:
-            self.advancing: bool = False
+            self.advancing = False
             current_track.set(before)
 
     def _flush_handlers(self) -> Generator[Any, Any, None]:

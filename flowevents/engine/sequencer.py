@@ -25,6 +25,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from contextvars import Context, ContextVar
 from typing import Any, Final
 
@@ -241,7 +242,7 @@ class Sequencer(Audience):
         self.redact: Callable[[Any], Any] | None = redact
         self.numbers: Iterator[int] = itertools.count(1)
         self.steps: int = 0
-        self.lock: threading._RLock = threading.RLock()
+        self.lock: AbstractContextManager[bool] = threading.RLock()
         self.backlog: deque[tuple[Event, Handlers]] = deque()
         self.outbox: deque[Any] = deque()
         self.inbox: list[Callable[[], None]] = []
@@ -394,7 +395,7 @@ class Sequencer(Audience):
                 self.handler_failed(handler, event, error)
             except BaseException as error:
                 first = first or error
-        self.delivering: bool = False
+        self.delivering = False
         if self.puller is not None:
             self._to_puller(event)
         if first is not None:
@@ -440,7 +441,7 @@ class Sequencer(Audience):
         while self.inbox:
             self.inbox.pop(0)()
         if self.cancelled is not None:
-            self.cancel_seen: bool = True
+            self.cancel_seen = True
             raise self.cancelled
         if self.failure is not None:
             raise Failed(self.failure)
@@ -458,7 +459,7 @@ class Sequencer(Audience):
 
     def plain_ended(self) -> None:
         """The engine goes on after plain code: other threads must wait for its borders again."""
-        self.plain: bool = False
+        self.plain = False
         if self.guests:
             self.await_guests()
 

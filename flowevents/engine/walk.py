@@ -83,7 +83,7 @@ class Frame:
         self.last_action: Any = None
         self.prep_res: Any = None
         self.batch: Iterator[Any] | None = None
-        self.index = 0
+        self.index: int = 0
         self.metadata: dict[str, Any] = {}
         self.routes: bool = plan.shape.routes
 
