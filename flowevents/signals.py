@@ -447,7 +447,7 @@ class Listeners:
 
     def __init__(self, keys: tuple[Hashable, ...], pulled: bool) -> None:
         self.__dict__.update(_PULLED if pulled else _UNHEARD)
-        self.anybody = pulled
+        self.anybody: bool = pulled
         for name, signal in BY_NAME.items():
             if signal.receivers and (calls := signal.find(keys)):
                 setattr(self, name, Handlers(calls))
@@ -455,7 +455,7 @@ class Listeners:
         self.contexts: tuple[Receiver, ...] = _context.find(keys)
         self.special: bool = bool(self.contexts)
         if self.special:  # they are asked about starts, which therefore have to be made
-            self.anybody: bool = True
+            self.anybody = True
             self.node_start = self.node_start or NO_HANDLERS
             self.item_start = self.item_start or NO_HANDLERS
 
@@ -477,8 +477,8 @@ class Audience:
 
     def __init__(self, run_key: Hashable) -> None:
         self.run_key: Hashable = run_key
-        self.version = object()
-        self.closed = False
+        self.version: object = object()
+        self.closed: bool = False
         self.puller: Literal["events", "output"] | None = None
         with _lock:
             _audiences.add(self)

@@ -431,12 +431,12 @@ class ManualClock(Clock):
         self._lock = threading.Lock()
         self.sleeps: list[float] = []
 
-    def time(self) -> float:  # type: ignore[override]
+    def time(self) -> float:
         """The time that it was advanced to."""
         with self._lock:
             return self._now
 
-    def monotonic(self) -> float:  # type: ignore[override]
+    def monotonic(self) -> float:
         """The same."""
         return self.time()
 

@@ -118,7 +118,7 @@ class AsyncDriver:
         self._steps = _Steps(engine)
         self._waiting: object = _READY  # what the engine yielded for the loop
         self._cancelling = False  # the engine knows, or what it waits for is being cancelled
-        self.advancing = False
+        self.advancing: bool = False
 
     @types.coroutine
     def advance(self) -> Generator[Any, Any, None]:

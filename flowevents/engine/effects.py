@@ -48,13 +48,8 @@ class Await:
 
 
 def _steps(awaitable: Any) -> Any:
-    if isinstance(awaitable, types.CoroutineType):
+    if isinstance(awaitable, types.CoroutineType) or _is_generator_coroutine(awaitable):
         return awaitable
-    if (
-        inspect.isgenerator(awaitable)
-        and awaitable.gi_code.co_flags & inspect.CO_ITERABLE_COROUTINE
-    ):
-        return awaitable  # a coroutine that is made of a generator
     try:
         steps = awaitable.__await__()
     except AttributeError:
@@ -62,6 +57,12 @@ def _steps(awaitable: Any) -> Any:
             f"{awaitable!r} cannot be awaited: the methods of an async node are `async def`."
         ) from None
     return steps if hasattr(steps, "throw") else _delegated(steps)
+
+
+def _is_generator_coroutine(awaitable: object) -> bool:
+    return inspect.isgenerator(awaitable) and bool(
+        awaitable.gi_code.co_flags & inspect.CO_ITERABLE_COROUTINE
+    )
 
 
 def _delegated(steps: Iterator[Any]) -> Generator[Any, Any, Any]:

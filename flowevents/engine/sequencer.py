@@ -246,13 +246,13 @@ class Sequencer(Audience):
         self.backlog: deque[tuple[Event, Handlers]] = deque()
         self.outbox: deque[Any] = deque()
         self.inbox: list[Callable[[], None]] = []
-        self.delivering = False
-        self.plain = False  # plain code of a node runs, in a sync run
+        self.delivering: bool = False
+        self.plain: bool = False  # plain code of a node runs, in a sync run
         self.guests: int = 0  # other threads that deliver, or are about to
         self.root: object = None  # the node or flow that runs, itself and not as a copy
         self.over: bool = False  # the last event is out
         self.cancelled: Cancelled | None = None  # asked for, by `Run.cancel`
-        self.cancel_seen = False  # by the engine, or by the node's code
+        self.cancel_seen: bool = False  # by the engine, or by the node's code
         self.task: asyncio.Task[Any] | None = None  # that drives it, in an async run
         self.task_cancels: int = 0  # of that task which came before
         self.woken: threading.Event | None = None  # set by a cancel, while something sleeps
@@ -514,7 +514,7 @@ def cancels_of(task: asyncio.Task[Any] | None) -> int:
 
 def name_of(handler: object) -> str:
     """A handler's qualified name, for logs and errors."""
-    inner = handler
+    inner: Any = handler
     while hasattr(inner, "func"):
         inner = inner.func
     name = getattr(inner, "__qualname__", None)

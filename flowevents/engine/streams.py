@@ -296,6 +296,6 @@ class _InContext:
         return Await(self._context.run(self._source.__anext__), self._context)
 
     async def aclose(self) -> None:
-        close = getattr(self._source, "aclose", None)
-        if callable(close):
+        close: Any = getattr(self._source, "aclose", None)
+        if close is not None:
             await close()

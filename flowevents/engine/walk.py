@@ -129,6 +129,10 @@ def walk(sequencer: Sequencer, track: Track, frame: Frame, began: bool = False) 
     run_id, numbers, now = sequencer.run_id, sequencer.numbers, sequencer.now
     step: Step | None = None  # the open step of a node
     version: object = None
+    original: Any
+    params: Any
+    original = params = None
+    parent, items, places = 0, frame.step.items, frame.places
     moved = True  # to another frame, or to another item of a batch
     try:
         if not began:
