@@ -31,10 +31,11 @@ from flowevents.engine.clock import SYSTEM, Clock
 from flowevents.engine.drivers import AsyncDriver, Ended, drive
 from flowevents.engine.effects import CallbackFailed, Cancelled, Effects, Failed, wake
 from flowevents.engine.graph import check_graph, is_node, node_name
+from flowevents.engine.publish import run_ended
 from flowevents.engine.sequencer import Sequencer, cancels_of, name_of
 from flowevents.errors import GraphError, ObserverError, RunCancelled, RunStateError
 from flowevents.events import Event
-from flowevents.signals import Audience, handlers_of, is_async_callable, subscribe
+from flowevents.signals import Audience, audiences, handlers_of, is_async_callable, subscribe
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -125,6 +126,7 @@ class Run:
         if redact is not None and not callable(redact):
             raise ValueError(f"redact={redact!r}: a function of a text or data, or None.")
         self._observers = [(observer, handlers_of(observer)) for observer in observers]
+        self._named = id is not None
         self._id: Final = os.urandom(16).hex() if id is None else id
         self._flow = flow
         self._shared = shared
@@ -271,7 +273,10 @@ class Run:
         """Note how the engine ended; one whose driver was dropped has not."""
         if isinstance(error, GeneratorExit):
             raise error
+        stopped = self._sequencer.stopped_by_task()
         self._settle(None if isinstance(error, Ended) else error)
+        if stopped and isinstance(self._error, RunCancelled):
+            raise asyncio.CancelledError  # the task was cancelled as well, which it must see
 
     def _claim_async(
         self, what: str, puller: Puller, task: asyncio.Task[Any] | None
@@ -458,6 +463,17 @@ class Run:
                             "sync: nothing can await it. Use a plain function, or run_async."
                         )
         check_graph(self._flow)
+        if self._named and any(
+            isinstance(each, Sequencer)
+            and each.run_id == self._id
+            and each.engine() is not None
+            and each is not self._sequencer
+            for each in audiences()
+        ):
+            raise RunStateError(
+                f"Cannot begin run {self._id!r}: another run with that id has not ended. "
+                "Give each run an id of its own, or none."
+            )
         for observer, handlers in self._observers:
             subscribe(observer, handlers, self)
         self._sequencer.loop = loop
@@ -498,7 +514,8 @@ class Run:
             else:
                 self._move("cancelled")
             self._sequencer.close()
-            self._sequencer.task = self._sequencer.root = None
+            self._sequencer.task = None
+            run_ended(self._sequencer)
             self._observers.clear()
             if self._ended is not None:
                 self._ended.set()

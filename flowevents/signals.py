@@ -131,6 +131,7 @@ class EventSignal(NamedSignal, Generic[E]):
     positional argument, the event.
     """
 
+    is_muted: bool
     _orders = iter(range(1, 1 << 62))
 
     def __init__(self, name: str, event_type: type[E]) -> None:

@@ -70,14 +70,15 @@ class AsyncStream(AsyncIterator[Any]):
     def __init__(self, run: Run) -> None:
         self.run = run
         self._begun = False
+        self._closed = False
 
     def __anext__(self) -> Coroutine[Any, Any, Any]:
         self._begun = True
-        return self.run._next("output")
+        return _nothing_more() if self._closed else self.run._next("output")
 
     async def aclose(self) -> None:
         """Cancel the run if it has not ended, quietly."""
-        self._begun = True
+        self._begun = self._closed = True
         await self.run.aclose()
 
     async def __aenter__(self) -> Self:
@@ -90,6 +91,10 @@ class AsyncStream(AsyncIterator[Any]):
         _warn_unused(self, "async for … in")
         if getattr(self, "_begun", False):
             self.run.cancel()
+
+
+async def _nothing_more() -> Any:
+    raise StopAsyncIteration
 
 
 def _warn_unused(stream: Stream | AsyncStream, how: str) -> None:

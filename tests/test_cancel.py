@@ -388,7 +388,7 @@ def drop_the_run(case: Case) -> None:
     """Leave the loop, and keep nothing of the run."""
     case.driver.pull(case.new_run(), case.at)
     case.run = None
-    gc.collect()
+    gc.collect(0)
 
 
 def streamed(leave: Callable[[Case, Any], None]) -> Callable[[Case], None]:
@@ -448,17 +448,17 @@ def cancel_the_stream(case: Case, stream: Any) -> None:
     case.driver.rest(stream)
 
 
+AWAITED = ("cancel", "cancel soon", "cancel the task", "cancel the task soon")
+BETWEEN = ("cancel", "cancel in a thread", "close")
 PUSHED: dict[str, Callable[[Case], None]] = {
-    f"{name}, {how.__name__}": how(act)
-    for how in (in_a_handler, in_an_async_handler)
-    for name, act in {**ACTS, **INTERRUPTS}.items()
+    **{f"{name} in a handler": in_a_handler(act) for name, act in ACTS.items()},
+    **{f"{name} in a handler": in_a_handler(act) for name, act in INTERRUPTS.items()},
+    **{f"{name} in an async handler": in_an_async_handler(ACTS[name]) for name in AWAITED},
+    **{f"{name} in an async handler": in_an_async_handler(INTERRUPTS[name]) for name in INTERRUPTS},
 }
 PULLED: dict[str, Callable[[Case], None]] = {
-    f"{name}, {how.__name__}": how(act)
-    for how in (in_the_body, after_the_loop)
-    for name, act in ACTS.items()
-    if how is in_the_body or "task" not in name
-} | {
+    **{f"{name} in the body": in_the_body(act) for name, act in ACTS.items()},
+    **{f"{name} after the loop": after_the_loop(ACTS[name]) for name in BETWEEN},
     "leave the block": leave_the_block(None),
     "raise in the block": leave_the_block(Stop),
     "raise in the body": raise_in_the_body,
@@ -506,16 +506,17 @@ def is_last(events: list[Event]) -> bool:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("shape", SYNC_SHAPES)
-def test_a_run_is_stopped_at_every_event(driver: Driver, shape: str, way: str) -> None:
-    """Each kind of flow of sync nodes, in each way, sync and async."""
-    _stop_everywhere(driver, SYNC_SHAPES[shape], way)
+def test_a_sync_run_is_stopped_at_every_event(shape: str, way: str) -> None:
+    """Each kind of flow of sync nodes, in each way."""
+    with driving("sync") as driver:
+        _stop_everywhere(driver, SYNC_SHAPES[shape], way)
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("shape", ASYNC_SHAPES)
+@pytest.mark.parametrize("shape", ["flow", "batch flow", *ASYNC_SHAPES])
 def test_an_async_run_is_stopped_at_every_event(loop: Driver, shape: str, way: str) -> None:
     """Each kind of flow of async nodes, with parallel items, in each way."""
-    _stop_everywhere(loop, ASYNC_SHAPES[shape], way)
+    _stop_everywhere(loop, {**SYNC_SHAPES, **ASYNC_SHAPES}[shape], way)
 
 
 def _stop_everywhere(driver: Driver, make: Make, way: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from flowevents.engine.batches import execute
 from flowevents.engine.effects import Await, Effects
 from flowevents.engine.graph import Plan, node_name, shape_of
-from flowevents.engine.publish import step_of
+from flowevents.engine.publish import runs_itself, step_of
 from flowevents.engine.sequencer import Sequencer, Step, Track
 from flowevents.engine.walk import Frame, walk
 
@@ -43,7 +43,7 @@ def begin(
     The object itself runs, as in PocketFlow, not a copy. `past` names the private method whose
     override the run is called from, and which is therefore not run through again.
     """
-    sequencer.root = node
+    runs_itself(sequencer, node)
     shape = shape_of(node)
     if past is not None:
         shape = shape.without(past)

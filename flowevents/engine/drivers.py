@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import types
 from collections.abc import Awaitable, Callable, Generator, Iterator
+from threading import get_ident
 from typing import Any, Final
 
 from flowevents.engine.effects import TAKE, Await, Effects, wake
@@ -51,6 +52,7 @@ def drive(
                     yield outbox.popleft()
             else:
                 yield out
+            sequencer.thread = get_ident()  # another thread may have gone on
     except GeneratorExit:
         raise
     except BaseException as error:
@@ -163,7 +165,7 @@ class AsyncDriver:
                     before = current_track.get()
                     raise
                 except BaseException as caught:
-                    error = sequencer.cancelled or caught
+                    error = caught if sequencer.stopped_by_task() else sequencer.cancelled or caught
                 self._waiting = _READY
         finally:
             self.advancing = False
@@ -241,7 +243,17 @@ class Group:
     async def _run(self, items: Iterator[Callable[[Group], Awaitable[Any]]]) -> list[Any]:
         sequencer, tasks, limit = self._sequencer, self._tasks, self._limit
         while True:
-            while self._more and (limit is None or len(tasks) < limit):
+            if self._hands_on:  # first, because items go on while the puller has control
+                if sequencer.failure is not None or sequencer.cancelled is not None:
+                    await perform(sequencer.border())
+                if sequencer.outbox:
+                    await give(TAKE)
+                taken, sequencer.taken = sequencer.taken, []
+                for waiting in taken:
+                    wake(waiting)
+            if self._wake.done():  # before looking at what it stands for
+                self._wake = self._loop.create_future()
+            while self._more and self._error is None and (limit is None or len(tasks) < limit):
                 item = next(items, None)
                 if item is None:
                     self._more = False
@@ -252,21 +264,11 @@ class Group:
             if self._error is not None:
                 raise self._error
             if self._hands_on:
-                if sequencer.failure is not None or sequencer.cancelled is not None:
-                    await perform(sequencer.border())
                 if sequencer.outbox:
-                    await give(TAKE)
-                taken, sequencer.taken = sequencer.taken, []
-                for waiting in taken:
-                    wake(waiting)
+                    continue
+                sequencer.taking = self._wake
             if not tasks:
                 return self._results
-            if self._wake.done():
-                self._wake = self._loop.create_future()
-                if sequencer.outbox and self._hands_on:
-                    continue
-            if self._hands_on:
-                sequencer.taking = self._wake
             await self._wake
 
     async def _item(self, index: int, item: Callable[[Group], Awaitable[Any]]) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import threading
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 from flowevents.engine.effects import wake
-from flowevents.engine.sequencer import Sequencer, Step, Track, current_track
+from flowevents.engine.sequencer import Sequencer, Step, current_track
 from flowevents.events import Chunk, Event, Progress
 from flowevents.signals import NO_HANDLERS, Handlers, audiences
 
-__all__ = ["attempt_of", "emit", "progress", "step_of"]
+__all__ = ["attempt_of", "emit", "progress", "run_ended", "runs_itself", "step_of"]
 
 
 def step_of(node: Any) -> Step | None:
@@ -21,34 +22,54 @@ def step_of(node: Any) -> Step | None:
     It is that of the calling context; else the one that the object, a copy, was made for.
     """
     own: Step | None = vars(node).get("_flowevents_step")
-    running = _running_here()
-    if running is not None:
-        track: Track | None = running.main
-    else:
-        track = current_track.get()
+    track = current_track.get()
     here = track.step if track is not None else None
     if own is not None:
         return here if here is not None and here.of is own else own.item or own
-    if here is None:  # as in a thread that the node has started: what runs this object, if one does
+    runs = _sync_runs.get(id(node), ())  # of the object itself, which is no copy and knows none
+    running = _running_here(runs)
+    if running is None and here is None:
+        running = _running_here(audiences())
+    if running is not None:
+        here = running.main.step
+    elif here is None:  # as in a thread that the node has started
         runs = [each for each in audiences() if isinstance(each, Sequencer) and each.root is node]
         here = runs[0].main.step if len(runs) == 1 else None
     return None if here is None else here.item or here
 
 
-def _running_here() -> Sequencer | None:
-    """The sync run whose engine called the code that runs in this thread now."""
+def _running_here(runs: Iterable[object]) -> Sequencer | None:
+    """The sync run, of these, whose engine called the code that runs in this thread now."""
     here = threading.get_ident()
     found: Sequencer | None = None
-    for each in audiences():
+    for each in runs:
         if isinstance(each, Sequencer) and each.loop is None and each.thread == here:
             engine = each.engine()
-            if (
-                engine is not None
-                and engine.gi_running
-                and (found is None or each.began > found.began)
-            ):
+            if engine is None or not engine.gi_running:
+                continue
+            if found is None or each.began > found.began:
                 found = each
     return found
+
+
+_sync_runs: dict[int, list[Sequencer]] = {}  # under way, by the object that runs
+
+
+def runs_itself(sequencer: Sequencer, node: object) -> None:
+    """Note that a run of this object begins: what the object publishes belongs to it."""
+    sequencer.root = node
+    if sequencer.loop is None:
+        _sync_runs.setdefault(id(node), []).append(sequencer)
+
+
+def run_ended(sequencer: Sequencer) -> None:
+    """Undo `runs_itself`."""
+    node, sequencer.root = sequencer.root, None
+    runs = _sync_runs.get(id(node), [])
+    if sequencer in runs:
+        runs.remove(sequencer)
+        if not runs:
+            _sync_runs.pop(id(node), None)
 
 
 def attempt_of(node: Any) -> int:

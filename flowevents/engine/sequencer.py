@@ -472,11 +472,13 @@ class Sequencer(Audience):
         """The cancellation that is under way, which wins over any error raised meanwhile."""
         if self.cancelled is not None:
             return self.cancelled
-        if self.loop is not None and (task := current_task()) is not None:
-            before = self.task_cancels if task is self.task else 0
-            if cancels_of(task) > before:
-                return asyncio.CancelledError()
-        return None
+        return asyncio.CancelledError() if self.stopped_by_task() else None
+
+    def stopped_by_task(self) -> bool:
+        """Whether the task that drives an async run, or an item of it, is being cancelled."""
+        if self.loop is None or (task := current_task()) is None:
+            return False
+        return cancels_of(task) > (self.task_cancels if task is self.task else 0)
 
     def cancel(self) -> None:
         """Ask the engine to stop at its next border."""

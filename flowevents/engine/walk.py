@@ -144,6 +144,9 @@ def walk(sequencer: Sequencer, track: Track, frame: Frame, began: bool = False) 
                 moved = False
             if original is None:  # at the end of a pass
                 moved = True
+                if sequencer.version is not version:
+                    yield from sequencer.border()
+                    version = sequencer.version
                 if frame is bottom and began:
                     track.step = None
                     return frame.last_action
@@ -345,8 +348,7 @@ def _leave(track: Track, frame: Frame, last: bool) -> Effects:
     exec_res = frame.last_action if shape.batch is None else None
     post = flow.post_async if shape.is_async else flow.post
     action = yield from invoke(step, post, frame.shared, frame.prep_res, exec_res)
-    if sequencer.outbox or sequencer.backlog:
-        yield from sequencer.flush()
+    yield from sequencer.border()
     track.step = None
     if last:
         sequencer.over, sequencer.action = True, action

@@ -20,7 +20,7 @@ from flowevents.signals import Identity, on
 from flowevents.stream import UNSET, AsyncStream, Stream, run_stream, run_stream_async
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Coroutine
+    from collections.abc import Coroutine
 
     from typing_extensions import Self, Unpack
 
@@ -168,7 +168,7 @@ class BaseNode:
         shared: Any,
         callback: Callable[[Any, str], object] | None,
         **options: Unpack[RunOptions],
-    ) -> Awaitable[Any]: ...
+    ) -> Coroutine[Any, Any, Any]: ...
     def run_stream_async(
         self,
         shared: Any,
