@@ -197,6 +197,7 @@ class Run:
         if _NEXT[self._status]:
             for _ in self._pull():
                 pass
+        self._sequencer.outbox.clear()
         return self._result()
 
     def _pull(self, puller: Puller = None, *, closes: bool = False) -> Generator[Any, None, Any]:
@@ -234,6 +235,7 @@ class Run:
                 self._left_by(error)
             finally:
                 self._driven_by = None
+        self._sequencer.outbox.clear()
         return self._result()
 
     async def _next(self, puller: Puller) -> Any:

@@ -173,11 +173,10 @@ class Driver:
     def settle(self) -> None:
         """Let the loop do what it has been asked to, until it has no task left."""
         if self.loop is not None:
-            for _ in range(3):
-                self.loop.run_until_complete(asyncio.sleep(0))
             for _ in range(100):
-                if asyncio.all_tasks(self.loop):
-                    self.loop.run_until_complete(asyncio.sleep(0))
+                self.loop.run_until_complete(asyncio.sleep(0))
+                if not asyncio.all_tasks(self.loop):
+                    break
 
 
 @contextmanager

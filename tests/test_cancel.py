@@ -531,3 +531,36 @@ def _stop_everywhere(driver: Driver, make: Make, way: str) -> None:
             assert case.run is None or case.run.status == "cancelled"
         if way in STREAMED and case.seen.ends()[-1] == "ok":
             break
+
+
+def open_generators() -> list[Any]:
+    """The streams of nodes of drawn graphs that have begun and not ended."""
+    kinds = (types.GeneratorType, types.AsyncGeneratorType)
+    found = []
+    for each in gc.get_objects():
+        if isinstance(each, kinds) and each.__name__ in ("exec_stream", "exec_stream_async"):
+            frame = each.gi_frame if isinstance(each, types.GeneratorType) else each.ag_frame
+            if frame is not None:
+                found.append(each)
+    return found
+
+
+def _stop_a_graph(spec: Graph, way: str, at: int, how: str) -> None:
+    with warnings.catch_warnings(), driving(how) as driver:
+        warnings.simplefilter("ignore", UserWarning)  # of flows that end without a successor
+        shared = new_shared()
+        case = Case(driver, build(spec, flowevents, shared), shared, at)
+        stop_and_check(case, way)
+        assert open_generators() == []
+
+
+@given(graphs(streams=True), st.sampled_from(sorted(WAYS)), st.integers(1, 40))
+def test_any_sync_run_can_be_stopped_anywhere(spec: Graph, way: str, at: int) -> None:
+    """Whatever the graph, the way and the event."""
+    _stop_a_graph(spec, way, at, "sync")
+
+
+@given(graphs(streams=True, asynchronous=True), st.sampled_from(sorted(WAYS)), st.integers(1, 40))
+def test_any_async_run_can_be_stopped_anywhere(spec: Graph, way: str, at: int) -> None:
+    """With async nodes, parallel items, and errors and retries of their own."""
+    _stop_a_graph(spec, way, at, "async")
