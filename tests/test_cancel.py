@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
-import logging
+import threading
 import types
 import warnings
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
-from contextlib import aclosing, closing
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -28,6 +28,7 @@ from flowevents import (
     BatchFlow,
     BatchNode,
     Chunk,
+    Clock,
     Event,
     Flow,
     FlowEnd,
@@ -35,14 +36,13 @@ from flowevents import (
     ItemStart,
     Node,
     NodeEnd,
-    NodeStart,
     Retry,
     Run,
     RunCancelled,
-    RunStateError,
     StreamNode,
+    signals,
 )
-from flowevents.testing import ManualClock
+from flowevents.testing import check_events
 from tests.driving import PATIENCE, Driver, Seen, connected, driving, in_thread, status_of
 from tests.graphs import Graph, Halt, build, graphs, new_shared
 
@@ -564,3 +564,1242 @@ def test_any_sync_run_can_be_stopped_anywhere(spec: Graph, way: str, at: int) ->
 def test_any_async_run_can_be_stopped_anywhere(spec: Graph, way: str, at: int) -> None:
     """With async nodes, parallel items, and errors and retries of their own."""
     _stop_a_graph(spec, way, at, "async")
+
+
+# -- cancelling: who may, and when ----------------------------------------------------------------
+
+
+class Held(StreamNode):
+    """Yields once, and holds its thread until it may go on; then yields and notes what is left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered, self.may_go = threading.Event(), threading.Event()
+
+    def exec_stream(self, prep_res: Any) -> Iterator[str]:
+        with is_open:
+            yield "a"
+            self.entered.set()
+            assert self.may_go.wait(PATIENCE)
+            yield "b"
+            raise AssertionError("not reached")
+
+
+def test_a_sync_node_is_not_killed_but_stops_at_its_next_event(driver: Driver) -> None:
+    """Cancelled by another thread while its code runs: what it yields then is its last."""
+    held, seen = Held(), Seen()
+    run = Run(driver.flow(held), {}, observers=[seen])
+
+    def cancel() -> None:
+        assert held.entered.wait(PATIENCE)
+        run.cancel()
+        assert run.status == "running"
+        held.may_go.set()
+
+    thread = threading.Thread(target=cancel)
+    thread.start()
+    with pytest.raises(RunCancelled, match=run.id):
+        driver.wait(run)
+    thread.join(PATIENCE)
+    assert [event.data for event in seen.of(Chunk)] == ["a"]
+    assert seen.ends() == ["cancelled", "cancelled"]
+    assert run.status == "cancelled"
+    seen.check()
+
+
+@pytest.mark.parametrize("by", ["exec", "post", "prep"])
+def test_plain_code_stops_at_the_next_border(driver: Driver, by: str) -> None:
+    """What a node does in a call is done; the next node does not begin."""
+    seen, log = Seen(), []
+
+    class Busy(Node):
+        def prep(self, shared: Any) -> None:
+            self.stop_in("prep")
+
+        def exec(self, prep_res: Any) -> None:
+            self.stop_in("exec")
+
+        def post(self, shared: Any, prep_res: Any, exec_res: Any) -> None:
+            self.stop_in("post")
+
+        def stop_in(self, method: str) -> None:
+            if by == method:
+                run.cancel()
+            log.append(method)
+
+    run = Run(driver.flow(chain(Busy(), Busy())), {}, observers=[seen])
+    with pytest.raises(RunCancelled):
+        driver.wait(run)
+    assert by in log
+    assert log.count(by) == 1
+    assert seen.ends() == ["cancelled", "cancelled"]
+    seen.check()
+
+
+def test_a_flow_stops_between_its_nodes_and_its_post(driver: Driver) -> None:
+    """A cancel in the last node's action, and one in the flow's own `post`, are not too late."""
+    seen: Seen
+
+    class Own(Flow):
+        def post(self, shared: Any, prep_res: Any, exec_res: Any) -> None:
+            if shared["in post"]:
+                run.cancel()
+
+    class Handler:
+        def on_action(self, event: Event) -> None:
+            if not in_post:
+                run.cancel()
+
+    for in_post in (False, True):
+        seen = Seen()
+        run = Run(Own(Node()), {"in post": in_post}, observers=[seen, Handler()])
+        with pytest.raises(RunCancelled):
+            driver.wait(run)
+        assert seen.ends() == ["ok", "cancelled"]
+        seen.check()
+
+
+def test_what_a_cancelled_node_emits_stops_it(driver: Driver) -> None:
+    """Neither `except Exception`, nor a retry, nor a fallback comes in between."""
+    seen = Seen()
+
+    class Stubborn(Node):
+        def exec(self, prep_res: Any) -> None:
+            run.cancel()
+            for _ in range(3):
+                try:
+                    self.emit("more")
+                except Exception:
+                    pass
+            raise AssertionError("not reached")
+
+        def exec_fallback(self, prep_res: Any, exc: Exception) -> None:
+            raise AssertionError("not reached")
+
+    run = Run(driver.flow(Stubborn(max_retries=3)), {}, observers=[seen])
+    with pytest.raises(RunCancelled):
+        driver.wait(run)
+    assert seen.kinds() == ["FlowStart", "NodeStart", "NodeEnd", "FlowEnd"]
+    seen.check()
+
+
+def test_an_error_of_a_cancelled_node_is_logged(
+    driver: Driver, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Cancellation wins: it is neither retried nor raised."""
+    seen = Seen()
+
+    class Breaks(Node):
+        def exec(self, prep_res: Any) -> None:
+            run.cancel()
+            raise ValueError("broken")
+
+    run = Run(driver.flow(Breaks(max_retries=3)), {}, observers=[seen])
+    with pytest.raises(RunCancelled):
+        driver.wait(run)
+    assert seen.of(Retry) == []
+    assert seen.ends() == ["cancelled", "cancelled"]
+    assert [record.exc_text for record in caplog.records if "ValueError: broken" in caplog.text]
+    seen.check()
+
+
+def test_a_wait_before_a_retry_is_cut_short(driver: Driver) -> None:
+    """By a cancel from another thread: nobody waits for the hour to pass."""
+    seen, slept = Seen(), threading.Event()
+
+    class Fails(Node):
+        def exec(self, prep_res: Any) -> None:
+            raise ValueError("broken")
+
+    class SlowClock(Clock):
+        def sleep(self, seconds: float, woken: threading.Event) -> None:
+            slept.set()
+            super().sleep(seconds, woken)
+
+        async def sleep_async(self, seconds: float) -> None:
+            slept.set()
+            await super().sleep_async(seconds)
+
+    run = Run(
+        *(driver.flow(Fails(max_retries=2, wait=3600)), {}),
+        clock=SlowClock(),
+        observers=[seen],
+    )
+
+    def cancel() -> None:
+        assert slept.wait(PATIENCE)
+        run.cancel()
+
+    thread = threading.Thread(target=cancel)
+    thread.start()
+    with pytest.raises(RunCancelled):
+        driver.wait(run)
+    thread.join(PATIENCE)
+    assert len(seen.of(Retry)) == 1
+    assert seen.ends() == ["cancelled", "cancelled"]
+    seen.check()
+
+
+@pytest.mark.parametrize("by", ["another thread", "another task", "the node", "a handler"])
+def test_async_code_gets_a_cancelled_error(loop: Driver, by: str) -> None:
+    """Wherever it waits; the run is over when its loop has closed it."""
+    seen, log = Seen(), []
+
+    class Waits(AsyncNode):
+        async def exec_async(self, prep_res: Any) -> None:
+            if by == "another task":
+                asyncio.get_running_loop().call_soon(run.cancel)
+            elif by == "another thread":
+                in_thread(run.cancel)
+                assert run.status == "running"
+            elif by == "the node":
+                run.cancel()
+            try:
+                with is_open:
+                    self.emit("waiting") if by == "a handler" else None
+                    await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                log.append("cancelled")
+                raise
+
+    class Handler:
+        def on_chunk(self, event: Chunk) -> None:
+            run.cancel()
+
+    for start in (Waits(), AsyncFlow(AsyncFlow(Waits()))):
+        seen = Seen()
+        run = Run(start, {}, observers=[seen, Handler()])
+        with pytest.raises(RunCancelled, match=run.id):
+            loop.wait(run)
+        assert set(seen.ends()) == {"cancelled"}
+        assert status_of(run) == "cancelled"
+        seen.check()
+    assert log == ["cancelled", "cancelled"]
+
+
+def test_an_async_node_that_swallows_its_cancellation(loop: Driver) -> None:
+    """It is left alone until its next border, where the run ends all the same."""
+    seen = Seen()
+
+    class Swallows(AsyncNode):
+        async def exec_async(self, prep_res: Any) -> str:
+            run.cancel()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                pass
+            return "swallowed"
+
+        async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> None:
+            raise AssertionError("not reached")
+
+    run = Run(AsyncFlow(Swallows()), {}, observers=[seen])
+    with pytest.raises(RunCancelled):
+        loop.wait(run)
+    assert seen.ends() == ["cancelled", "cancelled"]
+    seen.check()
+
+
+def test_a_second_cancel_lets_a_finally_end(loop: Driver) -> None:
+    """The node is told once; what it awaits in its `finally` is not cut off by asking again."""
+    log: list[str] = []
+
+    class Tidy(AsyncNode):
+        async def exec_async(self, prep_res: Any) -> None:
+            run.cancel()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                run.cancel()
+                await asyncio.sleep(0)
+                run.cancel()
+                await asyncio.sleep(0)
+                log.append("tidy")
+
+    run = Run(AsyncFlow(Tidy()), {})
+    with pytest.raises(RunCancelled):
+        loop.wait(run)
+    assert log == ["tidy"]
+
+
+@pytest.mark.parametrize("make", [Talk, TalkAsync, TalkParallel])
+def test_an_async_handler_that_is_awaited_comes_first(loop: Driver, make: Make) -> None:
+    """A cancel meanwhile lets it end: the event is delivered, then come the ends."""
+    heard: list[str] = []
+
+    class Handler:
+        async def on_chunk(self, event: Chunk) -> None:
+            heard.append("begins")
+            run.cancel()
+            await asyncio.sleep(0)
+            heard.append("ends")
+
+        def on_node_end(self, event: NodeEnd) -> None:
+            heard.append(event.status)
+
+    run = Run(AsyncFlow(make()), {}, observers=[Handler()])
+    with pytest.raises(RunCancelled):
+        loop.wait(run)
+    pairs = (len(heard) - 1) // 2
+    assert pairs
+    assert heard == ["begins", "ends"] * pairs + ["cancelled"]
+
+
+def test_a_handler_waits_for_a_thread_that_cancels(driver: Driver) -> None:
+    """As one that asks a window in another thread; also while the node's own code emits."""
+    seen = Seen()
+
+    class Emits(Node):
+        def exec(self, prep_res: Any) -> None:
+            self.emit("may I?")
+
+    class Handler:
+        def on_chunk(self, event: Chunk) -> None:
+            in_thread(run.cancel)
+
+    run = Run(driver.flow(Emits()), {}, observers=[seen, Handler()])
+    with pytest.raises(RunCancelled):
+        driver.wait(run)
+    assert seen.ends() == ["cancelled", "cancelled"]
+    seen.check()
+
+
+def test_many_threads_cancel_at_once(driver: Driver) -> None:
+    """The run ends once."""
+    held, seen = Held(), Seen()
+    run = Run(driver.flow(held), {}, observers=[seen])
+    together = threading.Barrier(8)
+
+    def cancel() -> None:
+        assert held.entered.wait(PATIENCE)
+        together.wait(PATIENCE)
+        run.cancel()
+        held.may_go.set()
+
+    threads = [threading.Thread(target=cancel) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    with pytest.raises(RunCancelled):
+        driver.wait(run)
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert seen.ends() == ["cancelled", "cancelled"]
+    seen.check()
+
+
+def test_an_idle_sync_run_is_unwound_inside_cancel() -> None:
+    """Its ends are there when `cancel` returns, whichever thread called it."""
+    for call in (lambda run: run.cancel(), lambda run: in_thread(run.cancel)):
+        seen = Seen()
+        run = Run(Flow(Flow(Talk())), {}, observers=[seen])
+        Driver(None).pull(run, 5)
+        assert is_open.count == 1
+        call(run)
+        assert is_open.count == 0
+        assert run.status == "cancelled"
+        assert seen.ends() == ["cancelled", "cancelled", "cancelled"]
+        seen.check()
+
+
+def test_an_idle_async_run_is_over_when_its_loop_has_closed_it(loop: Driver) -> None:
+    """Cancelled from another thread, or from this one while the loop stands still."""
+    for call in (lambda run: run.cancel(), lambda run: in_thread(run.cancel)):
+        seen = Seen()
+        run = Run(AsyncFlow(AsyncFlow(TalkAsync())), {}, observers=[seen])
+        loop.pull(run, 5)
+        call(run)
+        assert status_of(run) == "running"
+        loop.settle()
+        assert status_of(run) == "cancelled"
+        assert seen.ends() == ["cancelled", "cancelled", "cancelled"]
+        seen.check()
+        with pytest.raises(RunCancelled):
+            loop.wait(run)
+
+
+@pytest.mark.parametrize("leave", ["cancelled", "dropped"])
+def test_a_run_whose_loop_is_gone(leave: str) -> None:
+    """Nothing of it can go on, nor send its ends: it is quietly over."""
+    seen = Seen()
+    with driving("async") as driver:
+        run = Run(AsyncFlow(Talk()), {}, observers=[seen])
+        driver.pull(run, 4)
+    if leave == "cancelled":
+        run.cancel()
+        assert status_of(run) == "cancelled"
+        with pytest.raises(RunCancelled):
+            asyncio.run(run.wait_async())
+    del run
+    gc.collect()
+    assert is_open.count == 0
+    assert seen.ends() == []
+
+
+def test_the_rest_can_be_pulled_after_a_cancel(driver: Driver) -> None:
+    """Who goes on iterating gets the ends, then is told."""
+    run = Run(driver.flow(driver.flow(Talk())), {})
+    taken = driver.pull(run, 5)
+    run.cancel()
+    with pytest.raises(RunCancelled):
+        driver.each(run, taken.append)
+    check_events(taken)
+    assert is_last(taken[-1:])
+
+
+# -- abandoning -----------------------------------------------------------------------------------
+
+
+def test_a_block_ends_the_run_before_it_is_left(driver: Driver) -> None:
+    """`with` guarantees the ends, and lets the consumer's own exception through."""
+    seen = Seen()
+    run = Run(driver.flow(Talk()), {}, observers=[seen])
+    driver.pull(run, 4)
+
+    def body() -> None:
+        raise Stop("mine")
+
+    with pytest.raises(Stop, match="mine"):
+        driver.inside(run, body)
+    assert (run.status, is_open.count) == ("cancelled", 0)
+    assert isinstance(run.error, RunCancelled)
+    seen.check()
+
+
+def test_close_waits_for_the_run_that_another_thread_drives() -> None:
+    """It returns when the ends have been delivered."""
+    held, log = Held(), []
+
+    class Handler:
+        def on_flow_end(self, event: FlowEnd) -> None:
+            log.append(event.status)
+
+    run = Run(Flow(held), {}, observers=[Handler()])
+
+    def close() -> None:
+        assert held.entered.wait(PATIENCE)
+        threading.Timer(0, held.may_go.set).start()
+        run.close()
+        log.append("closed")
+
+    thread = threading.Thread(target=close)
+    thread.start()
+    with pytest.raises(RunCancelled):
+        run.wait()
+    thread.join(PATIENCE)
+    assert log == ["cancelled", "closed"]
+
+
+def test_aclose_waits_for_the_run_that_another_task_drives(loop: Driver) -> None:
+    """So does `aclose`, of several tasks at once."""
+    log: list[str] = []
+
+    class Tidy(AsyncNode):
+        async def exec_async(self, prep_res: Any) -> None:
+            entered.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(0)
+                log.append("tidy")
+
+    async def close(run: Run) -> None:
+        await run.aclose()
+        log.append("closed")
+
+    async def main() -> None:
+        run = Run(AsyncFlow(Tidy()), {})
+        task = asyncio.create_task(run.wait_async())
+        await entered.wait()
+        await asyncio.gather(close(run), close(run))
+        with pytest.raises(RunCancelled):
+            await task
+
+    entered = asyncio.Event()
+    loop.in_loop(main())
+    assert log == ["tidy", "closed", "closed"]
+
+
+def test_a_stream_is_closed_by_another_thread_while_it_runs() -> None:
+    """The consumer is told, after the ends."""
+    held, seen = Held(), Seen()
+    stream = Flow(held).run_stream({}, observers=[seen])
+
+    def close() -> None:
+        assert held.entered.wait(PATIENCE)
+        threading.Timer(0, held.may_go.set).start()
+        stream.close()
+        assert seen.ends() == ["cancelled", "cancelled"]
+
+    thread = threading.Thread(target=close)
+    thread.start()
+    with pytest.raises(RunCancelled):
+        list(stream)
+    thread.join(PATIENCE)
+    assert stream.run.status == "cancelled"
+    seen.check()
+
+
+def test_a_stream_is_closed_by_another_task_while_it_runs(loop: Driver) -> None:
+    """So it is with tasks."""
+    seen = Seen()
+
+    class Waits(AsyncStreamNode):
+        async def exec_stream_async(self, prep_res: Any) -> AsyncIterator[str]:
+            with is_open:
+                yield "a"
+                entered.set()
+                await asyncio.Event().wait()
+
+    async def main() -> None:
+        stream = AsyncFlow(Waits()).run_stream_async({}, observers=[seen])
+
+        async def consume() -> list[str]:
+            return [text async for text in stream]
+
+        task = asyncio.create_task(consume())
+        await entered.wait()
+        await stream.aclose()
+        assert seen.ends() == ["cancelled", "cancelled"]
+        with pytest.raises(RunCancelled):
+            await task
+
+    entered = asyncio.Event()
+    loop.in_loop(main())
+    seen.check()
+
+
+def test_a_stream_is_closed_by_a_handler(driver: Driver) -> None:
+    """Called from within, it only asks for that: the consumer is told after the ends."""
+    if driver.loop is not None:
+        return  # its close is awaited, and a handler that awaits it would wait for itself
+    seen = Seen()
+
+    class Handler:
+        def on_chunk(self, event: Chunk) -> None:
+            stream.close()
+
+    stream = Flow(Talk()).run_stream({}, observers=[seen, Handler()])
+    with pytest.raises(RunCancelled):
+        list(stream)
+    assert seen.ends() == ["cancelled", "cancelled"]
+    seen.check()
+
+
+def test_an_abandoned_run_delivers_its_ends_when_it_is_collected() -> None:
+    """A run that nobody can go on with is no leak: its node is closed, its observers hear that."""
+    seen = Seen()
+    run = Run(Flow(Talk()), {}, observers=[seen])
+
+    def handler(event: Chunk) -> Run:  # makes the run part of a cycle
+        return run
+
+    signals.chunk.connect(handler, sender=run)
+    Driver(None).pull(run, 4)
+    del run, handler
+    gc.collect()
+    assert is_open.count == 0
+    assert seen.ends() == ["cancelled", "cancelled"]
+    seen.check()
+
+
+# -- a node's own cleaning up ---------------------------------------------------------------------
+
+
+def test_a_finally_runs_and_may_publish(driver: Driver) -> None:
+    """To its end, whatever it emits; what it emits comes before the ends or not at all."""
+    seen, log = Seen(), []
+
+    class Tidy(StreamNode):
+        def exec_stream(self, prep_res: Any) -> Iterator[str]:
+            try:
+                yield "a"
+            finally:
+                self.emit("closing")
+                self.progress(1)
+                log.append("closed")
+
+    for stop in (driver.close, driver.inside):
+        seen = Seen()
+        run = Run(driver.flow(Tidy()), {}, observers=[seen])
+        driver.pull(run, 3)
+        stop(run)
+        assert log.pop() == "closed"
+        seen.check()
+
+
+@pytest.mark.parametrize("what", ["raises", "yields"])
+def test_what_a_finally_does_is_no_error_of_the_run(
+    driver: Driver, what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An error is logged, not raised; so is a generator that yields again."""
+    seen = Seen()
+
+    class Untidy(StreamNode):
+        def exec_stream(self, prep_res: Any) -> Iterator[str]:
+            try:
+                yield "a"
+            finally:
+                if what == "raises":
+                    raise ValueError("in the finally")
+                yield "more"
+
+    run = Run(driver.flow(Untidy()), {}, observers=[seen])
+    driver.pull(run, 3)
+    driver.close(run)
+    assert run.status == "cancelled"
+    assert seen.ends() == ["cancelled", "cancelled"]
+    assert len(seen.of(Chunk)) == 1
+    seen.check()
+    said = {"raises": "in the finally", "yields": "ignored GeneratorExit"}
+    assert said[what] in caplog.text
+    assert len(caplog.records) == 1
+
+
+def test_what_an_async_finally_raises_is_logged(
+    loop: Driver, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Cancellation wins over it, in a node and in a stream."""
+
+    class Untidy(AsyncNode):
+        async def exec_async(self, prep_res: Any) -> None:
+            try:
+                run.cancel()
+                await asyncio.Event().wait()
+            finally:
+                raise ValueError("in the finally")
+
+    class UntidyStream(AsyncStreamNode):
+        async def exec_stream_async(self, prep_res: Any) -> AsyncIterator[str]:
+            try:
+                yield "a"
+                run.cancel()
+                await asyncio.Event().wait()
+            finally:
+                raise ValueError("in the finally")
+
+    for make in (Untidy, UntidyStream):
+        seen = Seen()
+        run = Run(AsyncFlow(make()), {}, observers=[seen])
+        with pytest.raises(RunCancelled):
+            loop.wait(run)
+        assert seen.ends() == ["cancelled", "cancelled"]
+        seen.check()
+        assert "in the finally" in caplog.text
+        caplog.clear()
+
+
+def test_a_stream_that_fails_is_closed_once(driver: Driver) -> None:
+    """What its handlers raise ends it there, and its `finally` has run before the end is sent."""
+    log: list[str] = []
+
+    class Logs(StreamNode):
+        def exec_stream(self, prep_res: Any) -> Iterator[str]:
+            try:
+                yield "a"
+            finally:
+                log.append("closed")
+
+    class Handler:
+        def on_chunk(self, event: Chunk) -> None:
+            raise Stop
+
+        def on_node_end(self, event: NodeEnd) -> None:
+            log.append(event.status)
+
+    with pytest.raises(Stop):
+        driver.run(driver.flow(Logs()), {}, observers=[Handler()], on_handler_error="raise")
+    assert log == ["closed", "error"]
+
+
+# -- interrupts -----------------------------------------------------------------------------------
+
+INTERRUPT = (KeyboardInterrupt, SystemExit)
+
+
+@pytest.mark.parametrize("error", INTERRUPT)
+@pytest.mark.parametrize("where", ["prep", "exec", "post", "exec_stream", "batch", "fallback"])
+def test_an_interrupt_in_a_node(driver: Driver, where: str, error: type[BaseException]) -> None:
+    """It delivers `cancelled` ends that name it, is not retried, and propagates unchanged."""
+    raised: list[BaseException] = []
+
+    def interrupt(*args: Any) -> Any:
+        raised.append(error("now"))
+        raise raised[-1]
+
+    def fail(*args: Any) -> Any:
+        raise ValueError("broken")
+
+    def items(*args: Any) -> list[int]:
+        return [1, 2]
+
+    bases = {"exec_stream": StreamNode, "batch": BatchNode}
+    methods: dict[str, Any] = {where: interrupt}
+    if where == "batch":
+        methods = {"prep": items, "exec": interrupt}
+    elif where == "fallback":
+        methods = {"exec": fail, "exec_fallback": interrupt}
+    node = type("Interrupted", (bases.get(where, Node),), methods)(max_retries=2)
+    for flow in (node, driver.flow(driver.flow(node))):
+        seen = Seen()
+        run = Run(flow, {}, observers=[seen])
+        with pytest.raises(error) as caught:
+            driver.wait(run)
+        assert caught.value is raised.pop()
+        assert raised == []
+        assert set(seen.ends()) == {"cancelled"}
+        assert {end.error for end in seen.of(NodeEnd)} == {f"{error.__name__}: now"}
+        assert run.status == "cancelled"
+        assert run.error is caught.value
+        seen.check()
+
+
+@pytest.mark.parametrize("error", INTERRUPT)
+@pytest.mark.parametrize("observed", [True, False])
+def test_an_interrupt_in_a_parallel_item(
+    loop: Driver, error: type[BaseException], observed: bool
+) -> None:
+    """Its siblings are cancelled and awaited, and the ends delivered, before it propagates."""
+    seen, log = Seen(), []
+
+    class Items(AsyncParallelBatchNode):
+        async def prep_async(self, shared: Any) -> list[int]:
+            return [1, 2, 3]
+
+        async def exec_async(self, prep_res: Any) -> None:
+            if prep_res == 2:
+                await asyncio.sleep(0)
+                raise error("now")
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(0)
+                log.append(prep_res)
+
+    with pytest.raises(error):
+        loop.run(AsyncFlow(Items()), {}, observers=[seen] if observed else [])
+    assert sorted(log) == [1, 3]
+    assert set(seen.ends()) <= {"cancelled"}
+    assert [event.items for event in seen.of(ItemEnd) if event.error] == [(1,)] * observed
+    seen.check()
+
+
+@pytest.mark.parametrize("error", [*INTERRUPT, asyncio.CancelledError])
+@pytest.mark.parametrize("shape", {**SYNC_SHAPES, **ASYNC_SHAPES})
+def test_an_interrupt_in_a_handler_of_each_event(
+    loop: Driver, shape: str, error: type[BaseException]
+) -> None:
+    """The other handlers still get the event; every start has one end, and it propagates."""
+    make = {**SYNC_SHAPES, **ASYNC_SHAPES}[shape]
+    for at in range(1, len(loop.pull(Run(make(), {}))) + 1):
+        for first in (True, False):
+            seen = Seen()
+
+            def handler(event: Event, at: int = at) -> None:
+                if event.seq == at:
+                    raise error
+
+            observers = [handler, seen] if first else [seen, handler]
+            with pytest.raises(error):
+                loop.run(make(), {}, observers=observers)
+            seen.check()
+            assert is_last(seen.events[-1:])
+
+
+def test_a_cancelled_error_of_a_nodes_own(driver: Driver) -> None:
+    """A node that raises it is cancelled: no error, no retry, `cancelled` ends."""
+    seen = Seen()
+
+    class Gives(Node):
+        def exec(self, prep_res: Any) -> None:
+            raise asyncio.CancelledError
+
+    run = Run(driver.flow(Gives(max_retries=3)), {}, observers=[seen])
+    with pytest.raises(asyncio.CancelledError):
+        driver.wait(run)
+    assert run.status == "cancelled"
+    assert seen.ends() == ["cancelled", "cancelled"]
+    seen.check()
+
+
+# -- tasks ----------------------------------------------------------------------------------------
+
+
+class Forever(AsyncNode):
+    """Says that it is there, and waits for what never comes."""
+
+    def __init__(self, max_retries: int = 1) -> None:
+        super().__init__(max_retries)
+        self.entered = asyncio.Event()
+
+    async def exec_async(self, prep_res: Any) -> None:
+        self.entered.set()
+        with is_open:
+            await asyncio.Event().wait()
+
+
+def test_a_cancelled_task_gets_its_own_cancelled_error(loop: Driver) -> None:
+    """However it drives the run, which ends well-formed before that."""
+    forms: list[Callable[[Any, Seen], Any]] = [
+        lambda flow, seen: flow.run_async({}, observers=[seen]),
+        lambda flow, seen: Run(flow, {}, observers=[seen]).wait_async(),
+        lambda flow, seen: flow.run_stream_async({}, None, observers=[seen]),
+        lambda flow, seen: pull(Run(flow, {}, observers=[seen])),
+        lambda flow, seen: pull(flow.run_stream_async({}, observers=[seen])),
+    ]
+
+    async def pull(source: Any) -> None:
+        async for _ in source:
+            pass
+
+    async def main(form: Callable[[Any, Seen], Any]) -> None:
+        seen, forever = Seen(), Forever(max_retries=3)
+        task = asyncio.ensure_future(form(AsyncFlow(AsyncFlow(forever)), seen))
+        await forever.entered.wait()
+        task.cancel("mine")
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert task.cancelled()
+        assert seen.ends() == ["cancelled", "cancelled", "cancelled"]
+        seen.check()
+
+    for form in forms:
+        loop.in_loop(main(form))
+
+
+def test_a_task_that_is_cancelled_in_the_loops_body_leaves_the_run(loop: Driver) -> None:
+    """There it is the consumer's code that is cancelled; the run is still there."""
+
+    async def main() -> None:
+        run = Run(AsyncFlow(Talk()), {})
+
+        async def consume() -> None:
+            async for _ in run:
+                inside.set()
+                await asyncio.Event().wait()
+
+        inside = asyncio.Event()
+        task = asyncio.create_task(consume())
+        await inside.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert run.status == "running"
+        await run.wait_async()
+        assert run.status == "done"
+
+    loop.in_loop(main())
+
+
+def test_a_task_is_cancelled_while_its_run_is(loop: Driver) -> None:
+    """Whichever came first, a cancelled task ends cancelled, and the run's `finally` is cut."""
+
+    class Slow(Forever):
+        async def exec_async(self, prep_res: Any) -> None:
+            try:
+                await super().exec_async(prep_res)
+            finally:
+                closing.set()
+                await asyncio.Event().wait()
+
+    async def wait(run: Run) -> None:
+        await run.wait_async()
+
+    async def leave(run: Run) -> None:
+        async with run:
+            async for event in run:
+                if isinstance(event, Chunk):
+                    break
+
+    class SlowStream(AsyncStreamNode):
+        async def exec_stream_async(self, prep_res: Any) -> AsyncIterator[str]:
+            try:
+                yield "a"
+            finally:
+                closing.set()
+                await asyncio.Event().wait()
+
+    async def main(drive: Callable[[Run], Any], node: Any) -> None:
+        seen = Seen()
+        run = Run(AsyncFlow(node), {}, observers=[seen])
+        task = asyncio.create_task(drive(run))
+        if isinstance(node, Slow):
+            await node.entered.wait()
+            run.cancel()
+        await closing.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert task.cancelled()
+        assert run.status == "cancelled"
+        assert seen.ends() == ["cancelled", "cancelled"]
+        seen.check()
+
+    for drive, node in ((wait, Slow()), (leave, SlowStream())):
+        closing = asyncio.Event()
+        loop.in_loop(main(drive, node))
+
+
+def test_a_time_limit_around_a_run(loop: Driver) -> None:
+    """`wait_for` cancels it: the ends come before the `TimeoutError`."""
+    for forever in (Forever(), Forever(max_retries=3)):
+        seen = Seen()
+        run = Run(AsyncFlow(forever), {}, observers=[seen])
+
+        async def main(run: Run = run) -> None:
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(run.wait_async(), 1e-6)
+
+        loop.in_loop(main())
+        assert status_of(run) == "cancelled"
+        assert isinstance(run.error, asyncio.CancelledError)
+        assert seen.ends() == ["cancelled", "cancelled"]
+        seen.check()
+
+
+needs_timeout = pytest.mark.skipif(
+    not hasattr(asyncio, "timeout"), reason="asyncio.timeout came with Python 3.11"
+)
+
+
+@needs_timeout
+def test_a_timeout_around_a_run(loop: Driver) -> None:
+    """So does `asyncio.timeout`, which cancels the task that drives."""
+    seen, forever = Seen(), Forever()
+
+    async def expire(timeout: Any) -> None:
+        await forever.entered.wait()
+        timeout.reschedule(0)
+
+    async def main() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(None) as timeout:  # type: ignore[attr-defined,unused-ignore]
+                expires = asyncio.create_task(expire(timeout))
+                await AsyncFlow(forever).run_async({}, observers=[seen])
+        await expires
+
+    loop.in_loop(main())
+    assert seen.ends() == ["cancelled", "cancelled"]
+    seen.check()
+
+
+class TimesOut(AsyncNode):
+    """Waits with a time limit, which has passed at once the first so many times."""
+
+    times = 1
+
+    def __init__(self, how: str, max_retries: int = 1) -> None:
+        super().__init__(max_retries)
+        self.how = how
+        self.tries: list[str] = []
+
+    async def exec_async(self, prep_res: Any) -> str:
+        self.tries.append("try")
+        if len(self.tries) > self.times:
+            return "in time"
+        self.emit("waiting")
+        if self.how == "wait_for":
+            await asyncio.wait_for(asyncio.Event().wait(), 1e-6)
+        else:
+            async with asyncio.timeout(0):  # type: ignore[attr-defined,unused-ignore]
+                await asyncio.Event().wait()
+        raise AssertionError("not reached")
+
+    async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> str:
+        return str(exec_res)
+
+
+class TimesOutParallel(TimesOut, AsyncParallelBatchNode):
+    times = 2
+
+    async def prep_async(self, shared: Any) -> list[int]:
+        return [1, 2]
+
+
+HOW = ["wait_for", pytest.param("timeout", marks=needs_timeout)]
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("form", ["wait", "pull", "stream"])
+@pytest.mark.parametrize("kind", [TimesOut, TimesOutParallel])
+def test_a_timeout_inside_a_node_is_an_error_of_the_node(
+    loop: Driver, kind: type[TimesOut], form: str, how: str
+) -> None:
+    """It is no cancellation: the run fails with it."""
+    seen = Seen()
+    run = Run(AsyncFlow(kind(how)), {}, observers=[seen])
+    with pytest.raises(asyncio.TimeoutError):
+        if form == "stream":
+            loop.rest(loop.stream(AsyncFlow(kind(how)), {}, observers=[seen]))
+        else:
+            loop.wait(run) if form == "wait" else slowly(loop, run)
+    assert seen.ends() == ["error", "error"]
+    seen.check()
+    if form != "stream":
+        assert run.status == "failed"
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("form", ["wait", "pull"])
+@pytest.mark.parametrize("kind", [TimesOut, TimesOutParallel])
+def test_a_timeout_inside_a_node_is_retried(
+    loop: Driver, kind: type[TimesOut], form: str, how: str
+) -> None:
+    """As any other error, and never hits the consumer, who takes its time."""
+    seen = Seen()
+    run = Run(AsyncFlow(kind(how, max_retries=2)), {}, observers=[seen])
+    loop.wait(run) if form == "wait" else slowly(loop, run)
+    assert "in time" in run.action
+    assert {event.error for event in seen.of(Retry)} == {"TimeoutError"}
+    assert set(seen.ends()) == {"ok"}
+    seen.check()
+
+
+def slowly(loop: Driver, run: Run) -> None:
+    """Take every event, and let the loop turn some times after each."""
+
+    async def main() -> None:
+        async for _ in run:
+            for _ in range(10):
+                await asyncio.sleep(0)
+
+    loop.in_loop(main())
+
+
+def test_a_task_that_has_been_cancelled_can_run_a_flow(loop: Driver) -> None:
+    """Cleaning up with a flow works as ever: an error is retried and raised, not hidden."""
+    seen = Seen()
+
+    class Flaky(AsyncNode):
+        async def exec_async(self, prep_res: Any) -> str:
+            if self.cur_retry == 0:
+                raise ValueError("once")
+            return "clean"
+
+        async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> str:
+            return str(exec_res)
+
+    class Breaks(AsyncNode):
+        async def exec_async(self, prep_res: Any) -> None:
+            await asyncio.sleep(0)
+            raise ValueError("always")
+
+    async def cleaning() -> str:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            with pytest.raises(ValueError, match="always"):
+                await AsyncFlow(Breaks()).run_async({})
+            return str(await AsyncFlow(Flaky(max_retries=2)).run_async({}, observers=[seen]))
+        raise AssertionError("not reached")
+
+    async def main() -> str:
+        task = asyncio.create_task(cleaning())
+        await asyncio.sleep(0)
+        task.cancel()
+        return await task
+
+    assert loop.in_loop(main()) == "clean"
+    assert len(seen.of(Retry)) == 1
+    seen.check()
+
+
+@pytest.mark.skipif(not hasattr(asyncio, "TaskGroup"), reason="it came with Python 3.11")
+def test_a_task_group_inside_a_node(loop: Driver) -> None:
+    """It cancels the task it is in; that is the node's own affair, and what it raises an error."""
+    seen = Seen()
+
+    class Groups(AsyncNode):
+        async def exec_async(self, prep_res: Any) -> None:
+            async with asyncio.TaskGroup() as group:  # type: ignore[attr-defined,unused-ignore]
+                group.create_task(fail())
+                await asyncio.Event().wait()
+
+    async def fail() -> None:
+        raise ValueError("in a task")
+
+    for drive in (loop.wait, lambda run: slowly(loop, run)):
+        seen = Seen()
+        run = Run(AsyncFlow(Groups()), {}, observers=[seen])
+        with pytest.raises(Exception, match="unhandled errors") as caught:
+            drive(run)
+        assert type(caught.value).__name__ == "ExceptionGroup"
+        assert seen.ends() == ["error", "error"]
+        seen.check()
+
+
+# -- parallel items and other runs ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limit", [None, 1, 2])
+@pytest.mark.parametrize("form", ["wait", "pull", "stream"])
+def test_all_parallel_items_are_cancelled_and_awaited(
+    loop: Driver, form: str, limit: int | None
+) -> None:
+    """Whoever is told that the run was cancelled finds that all of it has ended."""
+    seen, log = Seen(), []
+
+    class Many(AsyncParallelBatchNode):
+        async def prep_async(self, shared: Any) -> list[int]:
+            return [1, 2, 3]
+
+        async def exec_async(self, prep_res: Any) -> None:
+            log.append(prep_res)
+            self.emit("begun")
+            try:
+                await asyncio.sleep(0)
+                run.cancel()
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                log.remove(prep_res)
+
+    stream = AsyncFlow(Many(max_concurrency=limit)).run_stream_async({}, observers=[seen])
+    run = stream.run
+    if form != "stream":
+        loop.close_stream(stream)
+        run = Run(AsyncFlow(Many(max_concurrency=limit)), {}, observers=[seen])
+    with pytest.raises(RunCancelled):
+        if form == "stream":
+            loop.rest(stream)
+        else:
+            loop.wait(run) if form == "wait" else slowly(loop, run)
+    assert log == []
+    assert {event.status for event in seen.of(ItemEnd)} == {"cancelled"}
+    assert len(seen.of(ItemStart)) == (limit or 3)
+    seen.check()
+
+
+@pytest.mark.parametrize("limit", [None, 1, 2])
+@pytest.mark.parametrize("form", ["wait", "pull", "stream"])
+@pytest.mark.parametrize("fails", [1, 2, 3])
+def test_an_item_that_fails_is_never_lost(
+    loop: Driver, form: str, limit: int | None, fails: int
+) -> None:
+    """Also while the consumer takes its time: siblings are awaited, then its error is raised."""
+    log: list[int] = []
+
+    class Many(AsyncParallelBatchNode):
+        async def prep_async(self, shared: Any) -> list[int]:
+            return [1, 2, 3]
+
+        async def exec_async(self, prep_res: Any) -> None:
+            log.append(prep_res)
+            self.emit("begun")
+            try:
+                await asyncio.sleep(0)
+                self.emit("goes on")
+                if prep_res == fails:
+                    raise ValueError(f"item {fails}")
+                if limit is None:
+                    await asyncio.Event().wait()
+            finally:
+                log.remove(prep_res)
+
+    async def stream() -> None:
+        async for _ in AsyncFlow(Many(max_concurrency=limit)).run_stream_async({}):
+            for _ in range(10):
+                await asyncio.sleep(0)
+
+    seen = Seen()
+    run = Run(AsyncFlow(Many(max_concurrency=limit)), {}, observers=[seen])
+    with pytest.raises(ValueError, match=f"item {fails}"):
+        if form == "stream":
+            loop.in_loop(stream())
+        else:
+            loop.wait(run) if form == "wait" else slowly(loop, run)
+    assert log == []
+    if form != "stream":
+        assert run.status == "failed"
+        assert [event.error for event in seen.of(ItemEnd) if event.status == "error"] == [
+            f"ValueError: item {fails}"
+        ]
+        seen.check()
+    run.cancel()
+
+
+@pytest.mark.parametrize("limit", [None, 1, 2])
+@pytest.mark.parametrize("form", ["pull", "stream"])
+def test_no_item_is_left_out(loop: Driver, form: str, limit: int | None) -> None:
+    """However slow the consumer and whatever ends meanwhile, every item is drawn and runs."""
+
+    class Many(AsyncParallelBatchNode):
+        async def prep_async(self, shared: Any) -> Any:
+            return iter(range(6))
+
+        async def exec_async(self, prep_res: Any) -> int:
+            self.emit(prep_res)
+            await asyncio.sleep(0)
+            return int(prep_res)
+
+        async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> None:
+            shared["results"] = exec_res
+
+    shared: dict[str, Any] = {}
+    flow = AsyncFlow(Many(max_concurrency=limit))
+
+    async def stream() -> None:
+        async for _ in flow.run_stream_async(shared):
+            for _ in range(10):
+                await asyncio.sleep(0)
+
+    loop.in_loop(stream()) if form == "stream" else slowly(loop, Run(flow, shared))
+    assert shared["results"] == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_run_inside_a_node_is_cancelled_by_itself(driver: Driver) -> None:
+    """Its `RunCancelled` is an ordinary error of the node that ran it; the outer run fails."""
+    seen = Seen()
+
+    class Outer(Node):
+        def exec(self, prep_res: Any) -> None:
+            inner = Run(Flow(Talk()), {})
+            inner.cancel()
+            inner.wait()
+
+    run = Run(driver.flow(Outer(max_retries=2)), {}, observers=[seen])
+    with pytest.raises(RunCancelled):
+        driver.wait(run)
+    assert len(seen.of(Retry)) == 1
+    assert seen.ends() == ["error", "error"]
+    assert run.status == "failed"
+    seen.check()
+
+
+def test_a_run_around_another_is_cancelled(driver: Driver) -> None:
+    """A cancel of the outer one stops it when the inner one has ended, which goes on till then."""
+    outer, inner = Seen(), Seen()
+
+    class Outer(Node):
+        def exec(self, prep_res: Any) -> None:
+            Flow(Talk()).run({}, observers=[inner, lambda event: run.cancel()])
+
+    run = Run(driver.flow(chain(Outer(), Node())), {}, observers=[outer])
+    with pytest.raises(RunCancelled):
+        driver.wait(run)
+    assert inner.ends() == ["ok", "ok"]
+    assert outer.ends() == ["cancelled", "cancelled"]
+    inner.check()
+    outer.check()
+
+
+def test_an_async_run_inside_a_node_is_cancelled_with_it(loop: Driver) -> None:
+    """It is awaited by the outer node, so it gets the same `CancelledError`."""
+    outer, inner, forever = Seen(), Seen(), Forever()
+
+    class Outer(AsyncNode):
+        async def exec_async(self, prep_res: Any) -> None:
+            await AsyncFlow(forever).run_async({}, observers=[inner])
+
+    async def main() -> None:
+        run = Run(AsyncFlow(Outer()), {}, observers=[outer])
+        task = asyncio.create_task(run.wait_async())
+        await forever.entered.wait()
+        run.cancel()
+        with pytest.raises(RunCancelled):
+            await task
+
+    loop.in_loop(main())
+    for seen in (inner, outer):
+        assert seen.ends() == ["cancelled", "cancelled"]
+        seen.check()

@@ -210,7 +210,7 @@ class Node(BaseNode):
         cur_retry: Which retry the code is in that asks, from 0; in a batch, of its item.
     """
 
-    cur_retry: Any = _CurrentRetry()
+    cur_retry: _CurrentRetry = _CurrentRetry()
 
     def __init__(self, max_retries: int = 1, wait: float = 0) -> None:
         if max_retries < 1:
