@@ -44,11 +44,12 @@ check: .venv/.dev
 pytest: .venv/.dev
 	$(PY) -m pytest $(ARGS)
 
+# Two at a time: a test session mostly uses one core.
 pythons: .venv/.dev
 	@main=$$($(PY) -c 'import sys; print("%d.%d" % sys.version_info[:2])') && found=$$(.ci/pythons) && \
 	echo "$$found" | while read -r version python; do \
-	    test $$version = $$main || $(MAKE) --no-print-directory pytest-$$version </dev/null || exit 1; \
-	done
+	    test $$version = $$main || echo pytest-$$version; \
+	done | xargs -r -n 1 -P 2 $(MAKE) --no-print-directory
 
 pytest-%: .venv-%/.test
 	FLOWEVENTS_HYPOTHESIS_PROFILE=quick \

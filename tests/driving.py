@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -191,7 +190,6 @@ def driving(how: str) -> Iterator[Driver]:
     try:
         yield Driver(loop)
         assert asyncio.all_tasks(loop) == set()
-        gc.collect()
         loop.run_until_complete(loop.shutdown_asyncgens())
     finally:
         loop.close()
