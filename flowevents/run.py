@@ -498,23 +498,16 @@ class Run:
                 return
             if isinstance(error, Failed):
                 error = error.error
-            called_back = isinstance(error, CallbackFailed)
+            status: RunStatus = "failed" if isinstance(error, Exception) else "cancelled"
             if isinstance(error, CallbackFailed):
                 error = error.error
-            if isinstance(error, (Cancelled, GeneratorExit)) and self._sequencer.over:
+            elif isinstance(error, (Cancelled, GeneratorExit)) and self._sequencer.over:
                 error = None  # it came too late
             elif isinstance(error, Cancelled):
                 error = RunCancelled(f"Run {self._id} was cancelled.")
             self._error = error
-            if error is None:
-                self._action = self._sequencer.action
-                self._move("done")
-            elif isinstance(error, Exception) and not (
-                called_back or isinstance(error, RunCancelled)
-            ):
-                self._move("failed")
-            else:
-                self._move("cancelled")
+            self._action = self._sequencer.action if error is None else None
+            self._move("done" if error is None else status)
             self._sequencer.close()
             self._sequencer.task = None
             run_ended(self._sequencer)
