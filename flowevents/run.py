@@ -391,7 +391,9 @@ class Run:
             return
         idle = self._driver is not None and not self._driver.advancing and self._closing is None
         if _NEXT[self._status] and idle and self._driver is not None:
-            self._sequencer.cancel()
+            sequencer, task = self._sequencer, asyncio.current_task()
+            sequencer.task, sequencer.task_cancels = task, cancels_of(task)
+            sequencer.cancel()
             await self._finish_cancelled(self._driver)
             return
         self.cancel()

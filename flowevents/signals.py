@@ -374,6 +374,8 @@ class _Weak:
 def _receiver_key(receiver: object) -> Hashable:
     if inspect.ismethod(receiver):
         return id(receiver.__func__), id(receiver.__self__)
+    if isinstance(receiver, types.BuiltinMethodType) and not inspect.ismodule(receiver.__self__):
+        return receiver.__name__, id(receiver.__self__)  # as of list.append, made at each access
     return id(receiver)
 
 
