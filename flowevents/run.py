@@ -277,7 +277,7 @@ class Run:
             raise error
         stopped = self._sequencer.stopped_by_task()
         self._settle(None if isinstance(error, Ended) else error)
-        if stopped and isinstance(self._error, RunCancelled):
+        if stopped and isinstance(self._error, (RunCancelled, asyncio.CancelledError)):
             raise asyncio.CancelledError  # the task was cancelled as well, which it must see
 
     def _claim_async(
