@@ -1488,11 +1488,12 @@ def test_a_timeout_around_a_run(loop: Driver) -> None:
         timeout.reschedule(0)
 
     async def main() -> None:
+        expiring: list[asyncio.Task[None]] = []
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(None) as timeout:  # type: ignore[attr-defined,unused-ignore]
-                expires = asyncio.create_task(expire(timeout))
+                expiring.append(asyncio.create_task(expire(timeout)))
                 await AsyncFlow(forever).run_async({}, observers=[seen])
-        await expires
+        await asyncio.gather(*expiring)
 
     loop.in_loop(main())
     assert seen.ends() == ["cancelled", "cancelled"]

@@ -11,6 +11,7 @@ import copy
 import weakref
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from operator import attrgetter
 from typing import Any
 
 from flowevents.errors import GraphError
@@ -190,20 +191,31 @@ _METHODS = (
 )
 """What a shape depends on: a class or an instance may get others of them at any time."""
 
-_shapes: weakref.WeakKeyDictionary[type, tuple[list[Any], Shape]] = weakref.WeakKeyDictionary()
+_METHOD_SET = frozenset(_METHODS)
+
+
+class _Known:
+    """The shape of a class, and the methods that it was read from."""
+
+    def __init__(self, cls: type) -> None:
+        self.shape: Shape = Shape(cls)
+        present = [name for name in _METHODS if hasattr(cls, name)]
+        self.methods_of: Callable[[type], Any] = attrgetter("__init__", *present)
+        self.methods: Any = self.methods_of(cls)
+
+
+_shapes: weakref.WeakKeyDictionary[type, _Known] = weakref.WeakKeyDictionary()
 
 
 def shape_of(node: Any) -> Shape:
     """The shape of a node: that of its class, read once, unless it has methods of its own."""
     cls = type(node)
-    own = [name for name in _METHODS if name in vars(node)]
-    if own:
-        return Shape(cls, own)
-    methods = [getattr(cls, name, None) for name in _METHODS]
-    found = _shapes.get(cls)
-    if found is None or found[0] != methods:
-        found = _shapes[cls] = (methods, Shape(cls))
-    return found[1]
+    if not _METHOD_SET.isdisjoint(node.__dict__):
+        return Shape(cls, [name for name in _METHODS if name in node.__dict__])
+    known = _shapes.get(cls)
+    if known is None or known.methods_of(cls) != known.methods:
+        known = _shapes[cls] = _Known(cls)
+    return known.shape
 
 
 class Plan:
