@@ -346,7 +346,9 @@ class Run:
             self._driver.cancel()
         elif self._closing is None:
             loop = asyncio.get_running_loop()
-            self._closing = loop.create_task(self._finish_cancelled(self._driver))
+            task = loop.create_task(self._finish_cancelled(self._driver))
+            if not task.done():  # an eager task may have ended already
+                self._closing = task
 
     async def _finish_cancelled(self, driver: AsyncDriver) -> None:
         """Let an async run that nobody drives come to its end."""

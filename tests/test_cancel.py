@@ -1407,6 +1407,9 @@ def test_a_task_that_is_cancelled_in_the_loops_body_leaves_the_run(loop: Driver)
     loop.in_loop(main())
 
 
+@pytest.mark.skipif(
+    not hasattr(asyncio.Task, "cancelling"), reason="Task.cancelling came with Python 3.11"
+)
 def test_a_task_is_cancelled_while_its_run_is(loop: Driver) -> None:
     """Whichever came first, a cancelled task ends cancelled, and the run's `finally` is cut."""
 

@@ -207,8 +207,10 @@ class Group:
     run, what they have for the puller is handed on.
     """
 
-    def __init__(self, sequencer: Sequencer) -> None:
+    def __init__(self, sequencer: Sequencer, *, keep: bool = True) -> None:
         self._sequencer = sequencer
+        self._keep = keep  # the results
+        self._begun = 0
         self._loop = asyncio.get_running_loop()
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._results: list[Any] = []
@@ -258,9 +260,13 @@ class Group:
                 if item is None:
                     self._more = False
                 else:
-                    index = len(self._results)
-                    self._results.append(None)
-                    tasks[index] = self._loop.create_task(self._item(index, item))
+                    index = self._begun
+                    self._begun += 1
+                    if self._keep:
+                        self._results.append(None)
+                    task = self._loop.create_task(self._item(index, item))
+                    if not task.done():  # an eager task may have ended already
+                        tasks[index] = task
             if self._error is not None:
                 raise self._error
             if self._hands_on:
@@ -273,12 +279,14 @@ class Group:
 
     async def _item(self, index: int, item: Callable[[Group], Awaitable[Any]]) -> None:
         try:
-            self._results[index] = await item(self)
+            result = await item(self)
+            if self._keep:
+                self._results[index] = result
         except BaseException as error:
             if self._error is None:
                 self._error = error
         finally:
-            del self._tasks[index]
+            self._tasks.pop(index, None)
             if self._more or not self._tasks or self._error is not None:
                 wake(self._wake)
 

@@ -362,8 +362,10 @@ class Sequencer(Audience):
                 self.flushing = None
                 wake(done)
         else:
-            self.flushing = loop.create_task(self._flush_for_items())
-            await asyncio.wait([self.flushing])
+            task = loop.create_task(self._flush_for_items())
+            if not task.done():  # an eager task may have ended already
+                self.flushing = task
+                await asyncio.wait([task])
 
     async def _flush_for_items(self) -> None:
         try:

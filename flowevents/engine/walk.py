@@ -336,7 +336,7 @@ def _enter(track: Track, frame: Frame) -> Effects:
         else:
             limit = flow.max_concurrency if shape.ours else None
             passes = _parallel_passes(frame, prep_res)
-            yield Await(Group(sequencer).run(passes, limit))
+            yield Await(Group(sequencer, keep=False).run(passes, limit))
     frame.prep_res = prep_res
 
 
