@@ -138,6 +138,7 @@ class EventSignal(NamedSignal, Generic[E]):
         super().__init__(name, doc=event_type.__doc__)
         self.event_type = event_type
         self._connections: dict[tuple[Hashable, Hashable], _Connection] = {}
+        self._mutes = 0  # how many `muted` blocks run
 
     # -- connecting ---------------------------------------------------------------------------
 
@@ -257,14 +258,17 @@ class EventSignal(NamedSignal, Generic[E]):
     @contextmanager
     def muted(self) -> Generator[None, None, None]:
         """Silence the handlers of this signal, not pullers, while the `with` block runs."""
-        before = bool(self.is_muted)
-        self.is_muted = True
-        _changed(ANY)
+        self._mute(1)
         try:
             yield
         finally:
-            self.is_muted = before
-            _changed(ANY)
+            self._mute(-1)
+
+    def _mute(self, more: int) -> None:
+        with _lock:  # blocks of several threads may overlap
+            self._mutes += more
+            self.is_muted = self._mutes > 0
+        _changed(ANY)
 
     # -- sending ------------------------------------------------------------------------------
 
