@@ -87,7 +87,7 @@ def stream(scope: Step, node: Any, argument: Any) -> Effects:
                 events, output = sequencer.puller == "events", sequencer.puller == "output"
             if keep is not None:
                 keep(data)
-            if redact is not None:
+            if redact is not None and (heard is not None or output):
                 data = sequencer.clean(data)
             if heard is not None:
                 event = Chunk(
@@ -203,7 +203,7 @@ async def stream_async(scope: Step, node: Any, argument: Any) -> Any:
                 continue
             if keep is not None:
                 keep(data)
-            if redact is not None:
+            if redact is not None and (heard is not None or output):
                 data = sequencer.clean(data)
             if heard is not None:
                 event = Chunk(

@@ -1,0 +1,1 @@
+"""Code that the type checkers read and nobody runs."""

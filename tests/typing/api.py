@@ -1,0 +1,505 @@
+"""Every public name, used once as users do; mypy and pyright prove the types, nobody runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Iterator,
+)
+from typing import TYPE_CHECKING, Any
+
+from flowevents import (
+    ANY,
+    Action,
+    AsyncBatchFlow,
+    AsyncBatchNode,
+    AsyncFlow,
+    AsyncNode,
+    AsyncNodeError,
+    AsyncParallelBatchFlow,
+    AsyncParallelBatchNode,
+    AsyncStream,
+    AsyncStreamNode,
+    BaseNode,
+    BatchFlow,
+    BatchNode,
+    Chunk,
+    Clock,
+    Event,
+    Flow,
+    FlowEnd,
+    FlowEventsError,
+    FlowStart,
+    GraphError,
+    Interrupt,
+    ItemEnd,
+    ItemStart,
+    Node,
+    NodeEnd,
+    NodeStart,
+    ObserverError,
+    Progress,
+    Reply,
+    Result,
+    Retry,
+    Run,
+    RunCancelled,
+    RunStateError,
+    Stream,
+    StreamFlow,
+    StreamNode,
+    Subscription,
+    TooManySteps,
+    UnknownEvent,
+    events,
+    observe,
+    on,
+    signals,
+)
+from flowevents.testing import ManualClock, ScriptedModel, capture_events, check_events
+
+if TYPE_CHECKING:
+    from typing_extensions import assert_type
+
+Shared = dict[str, Any]
+
+# -- nodes: users annotate their methods as they like ---------------------------------------------
+
+
+class Plan(Node):
+    node_name = "Planner"
+
+    def prep(self, shared: Shared) -> str:
+        assert_type(self.params, dict[str, Any])
+        assert_type(self.cur_retry, int)
+        return str(shared["question"])
+
+    def exec(self, prep_res: str) -> list[str]:
+        assert_type(self.emit(prep_res), None)
+        assert_type(self.emit(prep_res, kind="thought"), None)
+        assert_type(self.progress(1), None)
+        assert_type(self.progress(1, total=2, label="planning"), None)
+        return prep_res.split()
+
+    def exec_fallback(self, prep_res: str, exc: Exception) -> list[str]:
+        return [str(exc)]
+
+    def post(self, shared: Shared, prep_res: str, exec_res: list[str]) -> str:
+        return "act" if exec_res else "done"
+
+
+class Write(StreamNode):
+    keep_chunks = False
+
+    def exec_stream(self, prep_res: str) -> Generator[str, None, int]:
+        yield prep_res
+        return 1
+
+
+class Quote(StreamNode):
+    def exec_stream(self, prep_res: str) -> Iterable[str]:
+        return prep_res.split()
+
+
+class Each(BatchNode):
+    def prep(self, shared: Shared) -> Iterator[int]:
+        return iter(range(3))
+
+    def exec(self, prep_res: int) -> int:
+        return prep_res
+
+
+class WriteEach(Write, BatchNode):
+    def prep(self, shared: Shared) -> list[str]:
+        return ["a"]
+
+
+class Fetch(AsyncNode):
+    async def prep_async(self, shared: Shared) -> str:
+        return str(shared["url"])
+
+    async def exec_async(self, prep_res: str) -> bytes:
+        return prep_res.encode()
+
+    async def exec_fallback_async(self, prep_res: str, exc: Exception) -> bytes:
+        return b""
+
+    async def post_async(self, shared: Shared, prep_res: str, exec_res: bytes) -> str | None:
+        return None
+
+
+class WriteAsync(AsyncStreamNode):
+    async def exec_stream_async(self, prep_res: str) -> AsyncIterator[str | Result[int]]:
+        yield prep_res
+        result = Result(1)
+        assert_type(result, Result[int])
+        assert_type(result.value, int)
+        yield result
+
+
+class FetchEach(AsyncBatchNode):
+    async def prep_async(self, shared: Shared) -> list[str]:
+        return ["a"]
+
+
+class FetchAll(AsyncParallelBatchNode):
+    async def prep_async(self, shared: Shared) -> list[str] | None:
+        return None
+
+
+class WriteAll(WriteAsync, AsyncParallelBatchNode):
+    async def prep_async(self, shared: Shared) -> list[str]:
+        return ["a"]
+
+
+class Bare(BaseNode):
+    def exec(self, prep_res: None) -> None:
+        return None
+
+
+class PerFile(BatchFlow):
+    def prep(self, shared: Shared) -> list[dict[str, str]]:
+        return [{"file": "a"}]
+
+
+class PerFileAsync(AsyncBatchFlow):
+    async def prep_async(self, shared: Shared) -> Iterator[dict[str, str]]:
+        return iter([{"file": "a"}])
+
+
+class PerFileAtOnce(AsyncParallelBatchFlow):
+    async def prep_async(self, shared: Shared) -> list[dict[str, str]]:
+        return [{"file": "a"}]
+
+    async def post_async(self, shared: Shared, prep_res: Any, exec_res: None) -> str:
+        return "done"
+
+
+def graph() -> Flow:
+    """Connected nodes are flows' and nodes', in any order."""
+    plan, write = Plan(max_retries=3, wait=0.5), Write()
+    plan - "act" >> write >> plan
+    plan.next(Quote(), "done")
+    plan.next(None, "nothing")
+    inner = StreamFlow(start=Each())
+    write - "all" >> inner >> WriteEach() >> PerFile(Bare()) >> None
+    flow = Flow()
+    flow.start(plan)
+    flow.set_params({"a": 1})
+    assert_type(flow.successors, dict[str, Any])
+    return flow
+
+
+def async_graph() -> AsyncFlow:
+    """So it is with async ones."""
+    fetch = Fetch(3, 0.5)
+    fetch >> FetchEach() >> FetchAll(max_concurrency=3) >> WriteAll(max_concurrency=None)
+    fetch - "files" >> PerFileAsync(WriteAsync()) >> PerFileAtOnce(Plan(), max_concurrency=2)
+    return AsyncFlow(fetch)
+
+
+# -- handlers: each signal knows what its handlers get --------------------------------------------
+
+llm, flow = Write(), graph()
+
+
+def show(event: Chunk) -> str:
+    """A handler of one type."""
+    assert_type(event.data, Any)
+    assert_type(event.kind, str)
+    return event.node
+
+
+def show_any(event: Event) -> None:
+    """A handler of every type is one of each."""
+    assert_type(event.run_id, str)
+    assert_type(event.seq, int)
+    assert_type(event.time, float)
+    assert_type(event.span, int)
+    assert_type(event.node, str)
+    assert_type(event.items, tuple[int, ...])
+    assert_type(event.step, int)
+    assert_type(event.attempt, int)
+
+
+async def show_async(event: Chunk) -> None:
+    """One that is awaited."""
+
+
+def show_end(event: NodeEnd) -> None:
+    """A handler of another type."""
+    assert_type(event.status, events.Status)
+    assert_type(event.duration, float)
+    assert_type(event.error, str | None)
+    assert_type(event.result, Any)
+
+
+assert_type(signals.chunk, signals.EventSignal[Chunk])
+assert_type(signals.chunk.connect(show), Callable[[Chunk], str])
+assert_type(signals.chunk.connect(show, sender=llm), Callable[[Chunk], str])
+assert_type(signals.chunk.connect(show, sender=Write), Callable[[Chunk], str])
+assert_type(signals.chunk.connect(show, sender="Research/Write"), Callable[[Chunk], str])
+assert_type(signals.chunk.connect(show, sender=ANY), Callable[[Chunk], str])
+assert_type(signals.chunk.connect(show, weak=True), Callable[[Chunk], str])
+signals.chunk.connect(show_any)
+signals.chunk.connect(show_async)
+signals.chunk.connect(lambda event: print(assert_type(event, Chunk)))
+signals.chunk.connect(show_end)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+signals.node_end.connect(show)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+signals.node_end.connect(show_end)
+signals.chunk.disconnect(show, sender=llm)
+
+signals.flow_start.connect(lambda event: assert_type(event, FlowStart).metadata)
+signals.flow_start.connect(lambda event: assert_type(event.flow, str))
+signals.node_start.connect(lambda event: assert_type(event, NodeStart).parent)
+signals.item_start.connect(
+    lambda event: assert_type(assert_type(event, ItemStart).total, int | None)
+)
+signals.progress.connect(lambda event: assert_type(assert_type(event, Progress).done, float))
+signals.retry.connect(lambda event: assert_type(assert_type(event, Retry).fallback, bool))
+signals.interrupt.connect(lambda event: assert_type(assert_type(event, Interrupt).id, str))
+signals.reply.connect(lambda event: assert_type(assert_type(event, Reply).value, Any))
+signals.item_end.connect(lambda event: assert_type(assert_type(event, ItemEnd).done, int))
+signals.node_end.connect(lambda event: assert_type(event, NodeEnd).result)
+signals.action.connect(lambda event: assert_type(assert_type(event, Action).target, str | None))
+signals.flow_end.connect(lambda event: assert_type(assert_type(event, FlowEnd).action, str | None))
+
+with signals.chunk.connected_to(show, sender=flow), signals.chunk.muted():
+    pass
+
+
+@signals.chunk.connect_via(llm)
+def via(event: Chunk) -> int:
+    """A decorated handler is still the function."""
+    return 1
+
+
+@llm.on(Chunk)
+def on_one(event: Chunk) -> int:
+    """Also of a node."""
+    return 1
+
+
+@flow.on(NodeEnd)
+async def on_flow(event: NodeEnd) -> int:
+    """And of a flow, awaited or not."""
+    return 1
+
+
+def on_two(event: Chunk | Progress) -> int:
+    """Of everything, and of several types."""
+    return 1
+
+
+on(Chunk)(on_two)
+on(Progress)(on_two)
+
+
+@on(Event, sender="Plan")
+def on_all(event: Event) -> int:
+    """Of all types."""
+    return 1
+
+
+assert_type(via(Chunk(run_id="r", seq=1, time=0, span=1, node="n", data="x")), int)
+assert_type(on_one, Callable[[Chunk], int])
+assert_type(on_all, Callable[[Event], int])
+awaitable: Callable[[NodeEnd], Coroutine[Any, Any, int]] = on_flow
+llm.on(Chunk)(show_end)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+class Display:
+    """An observer: an object with methods."""
+
+    def on_chunk(self, event: Chunk) -> None:
+        print(event.data)
+
+    async def on_node_end(self, event: NodeEnd) -> None:
+        print(event.status)
+
+    def context(self, event: Event) -> contextvars.Context | None:
+        return contextvars.copy_context()
+
+
+subscription = observe(Display())
+assert_type(subscription, Subscription)
+assert_type(subscription.cancel(), None)
+with observe(show_any, sender=llm) as entered:
+    assert_type(entered, Subscription)
+
+# -- running: the options are checked, also where they are passed on ------------------------------
+
+
+def run_it(shared: Shared) -> None:
+    """Sync."""
+    action = flow.run(shared)
+    assert_type(action, Any)
+    flow.run(shared, observers=[Display(), show_any], id="r", metadata={"user": "ada"})
+    flow.run(shared, capture=True, max_steps=10, on_handler_error="raise", clock=ManualClock())
+    llm.run(shared, redact=lambda value: value)
+    flow.run(shared, on_handler_error="ignore")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    flow.run(shared, max_steps="many")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    flow.run(shared, journal=None)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+    stream = flow.run_stream(shared)
+    assert_type(stream, Stream)
+    assert_type(stream.run, Run)
+    assert_type(next(stream), Any)
+    stream.close()
+    with flow.run_stream(shared, id="r", observers=[Display()]) as opened:
+        assert_type(opened, Stream)
+        for text in opened:
+            assert_type(text, Any)
+    assert_type(flow.run_stream(shared, show_chunk), Any)
+    assert_type(flow.run_stream(shared, callback=show_chunk, id="r"), Any)
+    assert_type(flow.run_stream(shared, callback=None), Any)
+    flow.run_stream(shared, callback=show)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+def show_chunk(chunk: Any, node: str) -> None:
+    """A callback."""
+
+
+async def show_chunk_async(chunk: Any, node: str) -> None:
+    """A callback that is awaited."""
+
+
+def stream_inside(shared: Shared) -> Generator[str, None, str]:
+    """The action is the stream's return value."""
+    action = yield from flow.run_stream(shared)
+    assert_type(action, Any)
+    return str(action)
+
+
+async def run_it_async(shared: Shared) -> None:
+    """Async."""
+    asynchronous = async_graph()
+    assert_type(await asynchronous.run_async(shared), Any)
+    task = asyncio.create_task(asynchronous.run_async(shared, id="r"))
+    assert_type(await task, Any)
+    stream = asynchronous.run_stream_async(shared, observers=[Display()])
+    assert_type(stream, AsyncStream)
+    assert_type(stream.run, Run)
+    assert_type(await stream.__anext__(), Any)
+    await stream.aclose()
+    async with asynchronous.run_stream_async(shared) as opened:
+        assert_type(opened, AsyncStream)
+        async for text in opened:
+            assert_type(text, Any)
+    pushed: Awaitable[Any] = asynchronous.run_stream_async(shared, show_chunk_async)
+    assert_type(await pushed, Any)
+    assert_type(await Fetch().run_stream_async(shared, callback=None, id="r"), Any)
+
+
+def full_control(shared: Shared) -> None:
+    """A run, sync."""
+    run = Run(flow, shared, observers=[show_any], id=None, metadata=None, max_steps=None)
+    assert_type(run.id, str)
+    assert_type(run.action, Any)
+    assert_type(run.error, BaseException | None)
+    if run.status == "ready":
+        print("not yet")
+    for event in run:
+        assert_type(event, Event)
+        if isinstance(event, Chunk):
+            assert_type(event.kind, str)
+    assert_type(run.wait(), Any)
+    assert_type(run.cancel(), None)
+    assert_type(run.close(), None)
+    with Run(llm, shared) as opened:
+        assert_type(opened, Run)
+    signals.chunk.connect(show, sender=run)
+
+
+async def full_control_async(shared: Shared) -> None:
+    """A run, async."""
+    run = Run(async_graph(), shared, clock=Clock())
+    async for event in run:
+        assert_type(event, Event)
+    assert_type(await run.wait_async(), Any)
+    assert_type(await run.aclose(), None)
+    async with Run(Fetch(), shared) as opened:
+        assert_type(opened, Run)
+
+
+# -- events as data -------------------------------------------------------------------------------
+
+
+def as_json(event: Event) -> Event:
+    """Written and read again."""
+    raw = events.encode(event)
+    assert_type(raw, bytes)
+    again = events.decode(raw)
+    assert_type(again, Event)
+    if isinstance(again, UnknownEvent):
+        assert_type(again.fields, dict[str, Any])
+    for kind in events.EVENT_TYPES:
+        assert_type(kind, type[Event])
+    assert_type(events.describe_error(ValueError("x")), str)
+    assert_type(Chunk.signal, str)
+    signals.chunk.send(Chunk(run_id="r", seq=1, time=0.0, span=1, node="Write", data="text"))
+    event.seq = 5  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+    Chunk("r", 1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    return again
+
+
+def errors(shared: Shared) -> str:
+    """One tree."""
+    try:
+        flow.run(shared)
+    except (RunStateError, AsyncNodeError) as error:
+        assert_type(error, RunStateError | AsyncNodeError)
+        as_runtime: RuntimeError = error
+        return str(as_runtime)
+    except (GraphError, ObserverError) as error:
+        as_type: TypeError = error
+        return str(as_type)
+    except (RunCancelled, TooManySteps) as error:
+        root: FlowEventsError = error
+        return str(root)
+    return ""
+
+
+# -- testing --------------------------------------------------------------------------------------
+
+
+class SlowClock(Clock):
+    """A clock of one's own."""
+
+    def sleep(self, seconds: float, woken: threading.Event) -> None:
+        woken.wait(seconds * 2)
+
+    async def sleep_async(self, seconds: float) -> None:
+        await asyncio.sleep(seconds * 2)
+
+
+def in_tests(shared: Shared) -> None:
+    """What users' tests use."""
+    with capture_events(sender=flow) as captured:
+        flow.run(shared, clock=SlowClock())
+    assert_type(captured, list[Event])
+    assert_type(check_events(captured), None)
+    check_events(iter(captured), complete=False)
+    clock = ManualClock(start=0.0)
+    clock.advance(5)
+    assert_type(clock.sleeps, list[float])
+    model = ScriptedModel(["a reply", ["b", ValueError("no")]])
+    assert_type(model("prompt"), str)
+    assert_type(model.stream("prompt"), Iterator[str])
+    assert_type(model.calls, list[object])
+
+
+async def in_async_tests() -> None:
+    """And async ones."""
+    model = ScriptedModel(["a reply"])
+    assert_type(await model.acall("prompt"), str)
+    async for text in model.astream("prompt"):
+        assert_type(text, str)
