@@ -3,6 +3,9 @@
     FlowEventsError
     ├── RunStateError (RuntimeError)    a call that the run's state does not allow
     ├── RunCancelled                    the run was cancelled while this code drove it
+    ├── Paused                          the run waits for an answer; `.run` is the run
+    ├── ReplyError (ValueError)         an answer that an open question does not take
+    ├── Expired (TimeoutError)          nobody answered in time; raised in the node that asked
     ├── TooManySteps                    a run went beyond its `max_steps`
     ├── AsyncNodeError (RuntimeError)   an async node or flow where only plain code can run
     ├── GraphError (TypeError)          a successor or a start node that is not a node
@@ -13,11 +16,16 @@ An error that a node's own code raises is never wrapped: it leaves the run as it
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = [
     "AsyncNodeError",
+    "Expired",
     "FlowEventsError",
     "GraphError",
     "ObserverError",
+    "Paused",
+    "ReplyError",
     "RunCancelled",
     "RunStateError",
     "TooManySteps",
@@ -34,6 +42,31 @@ class RunStateError(FlowEventsError, RuntimeError):
 
 class RunCancelled(FlowEventsError):
     """The run was cancelled; raised to whoever drives it, after its last event."""
+
+
+class Paused(FlowEventsError):
+    """A run waits for an answer that nobody gave while `run` or `wait` drove it.
+
+    Answer with `.run.reply(…)`, then go on with `.run.wait()` or another loop over it.
+
+    Attributes:
+        run: The `Run` that is paused.
+    """
+
+    def __init__(self, text: str, run: Any) -> None:
+        super().__init__(text)
+        self.run: Any = run
+
+
+class ReplyError(FlowEventsError, ValueError):
+    """An answer that a question does not take, or to a question that is not open.
+
+    The question, where there is one, stays open.
+    """
+
+
+class Expired(FlowEventsError, TimeoutError):
+    """Nobody answered before the question's `expires`; raised in the node that asked."""
 
 
 class TooManySteps(FlowEventsError):

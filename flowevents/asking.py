@@ -1,0 +1,110 @@
+"""What a node asks, what a handler answers, and which answers a question takes."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+
+from flowevents.errors import ReplyError
+
+__all__ = ["Answer", "Ask"]
+
+T = TypeVar("T")
+
+
+class Ask:
+    """A question: `answer = yield Ask("Ship it?", choices=["yes", "no"])`.
+
+    Args:
+        prompt: What is asked: a text, or any data that the one who answers understands.
+        choices: The only answers there are, at least one; without, any.
+        type: What an answer is converted to, as by `msgspec.convert`: `bool`, `int`, a
+            `msgspec.Struct`, a dataclass, `list[str]` and so on. Its JSON schema is in the event.
+        expires: After how many seconds nobody can answer any more.
+
+    Raises `ValueError` for no choices or an `expires` that is not positive, and `TypeError` for a
+    `type` that has no JSON schema.
+    """
+
+    __slots__ = ("choices", "expires", "prompt", "schema", "type")
+
+    def __init__(
+        self,
+        prompt: Any,
+        *,
+        choices: Iterable[Any] | None = None,
+        type: Any = None,
+        expires: float | None = None,
+    ) -> None:
+        if isinstance(choices, str):
+            raise ValueError(f"Ask: choices={choices!r} is one text; give a list of choices.")
+        self.prompt: Any = prompt
+        self.choices: list[Any] | None = None if choices is None else list(choices)
+        self.type: Any = type
+        self.schema: dict[str, Any] | None = None if type is None else schema_of(type)
+        self.expires: float | None = expires
+        if self.choices is not None and not self.choices:
+            raise ValueError("Ask: choices is empty, so nobody could answer. Give one, or None.")
+        if expires is not None and not expires > 0:
+            raise ValueError(f"Ask: expires={expires!r}; give seconds above 0, or None.")
+
+    def __repr__(self) -> str:
+        return f"Ask({self.prompt!r})"
+
+    def check(self, value: Any) -> Any:
+        """The answer that the node gets for `value`, or `ReplyError` with the reason."""
+        if self.type is not None:
+            try:
+                value = msgspec.convert(value, self.type)
+            except msgspec.ValidationError as error:
+                raise ReplyError(
+                    f"{value!r} does not answer {self.prompt!r}: {error}. "
+                    f"An answer is of type {_name(self.type)}."
+                ) from None
+        if self.choices is not None and not any(
+            value == each and isinstance(value, bool) == isinstance(each, bool)
+            for each in self.choices
+        ):
+            known = ", ".join(map(repr, self.choices))
+            raise ReplyError(f"{value!r} does not answer {self.prompt!r}: the choices are {known}.")
+        return value
+
+
+def schema_of(kind: Any) -> dict[str, Any]:
+    """The JSON schema of a type. Raises `TypeError` where it has none."""
+    try:
+        return _schema_of(kind)
+    except TypeError as error:
+        raise TypeError(f"Ask: type={kind!r} cannot be asked for: {error}") from None
+
+
+def _name(kind: Any) -> str:
+    return kind.__name__ if isinstance(kind, type) else str(kind)
+
+
+@functools.lru_cache(maxsize=256)
+def _schema_of(kind: Any) -> dict[str, Any]:
+    return msgspec.json.schema(kind)
+
+
+class Answer(Generic[T]):
+    """What a handler of `interrupt` returns to answer the question; the first one wins.
+
+    Args:
+        value: The answer.
+        refused: Called with the `ReplyError` if the question does not take the answer. It may
+            give another `Answer`, or `None`; of an `async def` handler it may be `async` too.
+            Without it the refusal is an error of the handler. Either way the question stays open.
+    """
+
+    __slots__ = ("refused", "value")
+
+    def __init__(self, value: T, *, refused: Callable[[ReplyError], object] | None = None) -> None:
+        self.value: Final = value
+        self.refused: Final = refused
+
+    def __repr__(self) -> str:
+        return f"Answer({self.value!r})"

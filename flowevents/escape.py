@@ -1,0 +1,41 @@
+"""How text that a model may have written is shown: its control characters made visible.
+
+Chunks, actions, names, errors, prompts, choices and labels may all hold such text. Whatever writes
+one of them where a terminal, a log or a person reads it passes it through `escape_controls` first.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+__all__ = ["escape_controls"]
+
+_BIDI: Final = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
+"""The Bidi_Control characters of Unicode 16.0 (UAX #9)."""
+
+_SURROGATES: Final = "\ud800-\udfff"
+_LINES: Final = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_BIDI}{_SURROGATES}]")
+_ONE_LINE: Final = re.compile(f"[\x00-\x1f\x7f-\x9f\u2028\u2029{_BIDI}{_SURROGATES}]")
+_SHORT: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def escape_controls(text: str, *, one_line: bool = False) -> str:
+    """The text with its C0, C1 and bidirectional controls written as escapes such as `\\x1b`.
+
+    Args:
+        text: Anything; a lone surrogate becomes U+FFFD.
+        one_line: Escape newlines, tabs and line separators too, as a log needs it. Otherwise
+            newlines and tabs stay, and a `"\\r\\n"` becomes a newline.
+    """
+    if one_line:
+        return _ONE_LINE.sub(_escaped, text)
+    return _LINES.sub(_escaped, text.replace("\r\n", "\n"))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    character = found.group()
+    number = ord(character)
+    if 0xD800 <= number <= 0xDFFF:
+        return "\ufffd"
+    return _SHORT.get(character) or (f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}")
