@@ -39,6 +39,7 @@ from flowevents import (
     Retry,
     Run,
     RunCancelled,
+    Stream,
     StreamNode,
 )
 from flowevents.testing import check_events
@@ -605,6 +606,16 @@ class Held(StreamNode):
             raise AssertionError("not reached")
 
 
+class GoesOn(Run):
+    """A run whose held node may go on once the run has been asked to cancel."""
+
+    held: Held
+
+    def cancel(self) -> None:
+        super().cancel()
+        self.held.may_go.set()
+
+
 def test_a_sync_node_is_not_killed_but_stops_at_its_next_event(driver: Driver) -> None:
     """Cancelled by another thread while its code runs: what it yields then is its last."""
     held, seen = Held(), Seen()
@@ -993,11 +1004,11 @@ def test_close_waits_for_the_run_that_another_thread_drives() -> None:
         def on_flow_end(self, event: FlowEnd) -> None:
             log.append(event.status)
 
-    run = Run(Flow(held), {}, observers=[Handler()])
+    run = GoesOn(Flow(held), {}, observers=[Handler()])
+    run.held = held
 
     def close() -> None:
         assert held.entered.wait(PATIENCE)
-        threading.Timer(0, held.may_go.set).start()
         run.close()
         log.append("closed")
 
@@ -1042,11 +1053,12 @@ def test_aclose_waits_for_the_run_that_another_task_drives(loop: Driver) -> None
 def test_a_stream_is_closed_by_another_thread_while_it_runs() -> None:
     """The consumer is told, after the ends."""
     held, seen = Held(), Seen()
-    stream = Flow(held).run_stream({}, observers=[seen])
+    run = GoesOn(Flow(held), {}, observers=[seen])
+    run.held = held
+    stream = Stream(run)
 
     def close() -> None:
         assert held.entered.wait(PATIENCE)
-        threading.Timer(0, held.may_go.set).start()
         stream.close()
         assert seen.ends() == ["cancelled", "cancelled"]
 
