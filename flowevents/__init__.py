@@ -6,20 +6,26 @@ The layers; each module imports only from those below it:
     flow.py       flows: nodes made of nodes
     nodes/        what users write: prep, exec and post as steps of the engine
     stream.py     a run's output as a stream, or to a callback
-    run.py        Run: state table, push, pull, cancel
+    run.py        Run: state table, push, pull, reply, cancel
+    observers/    consumers of events, each a file, beside run.py
     engine/       the one engine: a generator of effects, its drivers, the walk over a graph
     signals.py    one blinker signal per event type, senders, observe
-    events.py     the typed events and their JSON; errors.py beside it
+    asking.py     what a node asks and a handler answers
+    events.py     the typed events and their JSON; errors.py and escape.py beside it
 """
 
 from flowevents import events, signals
+from flowevents.asking import Answer, Ask
 from flowevents.engine.clock import Clock
 from flowevents.engine.streams import Result
 from flowevents.errors import (
     AsyncNodeError,
+    Expired,
     FlowEventsError,
     GraphError,
     ObserverError,
+    Paused,
+    ReplyError,
     RunCancelled,
     RunStateError,
     TooManySteps,
@@ -49,6 +55,8 @@ from flowevents.flow import (
     StreamFlow,
 )
 from flowevents.nodes import (
+    AskNode,
+    AsyncAskNode,
     AsyncBatchNode,
     AsyncNode,
     AsyncParallelBatchNode,
@@ -65,6 +73,10 @@ from flowevents.stream import AsyncStream, Stream
 __all__ = [
     "ANY",
     "Action",
+    "Answer",
+    "Ask",
+    "AskNode",
+    "AsyncAskNode",
     "AsyncBatchFlow",
     "AsyncBatchNode",
     "AsyncFlow",
@@ -80,6 +92,7 @@ __all__ = [
     "Chunk",
     "Clock",
     "Event",
+    "Expired",
     "Flow",
     "FlowEnd",
     "FlowEventsError",
@@ -92,8 +105,10 @@ __all__ = [
     "NodeEnd",
     "NodeStart",
     "ObserverError",
+    "Paused",
     "Progress",
     "Reply",
+    "ReplyError",
     "Result",
     "Retry",
     "Run",

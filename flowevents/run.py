@@ -1,8 +1,11 @@
 """A run: one execution of a flow, with its own id, numbering, observers and state.
 
-    ready ──> running ──> done
-      │          ├──────> failed
-      └──────────┴──────> cancelled
+              ┌──────> paused
+              v          │   │
+    ready ──> running <──┘   │
+      │        ├──────> done │
+      │        ├──────> failed
+      └────────┴──────> cancelled
 
 A run is driven by whoever iterates over it or waits for it, one at a time; a driver may leave and
 another go on. Nothing is computed while nobody drives. Sync driving happens in the caller's
@@ -32,9 +35,17 @@ from flowevents.engine.drivers import AsyncDriver, Ended, drive
 from flowevents.engine.effects import CallbackFailed, Cancelled, Effects, Failed, wake
 from flowevents.engine.graph import check_graph, is_node, node_name
 from flowevents.engine.publish import run_ended
-from flowevents.engine.sequencer import Sequencer, cancels_of, name_of
-from flowevents.errors import GraphError, ObserverError, RunCancelled, RunStateError
-from flowevents.events import Event
+from flowevents.engine.sequencer import Sequencer, cancels_of, logger, name_of
+from flowevents.errors import (
+    GraphError,
+    ObserverError,
+    Paused,
+    ReplyError,
+    RunCancelled,
+    RunStateError,
+)
+from flowevents.escape import escape_controls
+from flowevents.events import Event, Interrupt
 from flowevents.signals import Audience, audiences, handlers_of, is_async_callable, subscribe
 
 if TYPE_CHECKING:
@@ -44,11 +55,12 @@ __all__ = ["Puller", "Run", "RunOptions", "RunStatus"]
 
 Puller = Literal["events", "output"] | None
 
-RunStatus = Literal["ready", "running", "done", "failed", "cancelled"]
+RunStatus = Literal["ready", "running", "paused", "done", "failed", "cancelled"]
 
 _NEXT: Final[Mapping[RunStatus, frozenset[RunStatus]]] = {
     "ready": frozenset({"running", "cancelled"}),
-    "running": frozenset({"done", "failed", "cancelled"}),
+    "running": frozenset({"paused", "done", "failed", "cancelled"}),
+    "paused": frozenset({"running", "cancelled"}),
     "done": frozenset(),
     "failed": frozenset(),
     "cancelled": frozenset(),
@@ -65,6 +77,7 @@ class RunOptions(TypedDict, total=False):
     capture: bool
     max_steps: int | None
     on_handler_error: Literal["log", "raise"]
+    on_pause: Literal["return", "wait"]
     redact: Callable[[Any], Any] | None
     clock: Clock
 
@@ -85,6 +98,8 @@ class Run:
             `TooManySteps`.
         on_handler_error: `"log"` what a handler raises on the logger `flowevents`, or `"raise"`
             it, which fails the run.
+        on_pause: Where a node asks and no handler answers, `"return"` to whoever drives the run,
+            which is then paused; or `"wait"` inside until `reply`, a cancel or the expiry.
         redact: Rewrites texts and data (`error`, `data`, `result` …) before anybody sees them.
         clock: The time that the run goes by.
 
@@ -108,6 +123,7 @@ class Run:
         capture: bool = False,
         max_steps: int | None = None,
         on_handler_error: Literal["log", "raise"] = "log",
+        on_pause: Literal["return", "wait"] = "return",
         redact: Callable[[Any], Any] | None = None,
         clock: Clock = SYSTEM,
         _past: str | None = None,
@@ -123,6 +139,8 @@ class Run:
             raise ValueError(f"max_steps={max_steps!r}: at least 1, or None for no limit.")
         if on_handler_error not in ("log", "raise"):
             raise ValueError(f"on_handler_error={on_handler_error!r}: 'log' or 'raise'.")
+        if on_pause not in ("return", "wait"):
+            raise ValueError(f"on_pause={on_pause!r}: 'return' or 'wait'.")
         if redact is not None and not callable(redact):
             raise ValueError(f"redact={redact!r}: a function of a text or data, or None.")
         self._observers = [(observer, handlers_of(observer)) for observer in observers]
@@ -139,6 +157,7 @@ class Run:
             capture=capture,
             max_steps=max_steps,
             redact=redact,
+            waits=on_pause == "wait",
         )
         self._status: RunStatus = "ready"
         self._action: Any = None
@@ -161,7 +180,7 @@ class Run:
 
     @property
     def status(self) -> RunStatus:
-        """`ready`, `running`, `done`, `failed` or `cancelled`."""
+        """`ready`, `running`, `paused`, `done`, `failed` or `cancelled`."""
         return self._status
 
     @property
@@ -173,6 +192,12 @@ class Run:
     def error(self) -> BaseException | None:
         """What the run was ended by, if it failed or was cancelled."""
         return self._error
+
+    @property
+    def interrupts(self) -> tuple[Interrupt, ...]:
+        """The open questions, in the order in which they were asked."""
+        questions = self._sequencer.questions
+        return () if questions is None else tuple(each.event for each in questions.waiting())
 
     @property
     def _sender_key(self) -> Audience:
@@ -192,9 +217,10 @@ class Run:
         """Run to the end without a puller, and give the last action.
 
         Of a run that has ended it gives the action, or raises the error, again. Raises what a
-        node raised, `RunCancelled`, or `RunStateError` where another thread drives the run.
+        node raised, `RunCancelled`, `Paused` where a node waits for an answer, or `RunStateError`
+        where another thread drives the run.
         """
-        if _NEXT[self._status]:
+        if not self._is_over():
             for _ in self._pull():
                 pass
         self._sequencer.outbox.clear()
@@ -207,12 +233,12 @@ class Run:
             sequencer.outbox.clear()
         sequencer.thread = threading.get_ident()
         try:
-            yield from drive(sequencer, engine, self._settle)
+            yield from drive(sequencer, engine, self._settle, self._pauses)
         finally:
             self._release()
-            if closes:
+            if closes and self._status != "paused":
                 self.close()
-        return self._result()
+        return None if self._status == "paused" and puller is not None else self._result()
 
     # -- driving it, async --------------------------------------------------------------------
 
@@ -223,8 +249,9 @@ class Run:
 
     async def wait_async(self) -> Any:
         """`wait` for an async run: run to the end in this task, and give the last action."""
-        while _NEXT[self._status]:
-            self._sequencer.outbox.clear()
+        sequencer = self._sequencer
+        while not self._is_over():
+            sequencer.outbox.clear()
             if self._closing is not None:
                 await asyncio.wait([self._closing])
                 continue
@@ -235,14 +262,17 @@ class Run:
                 self._left_by(error)
             finally:
                 self._driven_by = None
-        self._sequencer.outbox.clear()
+            if sequencer.pausing and self._pauses():
+                break
+        sequencer.outbox.clear()
         return self._result()
 
     async def _next(self, puller: Puller) -> Any:
-        """The next thing that the puller gets; `StopAsyncIteration` at the end."""
-        outbox = self._sequencer.outbox
+        """The next thing that the puller gets; `StopAsyncIteration` at the end, or at a pause."""
+        sequencer = self._sequencer
+        outbox = sequencer.outbox
         while not outbox:
-            if not _NEXT[self._status]:
+            if self._is_over():
                 if not self._told:
                     self._result()
                 raise StopAsyncIteration
@@ -256,6 +286,8 @@ class Run:
                 self._left_by(error)
             finally:
                 self._driven_by = None
+            if sequencer.pausing and not outbox and self._pauses():
+                raise StopAsyncIteration
         return outbox.popleft()
 
     def _take_driver(self, what: str, puller: Puller) -> AsyncDriver:
@@ -263,6 +295,7 @@ class Run:
         sequencer, driver, task = self._sequencer, self._driver, asyncio.current_task()
         if (
             driver is None
+            or self._status != "running"
             or self._driven_by is not None
             or sequencer.task is not task
             or sequencer.puller != puller
@@ -291,6 +324,50 @@ class Run:
             self._driver = AsyncDriver(sequencer, engine)
         return self._driver
 
+    # -- asking and answering -----------------------------------------------------------------
+
+    def reply(self, value: Any, id: str | None = None) -> None:
+        """Answer an open question; from any thread, once.
+
+        A run that is paused stays so until it is driven again, and then goes on where it stood.
+
+        Args:
+            value: The answer, which the question's `choices` and `type` have to take.
+            id: Which question, the `id` of its `Interrupt`; needed where several are open.
+
+        Raises `ReplyError` for an answer that the question does not take (it stays open), for a
+        question that is answered already or has expired, and for an unknown `id`; `RunStateError`
+        for a run that has not begun or has ended.
+        """
+        questions = self._sequencer.questions
+        if questions is None or (self._is_over() and not questions.knows(id)):
+            if self._status in ("running", "paused"):
+                raise ReplyError(f"No question is open in run {self._id}.")
+            raise RunStateError(f"Cannot reply: run {self._id} is {self._status}.")
+        questions.reply(value, id)
+
+    def pause(self) -> None:
+        """Ask the running node to ask: set its `pause_requested`; from any thread.
+
+        Nodes may look at that, and ask what to do with `yield Ask(…)`, which also takes the
+        request back. Raises `RunStateError` for a run that has ended.
+        """
+        if self._is_over():
+            raise RunStateError(f"Cannot pause: run {self._id} is {self._status}.")
+        self._sequencer.pause_requested = True
+
+    def _pauses(self) -> bool:
+        """Nothing of the run can go on: pause it, unless a question was settled meanwhile."""
+        sequencer = self._sequencer
+        sequencer.pausing = False
+        with self._lock:
+            if sequencer.cancelled is not None or sequencer.questions is None:
+                return False
+            if not sequencer.questions.hold():
+                return False
+            self._move("paused")
+            return True
+
     # -- stopping it --------------------------------------------------------------------------
 
     def cancel(self) -> None:
@@ -301,7 +378,7 @@ class Run:
         one is over when its loop has closed it. A run that has ended stays as it is.
         """
         with self._lock:
-            if not _NEXT[self._status]:
+            if self._is_over():
                 return
             sequencer = self._sequencer
             sequencer.cancel()
@@ -340,7 +417,7 @@ class Run:
             self._settle(error)
 
     def _cancel_on_loop(self) -> None:
-        if not _NEXT[self._status] or self._driver is None:
+        if self._is_over() or self._driver is None:
             return
         if self._driver.advancing:
             self._driver.cancel()
@@ -373,26 +450,27 @@ class Run:
         Called by the run's own code it only asks for that. Raises `RunStateError` for an async
         run that has begun: use `aclose`.
         """
-        if self._status == "running" and self._sequencer.loop is not None:
+        if self._status in ("running", "paused") and self._sequencer.loop is not None:
             raise RunStateError(
-                f"Cannot close it like this: run {self._id} is running and async. Use aclose."
+                f"Cannot close it like this: run {self._id} is {self._status} and async. "
+                "Use aclose."
             )
         self.cancel()
         if self._driven_by == threading.get_ident():
             return
         with self._lock:
-            if not _NEXT[self._status]:
+            if self._is_over():
                 return
             self._ended = self._ended or threading.Event()
         self._ended.wait()
 
     async def aclose(self) -> None:
         """`close` for an async run."""
-        if self._status == "running" and self._sequencer.loop is None:
+        if self._status in ("running", "paused") and self._sequencer.loop is None:
             self.close()
             return
         idle = self._driver is not None and not self._driver.advancing and self._closing is None
-        if _NEXT[self._status] and idle and self._driver is not None:
+        if not self._is_over() and idle and self._driver is not None:
             sequencer, task = self._sequencer, asyncio.current_task()
             sequencer.task, sequencer.task_cancels = task, cancels_of(task)
             sequencer.cancel()
@@ -401,13 +479,16 @@ class Run:
         self.cancel()
         if self._closing is not None:
             await asyncio.wait([self._closing])
-        elif _NEXT[self._status] and self._driven_by is not asyncio.current_task():
+        elif not self._is_over() and self._driven_by is not asyncio.current_task():
             over = asyncio.get_running_loop().create_future()
             self._at_end.append(over)
             await over
 
     def __del__(self) -> None:
-        if getattr(self, "_status", None) == "running":  # nobody can go on with it any more
+        status = getattr(self, "_status", None)
+        if status == "paused":
+            logger.warning("%s Nobody can any more: it is cancelled.", self._open_questions())
+        if status in ("running", "paused"):  # nobody can go on with it any more
             self.cancel()
 
     def __enter__(self) -> Self:
@@ -428,7 +509,7 @@ class Run:
         return RunStateError(f"Cannot {what}: run {self._id} is {self._status}. Make another Run.")
 
     def _may_be_driven(self, what: str) -> None:
-        if not _NEXT[self._status] and self._told and not self._sequencer.outbox:
+        if self._is_over() and self._told and not self._sequencer.outbox:
             raise self._refusal(what)
 
     def _claim(
@@ -436,7 +517,7 @@ class Run:
     ) -> Effects:
         """Become the one who drives the run, which begins with the first."""
         with self._lock:
-            if not _NEXT[self._status]:
+            if self._is_over():
                 if self._told and not self._sequencer.outbox:
                     raise self._refusal(what)
                 return _ended()  # its last events, or what it failed with, are still to come
@@ -455,6 +536,10 @@ class Run:
                 raise RunStateError(
                     f"Cannot {what} like this: run {self._id} is {self._status} and began {began}."
                 )
+            elif self._status == "paused":
+                self._move("running")
+                if self._sequencer.questions is not None:
+                    self._sequencer.questions.release()
             self._driven_by = who
             assert self._engine is not None
             return self._engine
@@ -490,6 +575,9 @@ class Run:
     def _release(self) -> None:
         self._driven_by = None
 
+    def _is_over(self) -> bool:
+        return not _NEXT[self._status]
+
     def _move(self, status: RunStatus) -> None:
         if status not in _NEXT[self._status]:
             raise RunStateError(f"Run {self._id} cannot go from {self._status} to {status}.")
@@ -498,7 +586,7 @@ class Run:
     def _settle(self, error: BaseException | None) -> None:
         """Note how the engine ended."""
         with self._lock:
-            if not _NEXT[self._status]:
+            if self._is_over():
                 return
             if isinstance(error, Failed):
                 error = error.error
@@ -521,7 +609,22 @@ class Run:
         for waiting in self._at_end:
             wake(waiting)
 
+    def _open_questions(self) -> str:
+        """That the run waits for answers, and to what, as text that is safe to show."""
+        asked = "; ".join(
+            f"{each.node or 'its flow'} asks {escape_controls(str(each.prompt), one_line=True)!r} "
+            f"(id {each.id!r})"
+            for each in self.interrupts
+        )
+        return f"Run {self._id} is paused: {asked}."
+
     def _result(self) -> Any:
+        if self._status == "paused":
+            raise Paused(
+                f"{self._open_questions()} Answer with .run.reply(…), then go on with .run.wait() "
+                "or another loop over .run.",
+                self,
+            )
         self._told = True
         if self._error is not None:
             raise self._error

@@ -7,6 +7,7 @@
     publish.py    what nodes publish themselves
     drivers.py    who answers what the engine yields: sync, async, and parallel items
     calls.py      calls into a node's code, and the end of what was begun
+    questions.py  a node asks and waits
     streams.py    one attempt of a streaming node: the way of a chunk
     attempts.py   one try of `exec` after the other
     batches.py    the items of a batch

@@ -7,13 +7,16 @@ is an attempt too. Cancellation and what fails the run are no `Exception`, so th
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from flowevents.asking import Ask
 from flowevents.engine.calls import awaited, invoke
 from flowevents.engine.drivers import Group
 from flowevents.engine.effects import Await, Effects
-from flowevents.engine.sequencer import Step, Track, logger
+from flowevents.engine.questions import ask
+from flowevents.engine.sequencer import Step, Track, current_track, logger
 from flowevents.engine.streams import one_chunk, stream, stream_async
 from flowevents.events import Retry
 
@@ -96,17 +99,31 @@ def _retry(scope: Step, error: Exception, wait: float, fallback: bool) -> Effect
 
 def _attempt(scope: Step, node: Any, argument: Any) -> Effects:
     shape = scope.plan.shape
+    if shape.asks:
+        return _ask(scope, node, argument)
     if shape.streams:
         if shape.is_async:
             return awaited(stream_async(scope, node, argument))
         return stream(scope, node, argument)
     if not shape.is_async:
         result = invoke(scope, node.exec, argument)
-    elif scope.sequencer.puller is None:
-        result = invoke(scope, node.exec_async, argument)
-    else:
+    elif scope.sequencer.puller is not None and current_track.get() is scope.sequencer.main:
         result = _in_own_task(scope, node.exec_async, argument)
+    else:
+        result = invoke(scope, node.exec_async, argument)
     return one_chunk(scope, result) if shape.chunked else result
+
+
+def _ask(scope: Step, node: Any, argument: Any) -> Effects:
+    """The answer to the question of a node that only asks."""
+    method = node.question_async if scope.plan.shape.is_async else node.question
+    question = yield from invoke(scope, method, argument)
+    if not isinstance(question, Ask):
+        raise TypeError(
+            f"Node {scope.plan.path!r} gave {question!r} as its question: return an Ask, as in "
+            "Ask('Ship it?', choices=['yes', 'no'])."
+        )
+    return (yield from ask(scope, question))
 
 
 def _in_own_task(scope: Step, method: Callable[..., Any], argument: Any) -> Effects:
@@ -116,7 +133,12 @@ def _in_own_task(scope: Step, method: Callable[..., Any], argument: Any) -> Effe
     """
 
     async def item(group: Group) -> Any:
-        return await group.drive(invoke(scope, method, argument))
+        track = scope.sequencer.main
+        track.group, track.task = group, asyncio.current_task()
+        try:
+            return await group.drive(invoke(scope, method, argument))
+        finally:
+            track.group = track.task = None
 
     results = yield Await(Group(scope.sequencer).run(iter((item,)), 1))
     return results[0]

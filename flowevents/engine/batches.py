@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator
 from contextvars import Context
 from functools import partial
@@ -81,7 +82,7 @@ def _batch(track: Track, step: Step, node: Any, arguments: Iterable[Any] | None)
     """The items of a sequential batch, drawn one by one."""
     sequencer = step.sequencer
     shape = step.plan.shape
-    inline = shape.ours and shape.retries and not (shape.is_async or shape.chunked)
+    inline = shape.calls and not shape.is_async
     run, numbers = node.exec, sequencer.numbers
     scope = step.item = Step(sequencer, step.plan, 0, step.span, (), step.number)
     scope.of, scope.total, scope.context = step, length_of(arguments), step.context
@@ -145,8 +146,9 @@ async def _parallel_item(
     scope = Step(sequencer, step.plan, span, step.span, (*step.items, index), step.number)
     scope.of, scope.total, scope.context = step, total, step.context
     track = Track(scope)
+    track.group, track.task = group, asyncio.current_task()
     current_track.set(track)
-    if scope.listeners().anybody or shape.chunked or not shape.ours:
+    if scope.listeners().anybody or not shape.calls:
         return await group.drive(_heard_item(track, scope, node, argument))
     try:  # its first attempt inline: what _heard_item does, but faster
         result = await node.exec_async(argument)

@@ -28,5 +28,16 @@ class Clock:
         """Wait before the next attempt in an async run."""
         await asyncio.sleep(seconds)
 
+    def wait(self, woken: threading.Event, until: float | None) -> None:
+        """Wait in a sync run until `woken` is set, or `time` is `until` (seconds, epoch)."""
+        woken.wait(None if until is None else self._left(until))
+
+    async def wait_async(self, woken: asyncio.Future[None], until: float | None) -> None:
+        """Wait in an async run until `woken` is done, or `time` is `until` (seconds, epoch)."""
+        await asyncio.wait([woken], timeout=None if until is None else self._left(until))
+
+    def _left(self, until: float) -> float:
+        return min(max(0.0, until - self.time()), threading.TIMEOUT_MAX)
+
 
 SYSTEM = Clock()

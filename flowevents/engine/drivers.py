@@ -34,12 +34,16 @@ def give(event: object) -> Generator[Any, Any, None]:
 
 
 def drive(
-    sequencer: Sequencer, engine: Effects, settle: Callable[[BaseException | None], None]
+    sequencer: Sequencer,
+    engine: Effects,
+    settle: Callable[[BaseException | None], None],
+    pauses: Callable[[], bool],
 ) -> Iterator[Any]:
     """The sync driver: iterate over what the puller gets; the rest of the run is done inside.
 
     Leaving it midway leaves the engine where it is. `settle` is told how the engine ended: by what
-    it raised, or `None`; what is left in the outbox then still comes.
+    it raised, or `None`; what is left in the outbox then still comes. `pauses` is asked where
+    nothing of the run can go on, and ends it for now.
     """
     outbox = sequencer.outbox
     ended: BaseException | None = None
@@ -50,6 +54,8 @@ def drive(
             if out is TAKE:
                 while outbox:
                     yield outbox.popleft()
+                if sequencer.pausing and pauses():
+                    return
             else:
                 yield out
             sequencer.thread = get_ident()  # another thread may have gone on
@@ -124,7 +130,7 @@ class AsyncDriver:
 
     @types.coroutine
     def advance(self) -> Generator[Any, Any, None]:
-        """Run the engine until the outbox holds something, or to its end.
+        """Run the engine until the outbox holds something, nothing can go on, or to its end.
 
         Raises `Ended` at the end, or what the engine raised.
         """
@@ -147,7 +153,7 @@ class AsyncDriver:
                     out = resume(error)
                     error = None
                     if out is TAKE:
-                        if outbox:
+                        if outbox or sequencer.pausing:
                             return
                         continue
                     if out is not None and isinstance(out, Event):
@@ -204,7 +210,8 @@ class Group:
     """Items that run at the same time, each in a task of its own; their results in order.
 
     When one fails the others are cancelled and awaited before its error is raised. While they
-    run, what they have for the puller is handed on.
+    run, what they have for the puller is handed on. When all of them wait for answers, so does
+    what the group is a part of: the item of another one, or the run.
     """
 
     def __init__(self, sequencer: Sequencer, *, keep: bool = True) -> None:
@@ -218,7 +225,11 @@ class Group:
         self._more = True  # there may be items that have not begun
         self._limit: int | None = None
         self._wake: asyncio.Future[None] = self._loop.create_future()
-        self._hands_on = current_track.get() in (sequencer.main, None)
+        track = current_track.get()
+        self._hands_on = track is None or track is sequencer.main
+        self._around = None if track is None else track.group
+        self._stuck = 0  # items that wait for answers
+        self._is_stuck = False  # all of them do
 
     async def run(
         self, items: Iterator[Callable[[Group], Awaitable[Any]]], limit: int | None
@@ -267,10 +278,15 @@ class Group:
                     task = self._loop.create_task(self._item(index, item))
                     if not task.done():  # an eager task may have ended already
                         tasks[index] = task
+            self._look_if_stuck()
             if self._error is not None:
                 raise self._error
             if self._hands_on:
                 if sequencer.outbox:
+                    continue
+                if self._is_stuck and self._around is None and not self._answered():
+                    sequencer.pausing = True
+                    await give(TAKE)
                     continue
                 sequencer.taking = self._wake
             if not tasks:
@@ -287,8 +303,32 @@ class Group:
                 self._error = error
         finally:
             self._tasks.pop(index, None)
+            self._look_if_stuck()
             if self._more or not self._tasks or self._error is not None:
                 wake(self._wake)
+
+    def stuck(self, more: int) -> None:
+        """So many more of its items, or fewer, wait for an answer."""
+        self._stuck += more
+        self._look_if_stuck()
+
+    def _look_if_stuck(self) -> None:
+        if not self._stuck and not self._is_stuck:
+            return
+        has_room = self._more and (self._limit is None or len(self._tasks) < self._limit)
+        is_stuck = 0 < self._stuck == len(self._tasks) and not has_room and self._error is None
+        if is_stuck == self._is_stuck:
+            return
+        self._is_stuck = is_stuck
+        if self._around is not None:
+            self._around.stuck(1 if is_stuck else -1)
+        elif is_stuck:
+            wake(self._wake)
+
+    def _answered(self) -> bool:
+        """Whether an item is about to go on."""
+        questions = self._sequencer.questions
+        return questions is not None and questions.ready()
 
     async def _cancel(self) -> None:
         """Cancel the items that still run, and wait until they have ended."""

@@ -27,7 +27,8 @@ class _Take:
 
 
 TAKE: Final = _Take()
-"""What the engine yields when the outbox holds something for the puller."""
+"""What the engine yields when the outbox holds something for the puller, or when nothing of the run
+can go on (`Sequencer.pausing`)."""
 
 
 class Await:

@@ -59,6 +59,8 @@ class Shape:
         batch: `"sequential"`, `"parallel"` or `None`.
         streams: It has `exec_stream` or `exec_stream_async` of its own.
         retries: It has `max_retries` (every node but a bare `BaseNode`).
+        asks: What it does is to ask the question that its `question` gives.
+        calls: One call of `exec` or `exec_async` is all there is to an attempt.
         fallback: It has an `exec_fallback` of its own.
         overrides: Which of PocketFlow's private `run`, `exec` and `orch` it overrides.
         routes: It has a `get_next_node` of its own (or pocketflow's).
@@ -82,6 +84,8 @@ class Shape:
             cls, "exec_stream_async" if self.is_async else "exec_stream"
         )
         self.retries: bool = "Node" in names
+        self.asks: bool = bool(names & {"AskNode", "AsyncAskNode"})
+        self.calls: bool = self.ours and self.retries and not (self.chunked or self.asks)
         self.fallback: bool = self._overrides(
             cls, "exec_fallback_async" if self.is_async else "exec_fallback"
         )
@@ -97,14 +101,8 @@ class Shape:
         )
         self.routes: bool = not self.ours or self._overrides(cls, "get_next_node")
         self.sets_params: bool = self._overrides(cls, "set_params")
-        self.simple: bool = not (
-            self.is_flow
-            or self.is_async
-            or self.batch
-            or self.chunked
-            or self.overrides
-            or not self.ours
-            or not self.retries
+        self.simple: bool = self.calls and not (
+            self.is_flow or self.is_async or self.batch or self.overrides
         )
         plainly = self.ours and not self._overrides(cls, "__new__") and _copies_plainly(cls)
         self.copy: Callable[[Any, Any, object], Any] = (

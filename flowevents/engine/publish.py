@@ -13,7 +13,15 @@ from flowevents.engine.sequencer import Sequencer, Step, current_track
 from flowevents.events import Chunk, Event, Progress
 from flowevents.signals import NO_HANDLERS, Handlers, audiences
 
-__all__ = ["attempt_of", "emit", "progress", "run_ended", "runs_itself", "step_of"]
+__all__ = [
+    "attempt_of",
+    "emit",
+    "pause_requested",
+    "progress",
+    "run_ended",
+    "runs_itself",
+    "step_of",
+]
 
 
 def step_of(node: Any) -> Step | None:
@@ -76,6 +84,12 @@ def attempt_of(node: Any) -> int:
     """Which attempt the node's code is in that asks; 1 outside a run."""
     step = step_of(node)
     return 1 if step is None else step.item_attempt or step.attempt
+
+
+def pause_requested(node: Any) -> bool:
+    """Whether the run that this node is part of was asked to pause."""
+    step = step_of(node)
+    return step is not None and step.sequencer.pause_requested
 
 
 def emit(node: Any, data: Any, kind: str) -> None:

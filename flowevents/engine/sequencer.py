@@ -27,7 +27,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from contextvars import Context, ContextVar
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -45,6 +45,10 @@ from flowevents.events import (
     describe_error,
 )
 from flowevents.signals import Audience, Handlers, Listeners
+
+if TYPE_CHECKING:
+    from flowevents.engine.drivers import Group
+    from flowevents.engine.questions import Questions
 
 __all__ = ["Sequencer", "Step", "Track", "cancels_of", "current_track", "logger", "name_of"]
 
@@ -165,12 +169,19 @@ def _no_step() -> None:
 
 
 class Track:
-    """A strand of a run in which one thing happens after the other: the run, or an item of it."""
+    """A strand of a run in which one thing happens after the other: the run, or an item of it.
 
-    __slots__ = ("step",)
+    Attributes:
+        step: The step that is open and whose code may run; cleared at the end.
+        group, task: The group of which it is an item, and the task in which that runs.
+    """
+
+    __slots__ = ("group", "step", "task")
 
     def __init__(self, step: Step | None = None) -> None:
-        self.step: Step | None = step  # that is open and whose code may run; cleared at the end
+        self.step: Step | None = step
+        self.group: Group | None = None
+        self.task: asyncio.Task[Any] | None = None
 
 
 current_track: ContextVar[Track | None] = ContextVar("flowevents_track", default=None)
@@ -207,7 +218,10 @@ class Sequencer(Audience):
         "numbers",
         "outbox",
         "over",
+        "pause_requested",
+        "pausing",
         "plain",
+        "questions",
         "raise_handler_errors",
         "redact",
         "root",
@@ -218,6 +232,7 @@ class Sequencer(Audience):
         "task",
         "task_cancels",
         "thread",
+        "waits",
         "woken",
     )
 
@@ -230,6 +245,7 @@ class Sequencer(Audience):
         capture: bool = False,
         max_steps: int | None = None,
         redact: Callable[[Any], Any] | None = None,
+        waits: bool = False,
     ) -> None:
         super().__init__(("run", run_id))
         self.run_id: str = run_id
@@ -264,6 +280,10 @@ class Sequencer(Audience):
         self.loop: asyncio.AbstractEventLoop | None = None  # of an async run
         self.flushing: asyncio.Future[None] | None = None  # while one track delivers the backlog
         self.taking: asyncio.Future[None] | None = None  # the group that waits for its items
+        self.waits: bool = waits  # for answers, instead of pausing
+        self.questions: Questions | None = None  # since the first one was asked
+        self.pausing: bool = False  # nothing can go on until a question is settled
+        self.pause_requested: bool = False  # by `Run.pause`, until a node asks
         self.main: Track = Track()
         self.taken: list[asyncio.Future[None]] = []  # items that wait for the puller
         self._refused: list[Any] = []

@@ -9,9 +9,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import Context
 from typing import Any, Generic, TypeVar
 
+from flowevents.asking import Ask
 from flowevents.engine.calls import call
 from flowevents.engine.drivers import give, perform
 from flowevents.engine.effects import TAKE, Await, Effects
+from flowevents.engine.questions import ask
 from flowevents.engine.sequencer import Step, logger
 from flowevents.events import Chunk, Event
 from flowevents.signals import Handlers
@@ -78,6 +80,10 @@ def stream(scope: Step, node: Any, argument: Any) -> Effects:
     try:
         while True:
             data = next(source) if context is None else context.run(next, source)
+            while type(data) is Ask:
+                send = _asks(scope, source, "send")
+                answer = yield from ask(scope, data)
+                data = send(answer) if context is None else context.run(send, answer)
             if sequencer.version is not version:
                 yield from sequencer.border()
                 version = sequencer.version
@@ -143,6 +149,17 @@ def stream(scope: Step, node: Any, argument: Any) -> Effects:
     return result if result is not None or kept is None else kept
 
 
+def _asks(scope: Step, source: object, send: str) -> Callable[[Any], Any]:
+    """How the code that yielded a question is sent the answer."""
+    resume: Callable[[Any], Any] | None = getattr(source, send, None)
+    if resume is None:
+        raise TypeError(
+            f"Node {scope.plan.path!r} gave a question from {source!r}, which cannot take the "
+            "answer: only a generator can, with `answer = yield Ask(…)`."
+        )
+    return resume
+
+
 def _close(scope: Step, *sources: object) -> None:
     """Close what a streaming node gave; what that raises does not replace what is under way."""
     for source in sources:
@@ -185,8 +202,19 @@ async def stream_async(scope: Step, node: Any, argument: Any) -> Any:
     inline = events = output = False
     first: Any = None  # what is no Exception and came from a handler
     result: Result[Any] | None = None
+    ended = False
     try:
         async for data in source:
+            while type(data) is Ask:
+                send = _asks(scope, source, "asend")
+                answer = await perform(ask(scope, data))
+                try:
+                    data = await send(answer)
+                except StopAsyncIteration:
+                    ended = True
+                    break
+            if ended:
+                break
             if sequencer.version is not version:
                 await perform(sequencer.border())
                 version = sequencer.version
@@ -294,6 +322,9 @@ class _InContext:
 
     def __anext__(self) -> Awaitable[Any]:
         return Await(self._context.run(self._source.__anext__), self._context)
+
+    def asend(self, answer: Any) -> Awaitable[Any]:
+        return Await(self._context.run(self._source.asend, answer), self._context)
 
     async def aclose(self) -> None:
         close: Any = getattr(self._source, "aclose", None)

@@ -374,6 +374,7 @@ def _parallel_passes(frame: Frame, batch: Any) -> Iterator[Callable[[Group], Awa
 
 async def _parallel_pass(frame: Frame, group: Group) -> None:
     track = Track()
+    track.group, track.task = group, asyncio.current_task()
     current_track.set(track)
     await group.drive(_pass(track, frame))
 

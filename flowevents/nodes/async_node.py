@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from flowevents.asking import Ask
 from flowevents.engine.begin import execute_alone, exhaust_async
 from flowevents.engine.graph import node_name
+from flowevents.engine.questions import ask_here
 from flowevents.errors import AsyncNodeError
 from flowevents.nodes.node import BatchNode, Node
 from flowevents.run import Run
@@ -30,6 +32,21 @@ class AsyncNode(Node):
 
     async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
         """Write to `shared`, and return the action: a string, or `None` for `"default"`."""
+
+    async def ask(
+        self,
+        prompt: Any,
+        *,
+        choices: Iterable[Any] | None = None,
+        type: Any = None,
+        expires: float | None = None,
+    ) -> Any:
+        """Ask, wait for the answer, and give it; arguments as of `Ask`.
+
+        It is awaited in the code of the node itself. Raises `Expired` where nobody answers in
+        time, and `RuntimeError` outside of a run or in a task that the code has made.
+        """
+        return await ask_here(self, Ask(prompt, choices=choices, type=type, expires=expires))
 
     # -- PocketFlow's private methods, for overrides ------------------------------------------
 

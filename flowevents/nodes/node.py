@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from flowevents.engine.begin import execute_alone, exhaust
 from flowevents.engine.graph import is_node, node_name
-from flowevents.engine.publish import attempt_of, emit, progress
+from flowevents.engine.publish import attempt_of, emit, pause_requested, progress
 from flowevents.errors import GraphError
 from flowevents.events import Event
 from flowevents.run import Run, RunOptions
@@ -120,6 +120,12 @@ class BaseNode:
     def progress(self, done: float, total: float | None = None, label: str = "") -> None:
         """Publish a `Progress` of the step or item that runs; otherwise as `emit`."""
         progress(self, done, total, label)
+
+    @property
+    def pause_requested(self) -> bool:
+        """Whether `Run.pause` was called, and no node has asked since; a node may answer it by
+        `yield Ask(…)`."""
+        return pause_requested(self)
 
     def on(self, event_type: type[E]) -> Callable[[Callable[[E], R]], Callable[[E], R]]:
         """Connect the decorated function to that type of event of this node, and its copies."""

@@ -1,0 +1,417 @@
+"""A node asks and waits: the open questions of a run, and what happens until one is settled.
+
+The rules of this file:
+
+* A question is open from before its `Interrupt` is delivered until its code goes on or is left.
+  It is settled by an answer, once, or by the time at which it expires.
+* A track that waits cannot go on. A sync run, and the main track of an async one, then say so to
+  their driver by `pausing` and `TAKE`; an item of a parallel batch says it to its group, which
+  does so once all of its items wait. With `on_pause="wait"` the engine itself waits instead.
+* While a run is paused its questions are `held`: an answer is accepted, but what waits for it goes
+  on only when somebody drives the run again.
+* Answers come from any thread: one lock decides which is the first, and whether the run pauses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Awaitable
+from typing import Any, Final
+
+from flowevents.asking import Answer, Ask
+from flowevents.engine.drivers import perform
+from flowevents.engine.effects import TAKE, Await, Effects, wake
+from flowevents.engine.publish import step_of
+from flowevents.engine.sequencer import Sequencer, Step, current_track
+from flowevents.errors import Expired, ReplyError
+from flowevents.events import Interrupt, Reply
+from flowevents.signals import Handlers, Receiver, is_async_callable
+
+__all__ = ["Questions", "ask", "ask_here"]
+
+
+def ask(scope: Step, asked: Ask) -> Effects:
+    """Publish a question, wait until it is settled, and give the answer.
+
+    Raises `Expired` where nobody answered in time.
+    """
+    sequencer = scope.sequencer
+    yield from sequencer.border()
+    scope.locate()
+    if sequencer.questions is None:
+        sequencer.questions = Questions()
+    question = Question(scope, asked, sequencer.questions)
+    sequencer.pause_requested = False
+    try:
+        heard = scope.listeners().interrupt
+        if heard is not None and sequencer.deliver(question.event, question.put_to(heard)):
+            yield from sequencer.flush()
+        while not question.settled():
+            yield from _wait(sequencer, question)
+            yield from sequencer.border()
+    except BaseException as error:
+        looking = question.close()
+        if looking and not isinstance(error, GeneratorExit):
+            yield Await(asyncio.wait(looking))
+        raise
+    looking = question.close()
+    if looking:
+        yield Await(asyncio.wait(looking))
+    answer = question.result()
+    heard = scope.listeners().reply
+    if heard is not None:
+        value = sequencer.clean(answer)
+        if scope.publish(heard, Reply, id=question.event.id, value=value):
+            yield from sequencer.flush()
+    return answer
+
+
+def _wait(sequencer: Sequencer, question: Question) -> Effects:
+    """Let the driver, the group or the loop have control until the question may be settled."""
+    if sequencer.loop is None:
+        if sequencer.waits:
+            question.block()
+        else:
+            sequencer.pausing = True
+            yield TAKE
+        return
+    track = current_track.get()
+    group = None if track is None else track.group
+    if sequencer.waits or question.looking:
+        yield Await(question.changed())
+    elif group is None:
+        sequencer.pausing = True
+        yield TAKE
+    else:
+        group.stuck(1)
+        try:
+            yield Await(question.changed())
+        finally:
+            group.stuck(-1)
+
+
+async def ask_here(node: Any, asked: Ask) -> Any:
+    """`ask` for the code of an async node, which awaits it.
+
+    Raises `RuntimeError` outside of a run, and in a task that the code itself has made: the run
+    could not know whether the rest of that code can go on.
+    """
+    step = step_of(node)
+    if step is None or not step.open:
+        raise RuntimeError(
+            f"{type(node).__name__} asked {asked.prompt!r}, but no run of it is under way: "
+            "await self.ask(…) in its exec_async, while that runs."
+        )
+    sequencer, track = step.sequencer, current_track.get()
+    if track is None or asyncio.current_task() is not (track.task or sequencer.task):
+        raise RuntimeError(
+            f"Node {step.plan.path!r} asked {asked.prompt!r} in a task of its own (made by "
+            "asyncio.gather, create_task or wait_for). Await self.ask(…) in exec_async itself; to "
+            "ask several questions at the same time, make each an item of an "
+            "AsyncParallelBatchNode."
+        )
+    effects = ask(step, asked)
+    return await (perform(effects) if track.group is None else track.group.drive(effects))
+
+
+class Question:
+    """An open question of a run.
+
+    Attributes:
+        event: Its `Interrupt`.
+        answered: An answer was accepted.
+        looking: The tasks of handlers that still look for an answer, in an async run.
+    """
+
+    __slots__ = (
+        "_asked",
+        "_changed",
+        "_questions",
+        "_sequencer",
+        "_value",
+        "answered",
+        "event",
+        "looking",
+    )
+
+    def __init__(self, scope: Step, asked: Ask, questions: Questions) -> None:
+        sequencer = self._sequencer = scope.sequencer
+        self._questions = questions
+        self._asked = asked
+        self._value: Any = None
+        self._changed: asyncio.Future[None] | None = None
+        self.answered: bool = False
+        self.looking: set[asyncio.Task[None]] = set()
+        now = sequencer.now()
+        self.event: Final = Interrupt(
+            run_id=sequencer.run_id,
+            seq=next(sequencer.numbers),
+            time=now,
+            span=scope.span,
+            node=scope.plan.path,
+            items=scope.items,
+            step=scope.number,
+            attempt=scope.attempt,
+            id=questions.next_id(),
+            prompt=sequencer.clean(asked.prompt),
+            choices=asked.choices,
+            schema=asked.schema,
+            expires=None if asked.expires is None else now + asked.expires,
+        )
+        questions.open[self.event.id] = self
+
+    # -- its answer ---------------------------------------------------------------------------
+
+    def accept(self, value: Any) -> None:
+        """Take this answer. Raises `ReplyError` where it is none, or comes too late."""
+        value = self._asked.check(value)
+        with self._questions.lock:
+            if self.answered:
+                raise ReplyError(f"Question {self.event.id!r} is answered already.")
+            if self.expired():
+                raise ReplyError(_expired(self.event.id))
+            self.answered, self._value = True, value
+            self.wake()
+
+    def expired(self) -> bool:
+        """Whether it is too late for an answer."""
+        expires = self.event.expires
+        return expires is not None and self._sequencer.now() >= expires
+
+    def settled(self) -> bool:
+        """Whether its code can go on."""
+        return not self._questions.held and (self.answered or self.expired())
+
+    def result(self) -> Any:
+        """The answer. Raises `Expired` where there is none."""
+        if self.answered:
+            return self._value
+        raise Expired(
+            f"Nobody answered {self.event.prompt!r} (question {self.event.id!r}) within "
+            f"{self._asked.expires} s."
+        )
+
+    def close(self) -> set[asyncio.Task[None]]:
+        """Its code goes on, or is left. Gives the tasks that looked for an answer, cancelled."""
+        self._questions.closed(self)
+        for task in self.looking:
+            task.cancel()
+        return self.looking
+
+    # -- waiting for it -----------------------------------------------------------------------
+
+    def block(self) -> None:
+        """Wait in a sync run; other threads' events are delivered meanwhile."""
+        sequencer = self._sequencer
+        woken = sequencer.woken = threading.Event()  # first this, then the look; `wake` after
+        if sequencer.cancelled is None and not self.settled():
+            sequencer.plain = True
+            try:
+                sequencer.clock.wait(woken, self.event.expires)
+            finally:
+                sequencer.plain_ended()
+
+    async def changed(self) -> None:
+        """Wait in an async run."""
+        changed = self._changed = asyncio.get_running_loop().create_future()
+        if self.settled():
+            return
+        expires = None if self._questions.held else self.event.expires
+        if expires is None:
+            await changed
+        else:
+            await self._sequencer.clock.wait_async(changed, expires)
+
+    def wake(self) -> None:
+        """Let what waits look again, unless the run is paused; from any thread."""
+        if self._questions.held:
+            return
+        sequencer, changed = self._sequencer, self._changed
+        if sequencer.woken is not None:
+            sequencer.woken.set()
+        if changed is None or sequencer.loop is None:
+            return
+        if asyncio._get_running_loop() is sequencer.loop:
+            wake(changed)
+        else:
+            try:
+                sequencer.loop.call_soon_threadsafe(wake, changed)
+            except RuntimeError:  # the loop is closed: nothing waits any more
+                return
+
+    # -- its handlers -------------------------------------------------------------------------
+
+    def put_to(self, heard: Handlers) -> Handlers:
+        """These handlers, with what they return taken for an answer where it is an `Answer`."""
+        return Handlers(
+            tuple(
+                _AsyncAsked(self, each) if is_async_callable(each) else _Asked(self, each)
+                for each in heard.calls
+            )
+        )
+
+    def offer(self, answer: object) -> None:
+        """Take what a handler returned, if it is an answer, and nobody was faster."""
+        while isinstance(answer, Answer) and not self.answered:
+            try:
+                return self.accept(answer.value)
+            except ReplyError as refused:
+                if answer.refused is None:
+                    raise
+                answer = answer.refused(refused)
+
+    async def offer_async(self, answer: object) -> None:
+        """`offer` where what is given may have to be awaited first."""
+        while not self.answered:
+            if inspect.isawaitable(answer):
+                answer = await answer
+            if not isinstance(answer, Answer):
+                return
+            try:
+                return self.accept(answer.value)
+            except ReplyError as refused:
+                if answer.refused is None:
+                    raise
+                answer = answer.refused(refused)
+
+    def look(self, handler: object, answer: Awaitable[object]) -> None:
+        """Await, beside the run, what a plain handler of an async run gave."""
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(self._look(handler, answer))
+        if not task.done():  # an eager task may have ended already
+            self.looking.add(task)
+            task.add_done_callback(self._looked)
+
+    async def _look(self, handler: object, answer: Awaitable[object]) -> None:
+        try:
+            await self.offer_async(answer)
+        except Exception as error:
+            self._sequencer.handler_failed(handler, self.event, error)
+
+    def _looked(self, task: asyncio.Task[None]) -> None:
+        self.looking.discard(task)
+        self.wake()
+
+
+class _Asked:
+    """A handler of `interrupt` whose answer is offered to the question."""
+
+    def __init__(self, question: Question, handler: Receiver) -> None:
+        self._question = question
+        self.func = handler
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Asked) and self.func == other.func
+
+    def __hash__(self) -> int:
+        return hash(self.func)
+
+    def __call__(self, event: Interrupt) -> object:
+        answer = self.func(event)
+        if isinstance(answer, Answer):
+            self._question.offer(answer)
+        elif self._question._sequencer.loop is not None and inspect.isawaitable(answer):
+            self._question.look(self.func, answer)
+        return None
+
+
+class _AsyncAsked(_Asked):
+    """The same of an `async def` handler."""
+
+    async def __call__(self, event: Interrupt) -> None:
+        await self._question.offer_async(self.func(event))
+
+
+def _expired(id: str) -> str:
+    return f"Question {id!r} has expired; its node has been told, or will be."
+
+
+class Questions:
+    """The questions of one run.
+
+    Attributes:
+        open: Those whose code has not gone on yet, by id, in the order in which they were asked.
+        held: The run is paused, so that nothing that waits goes on.
+        lock: Who has it decides whether an answer is the first, and whether the run pauses.
+    """
+
+    def __init__(self) -> None:
+        self.open: dict[str, Question] = {}
+        self.held: bool = False
+        self.lock: Final = threading.RLock()
+        self._count = 0
+        self._lapsed: dict[str, str] = {}  # why those that were not answered are closed
+
+    def next_id(self) -> str:
+        """The id of the next question: `"1"`, `"2"` and so on."""
+        with self.lock:
+            self._count += 1
+            return str(self._count)
+
+    def waiting(self) -> list[Question]:
+        """Those that still take an answer."""
+        with self.lock:
+            return [each for each in self.open.values() if not each.answered]
+
+    def ready(self) -> bool:
+        """Whether the code of one of them can go on, once the run is driven."""
+        with self.lock:
+            return any(each.answered or each.expired() for each in self.open.values())
+
+    def hold(self) -> bool:
+        """Hold them, unless one is settled; whether they are."""
+        with self.lock:
+            self.held = not self.ready()
+            return self.held
+
+    def release(self) -> None:
+        """The run is driven again: what was settled meanwhile goes on."""
+        with self.lock:
+            self.held = False
+            for each in self.open.values():
+                each.wake()
+
+    def closed(self, question: Question) -> None:
+        """Its code has gone on, or was left."""
+        with self.lock:
+            id = question.event.id
+            self.open.pop(id, None)
+            if not question.answered:
+                self._lapsed[id] = (
+                    _expired(id)
+                    if question.expired()
+                    else f"Question {id!r} was withdrawn: the code that asked it has ended."
+                )
+
+    def reply(self, value: Any, id: str | None) -> None:
+        """Answer one of them. Raises `ReplyError` where that cannot be."""
+        with self.lock:
+            question = self._the_only() if id is None else self.open.get(id)
+            if question is None:
+                raise ReplyError(self._unknown(id))
+        question.accept(value)
+
+    def knows(self, id: str | None) -> bool:
+        """Whether that is the id of a question that was asked."""
+        return id is not None and id.isdecimal() and 1 <= int(id) <= self._count
+
+    def _the_only(self) -> Question:
+        waiting = self.waiting()
+        if len(waiting) == 1:
+            return waiting[0]
+        if waiting:
+            ids = ", ".join(f"{each.event.id!r} ({each.event.prompt!r})" for each in waiting)
+            raise ReplyError(f"Several questions are open: say which by id=: {ids}.")
+        for answered in self.open:
+            raise ReplyError(f"Question {answered!r} is answered already.")
+        raise ReplyError("No question is open.")
+
+    def _unknown(self, id: str | None) -> str:
+        if id in self._lapsed:
+            return self._lapsed[id]
+        if self.knows(id):
+            return f"Question {id!r} is answered already."
+        known = ", ".join(repr(each.event.id) for each in self.waiting()) or "none"
+        return f"There is no question {id!r}. Open are: {known}."
