@@ -125,8 +125,10 @@ def _from_node(step: Step, kind: type[Event], own: dict[str, Any]) -> None:
     sequencer = step.sequencer
     if threading.get_ident() == sequencer.thread:
         if sequencer.cancelled is not None and not sequencer.cancel_seen and step.open:
-            sequencer.cancel_seen = True  # what it publishes while it cleans up is heard
-            raise sequencer.cancelled
+            track = current_track.get()
+            if track is None or track.group is None:  # an item's task is cancelled by its group
+                sequencer.cancel_seen = True  # what it publishes while it cleans up is heard
+                raise sequencer.cancelled
         with sequencer.lock:
             _publish(step, kind, own)
     elif sequencer.loop is not None:
