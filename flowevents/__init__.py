@@ -8,6 +8,7 @@ The layers; each module imports only from those below it:
     stream.py     a run's output as a stream, or to a callback
     run.py        Run: state table, push, pull, reply, cancel
     observers/    consumers of events, each a file, beside run.py
+    live.py       the events of a run in a thread, as they come
     engine/       the one engine: a generator of effects, its drivers, the walk over a graph
     signals.py    one blinker signal per event type, senders, observe
     asking.py     what a node asks and a handler answers
@@ -54,6 +55,7 @@ from flowevents.flow import (
     Flow,
     StreamFlow,
 )
+from flowevents.live import LiveEvents
 from flowevents.nodes import (
     AskNode,
     AsyncAskNode,
@@ -101,6 +103,7 @@ __all__ = [
     "Interrupt",
     "ItemEnd",
     "ItemStart",
+    "LiveEvents",
     "Node",
     "NodeEnd",
     "NodeStart",

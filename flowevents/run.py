@@ -33,7 +33,7 @@ from flowevents.engine.begin import begin
 from flowevents.engine.clock import SYSTEM, Clock
 from flowevents.engine.drivers import AsyncDriver, Ended, drive
 from flowevents.engine.effects import CallbackFailed, Cancelled, Effects, Failed, wake
-from flowevents.engine.graph import check_graph, is_node, node_name
+from flowevents.engine.graph import check_graph, is_node, node_name, shape_of
 from flowevents.engine.publish import run_ended
 from flowevents.engine.sequencer import Sequencer, cancels_of, logger, name_of
 from flowevents.errors import (
@@ -46,6 +46,7 @@ from flowevents.errors import (
 )
 from flowevents.escape import escape_controls
 from flowevents.events import Event, Interrupt
+from flowevents.live import LiveEvents
 from flowevents.signals import Audience, audiences, handlers_of, is_async_callable, subscribe
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class RunOptions(TypedDict, total=False):
     max_steps: int | None
     on_handler_error: Literal["log", "raise"]
     on_pause: Literal["return", "wait"]
+    offload: bool
     redact: Callable[[Any], Any] | None
     clock: Clock
 
@@ -100,6 +102,8 @@ class Run:
             it, which fails the run.
         on_pause: Where a node asks and no handler answers, `"return"` to whoever drives the run,
             which is then paused; or `"wait"` inside until `reply`, a cancel or the expiry.
+        offload: In an async run, call `exec` and `exec_stream` of sync nodes in worker threads, so
+            that the loop stays live.
         redact: Rewrites texts and data (`error`, `data`, `result` …) before anybody sees them.
         clock: The time that the run goes by.
 
@@ -124,6 +128,7 @@ class Run:
         max_steps: int | None = None,
         on_handler_error: Literal["log", "raise"] = "log",
         on_pause: Literal["return", "wait"] = "return",
+        offload: bool = False,
         redact: Callable[[Any], Any] | None = None,
         clock: Clock = SYSTEM,
         _past: str | None = None,
@@ -158,6 +163,7 @@ class Run:
             max_steps=max_steps,
             redact=redact,
             waits=on_pause == "wait",
+            offload=bool(offload),
         )
         self._status: RunStatus = "ready"
         self._action: Any = None
@@ -167,6 +173,7 @@ class Run:
         self._driver: AsyncDriver | None = None
         self._driven_by: object = None  # a thread's number or a task, while one drives
         self._closing: asyncio.Task[None] | None = None
+        self._own_loop: asyncio.AbstractEventLoop | None = None  # of an async run in a thread
         self._at_end: list[asyncio.Future[None]] = []  # who waits for the end, on the loop
         self._lock = threading.RLock()
         self._ended: threading.Event | None = None  # set at the end, where a thread waits for it
@@ -239,6 +246,42 @@ class Run:
             if closes and self._status != "paused":
                 self.close()
         return None if self._status == "paused" and puller is not None else self._result()
+
+    def in_thread(self, maxsize: int = 1000) -> LiveEvents:
+        """Drive the run in a background thread, and give an iterator over its events, live.
+
+        An async flow gets a loop of its own there. At most `maxsize` events wait to be taken; then
+        the run waits. Where the run pauses the iterator ends; after `reply`, another `in_thread`
+        goes on.
+        """
+        self._may_be_driven("run it in a thread")
+        return LiveEvents(self._drive_live, self.cancel, maxsize)
+
+    def _drive_live(self, put: Callable[[Event], None]) -> None:
+        sequencer = self._sequencer
+        sequencer.take = put  # what plain code emits does not wait in the outbox
+        try:
+            if shape_of(self._flow).is_async:
+                self._in_own_loop(self._pull_into(put))
+            else:
+                for event in self._pull("events"):
+                    put(event)
+        finally:
+            sequencer.take = sequencer.outbox.append
+
+    async def _pull_into(self, put: Callable[[Event], None]) -> None:
+        async for event in self:
+            put(event)
+
+    def _in_own_loop(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run this in the loop that the run has for itself, which a pause leaves as it is."""
+        loop = self._own_loop = self._own_loop or asyncio.new_event_loop()
+        try:
+            loop.run_until_complete(coroutine)
+        finally:
+            if self._is_over():
+                loop.run_until_complete(loop.shutdown_asyncgens())
+                loop.close()
 
     # -- driving it, async --------------------------------------------------------------------
 
@@ -394,6 +437,10 @@ class Run:
             return
         elif asyncio._get_running_loop() is sequencer.loop:
             self._cancel_on_loop()
+        elif sequencer.loop is self._own_loop and self._status == "paused":
+            closing = threading.Thread(target=self._in_own_loop, args=(self.aclose(),))
+            closing.start()  # because in this thread another loop may run
+            closing.join()
         else:
             try:
                 sequencer.loop.call_soon_threadsafe(self._cancel_on_loop)
@@ -546,6 +593,11 @@ class Run:
 
     def _begin(self, loop: asyncio.AbstractEventLoop | None) -> None:
         if loop is None:
+            if self._sequencer.offload:
+                raise ValueError(
+                    "offload=True is for async runs: use run_async, run_stream_async, wait_async "
+                    "or `async for`, or leave it out."
+                )
             for _, handlers in self._observers:
                 for name, handler in handlers.items():
                     if is_async_callable(handler):

@@ -9,6 +9,7 @@
     calls.py      calls into a node's code, and the end of what was begun
     questions.py  a node asks and waits
     streams.py    one attempt of a streaming node: the way of a chunk
+    offload.py    plain code in worker threads
     attempts.py   one try of `exec` after the other
     batches.py    the items of a batch
     walk.py       from node to node, into nested flows and out again

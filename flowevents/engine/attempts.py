@@ -8,15 +8,15 @@ is an attempt too. Cancellation and what fails the run are no `Exception`, so th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 from flowevents.asking import Ask
-from flowevents.engine.calls import awaited, invoke
+from flowevents.engine.calls import awaited, call, invoke
 from flowevents.engine.drivers import Group
 from flowevents.engine.effects import Await, Effects
+from flowevents.engine.offload import OffloadedStream, offload
 from flowevents.engine.questions import ask
-from flowevents.engine.sequencer import Step, Track, current_track, logger
+from flowevents.engine.sequencer import Sequencer, Step, Track, current_track, logger
 from flowevents.engine.streams import one_chunk, stream, stream_async
 from flowevents.events import Retry
 
@@ -101,16 +101,21 @@ def _attempt(scope: Step, node: Any, argument: Any) -> Effects:
     shape = scope.plan.shape
     if shape.asks:
         return _ask(scope, node, argument)
+    offloaded = scope.sequencer.offload and not shape.is_async
     if shape.streams:
+        if offloaded:
+            source = OffloadedStream(scope, node.exec_stream, argument)
+            return awaited(stream_async(scope, node, source))
         if shape.is_async:
-            return awaited(stream_async(scope, node, argument))
+            source = call(scope, node.exec_stream_async, argument)
+            return awaited(stream_async(scope, node, source))
         return stream(scope, node, argument)
-    if not shape.is_async:
-        result = invoke(scope, node.exec, argument)
-    elif scope.sequencer.puller is not None and current_track.get() is scope.sequencer.main:
-        result = _in_own_task(scope, node.exec_async, argument)
+    if offloaded:
+        result = offload(scope, node.exec, argument)
     else:
-        result = invoke(scope, node.exec_async, argument)
+        result = invoke(scope, node.exec_async if shape.is_async else node.exec, argument)
+    if (offloaded or shape.is_async) and _in_pullers_task(scope.sequencer):
+        result = _in_own_task(scope, result)
     return one_chunk(scope, result) if shape.chunked else result
 
 
@@ -126,7 +131,11 @@ def _ask(scope: Step, node: Any, argument: Any) -> Effects:
     return (yield from ask(scope, question))
 
 
-def _in_own_task(scope: Step, method: Callable[..., Any], argument: Any) -> Effects:
+def _in_pullers_task(sequencer: Sequencer) -> bool:
+    return sequencer.puller is not None and current_track.get() is sequencer.main
+
+
+def _in_own_task(scope: Step, effects: Effects) -> Effects:
     """Await code of a pulled run in a task of its own, so that the puller gets its events live.
 
     In the puller's task a timeout that the code has set would hit the puller.
@@ -136,7 +145,7 @@ def _in_own_task(scope: Step, method: Callable[..., Any], argument: Any) -> Effe
         track = scope.sequencer.main
         track.group, track.task = group, asyncio.current_task()
         try:
-            return await group.drive(invoke(scope, method, argument))
+            return await group.drive(effects)
         finally:
             track.group = track.task = None
 

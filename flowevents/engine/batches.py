@@ -82,7 +82,7 @@ def _batch(track: Track, step: Step, node: Any, arguments: Iterable[Any] | None)
     """The items of a sequential batch, drawn one by one."""
     sequencer = step.sequencer
     shape = step.plan.shape
-    inline = shape.calls and not shape.is_async
+    inline = shape.calls and not (shape.is_async or sequencer.offload)
     run, numbers = node.exec, sequencer.numbers
     scope = step.item = Step(sequencer, step.plan, 0, step.span, (), step.number)
     scope.of, scope.total, scope.context = step, length_of(arguments), step.context

@@ -24,7 +24,7 @@ import itertools
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager
 from contextvars import Context, ContextVar
 from typing import TYPE_CHECKING, Any, Final
@@ -216,6 +216,7 @@ class Sequencer(Audience):
         "monotonic",
         "now",
         "numbers",
+        "offload",
         "outbox",
         "over",
         "pause_requested",
@@ -227,6 +228,7 @@ class Sequencer(Audience):
         "root",
         "run_id",
         "steps",
+        "take",
         "taken",
         "taking",
         "task",
@@ -234,6 +236,7 @@ class Sequencer(Audience):
         "thread",
         "waits",
         "woken",
+        "workers",
     )
 
     def __init__(
@@ -246,6 +249,7 @@ class Sequencer(Audience):
         max_steps: int | None = None,
         redact: Callable[[Any], Any] | None = None,
         waits: bool = False,
+        offload: bool = False,
     ) -> None:
         super().__init__(("run", run_id))
         self.run_id: str = run_id
@@ -261,6 +265,7 @@ class Sequencer(Audience):
         self.lock: AbstractContextManager[bool] = threading.RLock()
         self.backlog: deque[tuple[Event, Handlers]] = deque()
         self.outbox: deque[Any] = deque()
+        self.take: Callable[[Any], object] = self.outbox.append  # how the puller is given something
         self.inbox: list[Callable[[], None]] = []
         self.delivering: bool = False
         self.plain: bool = False  # plain code of a node runs, in a sync run
@@ -280,6 +285,8 @@ class Sequencer(Audience):
         self.loop: asyncio.AbstractEventLoop | None = None  # of an async run
         self.flushing: asyncio.Future[None] | None = None  # while one track delivers the backlog
         self.taking: asyncio.Future[None] | None = None  # the group that waits for its items
+        self.offload: bool = offload  # plain code to worker threads
+        self.workers: set[int | None] = set()  # those threads, until they are told of a cancel
         self.waits: bool = waits  # for answers, instead of pausing
         self.questions: Questions | None = None  # since the first one was asked
         self.pausing: bool = False  # nothing can go on until a question is settled
@@ -287,6 +294,13 @@ class Sequencer(Audience):
         self.main: Track = Track()
         self.taken: list[asyncio.Future[None]] = []  # items that wait for the puller
         self._refused: list[Any] = []
+
+    def listeners(self, keys: tuple[Hashable, ...]) -> Listeners:
+        """Who listens to a node with these sender keys in this run."""
+        listeners = super().listeners(keys)
+        if self.offload:
+            listeners.special = True
+        return listeners
 
     # -- delivering ---------------------------------------------------------------------------
 
@@ -329,9 +343,9 @@ class Sequencer(Audience):
 
     def _to_puller(self, event: Event) -> None:
         if self.puller == "events":
-            self.outbox.append(event)
+            self.take(event)
         elif type(event) is Chunk and event.kind == "output":
-            self.outbox.append(event.data)
+            self.take(event.data)
 
     def _refuse(self, event: Event, handlers: Handlers) -> Handlers:
         """Report the async handlers of a sync run, each once, and leave them out."""

@@ -18,7 +18,7 @@ from flowevents.engine.sequencer import Step, logger
 from flowevents.events import Chunk, Event
 from flowevents.signals import Handlers
 
-__all__ = ["Result", "one_chunk", "stream", "stream_async"]
+__all__ = ["Result", "answered_by", "one_chunk", "stream", "stream_async"]
 
 T = TypeVar("T")
 
@@ -81,7 +81,7 @@ def stream(scope: Step, node: Any, argument: Any) -> Effects:
         while True:
             data = next(source) if context is None else context.run(next, source)
             while type(data) is Ask:
-                send = _asks(scope, source, "send")
+                send = answered_by(scope, source, "send")
                 answer = yield from ask(scope, data)
                 data = send(answer) if context is None else context.run(send, answer)
             if sequencer.version is not version:
@@ -149,7 +149,7 @@ def stream(scope: Step, node: Any, argument: Any) -> Effects:
     return result if result is not None or kept is None else kept
 
 
-def _asks(scope: Step, source: object, send: str) -> Callable[[Any], Any]:
+def answered_by(scope: Step, source: object, send: str) -> Callable[[Any], Any]:
     """How the code that yielded a question is sent the answer."""
     resume: Callable[[Any], Any] | None = getattr(source, send, None)
     if resume is None:
@@ -180,11 +180,10 @@ def _log_close(scope: Step, error: Exception) -> None:
     )
 
 
-async def stream_async(scope: Step, node: Any, argument: Any) -> Any:
-    """One attempt of `exec_stream_async`; as `_stream`, with a last `Result` for `exec_res`."""
+async def stream_async(scope: Step, node: Any, produced: Any) -> Any:
+    """One attempt of what yields in an async run; as `stream`, with a last `Result`."""
     sequencer = scope.sequencer
     scope.locate()
-    produced = call(scope, node.exec_stream_async, argument)
     kept: list[Any] | None = [] if node.keep_chunks else None
     keep = None if kept is None else kept.append
     source = _async_iterator(produced, scope.context)
@@ -206,7 +205,7 @@ async def stream_async(scope: Step, node: Any, argument: Any) -> Any:
     try:
         async for data in source:
             while type(data) is Ask:
-                send = _asks(scope, source, "asend")
+                send = answered_by(scope, source, "asend")
                 answer = await perform(ask(scope, data))
                 try:
                     data = await send(answer)
