@@ -68,6 +68,7 @@ from flowevents.nodes import (
     Node,
     StreamNode,
 )
+from flowevents.observers.queued import Gap, queued
 from flowevents.run import Run
 from flowevents.signals import ANY, Subscription, observe, on
 from flowevents.stream import AsyncStream, Stream
@@ -99,6 +100,7 @@ __all__ = [
     "FlowEnd",
     "FlowEventsError",
     "FlowStart",
+    "Gap",
     "GraphError",
     "Interrupt",
     "ItemEnd",
@@ -126,5 +128,6 @@ __all__ = [
     "events",
     "observe",
     "on",
+    "queued",
     "signals",
 ]

@@ -573,6 +573,8 @@ def handlers_of(observer: object) -> dict[str, Receiver]:
     cls: Any = type(observer)
     for attribute in (*_methods_of(cls), *own):
         name = attribute[3:]
+        if name == "gap":  # what a queued observer is given where events were dropped
+            continue
         if name not in BY_NAME:
             close = difflib.get_close_matches(name, BY_NAME, n=1)
             hint = f"Did you mean 'on_{close[0]}'?" if close else f"Known are {_known()}."
