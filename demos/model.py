@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -43,7 +43,7 @@ class Model:
                 if part.choices and part.choices[0].delta.content:
                     yield part.choices[0].delta.content
 
-    async def stream_async(self, messages: Sequence[Any]) -> AsyncIterator[str]:
+    async def stream_async(self, messages: Sequence[Any]) -> AsyncGenerator[str]:
         """`stream` for `async` code."""
         with self._named_errors():
             async with (

@@ -1,8 +1,8 @@
-"""What the demos ask of a model: three tasks, each a system prompt.
+"""What the demos ask of a model: each task is a system prompt.
 
-The user's message is a JSON object with `question`, `searched` (the searches made so far) and
-`passages` (a list of `{"file": …, "text": …}`): so no text of a file can pass for a part of the
-prompt.
+The user's message is a JSON object with `question`, `searched` (the searches made so far),
+`wishes` (what a person wants changed) and `passages` (a list of `{"file": …, "text": …}`): so no
+text of a file can pass for a part of the prompt.
 """
 
 from __future__ import annotations
@@ -24,6 +24,12 @@ passage's most useful sentence in quotes."""
 ANSWER = """Task: answer
 Answer the question from the passages only. Quote what you rely on, each quote with its file. If no
 passage helps, say that nothing was found."""
+
+DRAFT = """Task: draft
+Write a short letter to Ada about the question, from Bo. Fulfil every wish."""
+
+TELL = """Task: tell
+Tell at length what the passages say about the question; without one, all of it."""
 
 
 def messages(task: str, **given: object) -> list[Any]:

@@ -37,6 +37,7 @@ def reply(messages: Sequence[Mapping[str, str]]) -> str:
         given = json.loads(said[-1])
         question, searched = str(given["question"]), " ".join(map(str, given.get("searched", ())))
         passages = [(str(each["file"]), str(each["text"])) for each in given.get("passages", ())]
+        wishes = [str(each) for each in given.get("wishes", ())]
     except (ValueError, TypeError, LookupError, AttributeError):
         return _chat(said)
     match task:
@@ -46,6 +47,10 @@ def reply(messages: Sequence[Mapping[str, str]]) -> str:
             return _summary(question, passages)
         case "Task: answer":
             return _answer(question, passages)
+        case "Task: draft":
+            return _draft(question, wishes)
+        case "Task: tell":
+            return _tell(question, passages)
         case _:
             return _chat(said)
 
@@ -90,6 +95,20 @@ def _answer(question: str, passages: Sequence[tuple[str, str]]) -> str:
     if missing or not lines:
         lines.append(f"Nothing was found about {', '.join(missing) or 'this'}.")
     return "\n".join(lines)
+
+
+def _draft(question: str, wishes: Sequence[str]) -> str:
+    said = [text[:1].upper() + text[1:].rstrip(".") + "." for text in (question, *wishes) if text]
+    return "\n".join(["Dear Ada,", *said, "Yours, Bo"])
+
+
+def _tell(question: str, passages: Iterable[tuple[str, str]]) -> str:
+    asked = {stem(term) for term in terms(question)}
+    sentences = [each for file, text in passages for each in _sentences(file, text)]
+    about = [each for each in sentences if _stems(each) & asked]
+    if asked and not about:
+        return f"Nothing is said about {', '.join(terms(question))}."
+    return "\n".join(about or sentences)
 
 
 def _chat(said: Sequence[str]) -> str:

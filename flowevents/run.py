@@ -168,7 +168,7 @@ class Run:
         self._status: RunStatus = "ready"
         self._action: Any = None
         self._error: BaseException | None = None
-        self._told = False  # somebody who drove it got the action, or the error
+        self._told = False  # somebody who drove it got the action, the error, or `Paused`
         self._engine: Effects | None = None
         self._driver: AsyncDriver | None = None
         self._driven_by: object = None  # a thread's number or a task, while one drives
@@ -533,7 +533,7 @@ class Run:
 
     def __del__(self) -> None:
         status = getattr(self, "_status", None)
-        if status == "paused":
+        if status == "paused" and not self._told:
             logger.warning("%s Nobody can any more: it is cancelled.", self._open_questions())
         if status in ("running", "paused"):  # nobody can go on with it any more
             self.cancel()
@@ -585,6 +585,7 @@ class Run:
                 )
             elif self._status == "paused":
                 self._move("running")
+                self._told = False
                 if self._sequencer.questions is not None:
                     self._sequencer.questions.release()
             self._driven_by = who
@@ -672,6 +673,7 @@ class Run:
 
     def _result(self) -> Any:
         if self._status == "paused":
+            self._told = True
             raise Paused(
                 f"{self._open_questions()} Answer with .run.reply(…), then go on with .run.wait() "
                 "or another loop over .run.",
