@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from demos.standin_server import StandInHandler, StandInServer
+from tests.terminal import Terminal
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMOS = ROOT / "demos"
@@ -96,7 +97,7 @@ def breaks_off(at: int) -> type[StandInHandler]:
 def test_every_demo_is_listed_and_fits_a_screen() -> None:
     """The table names each demo with its command, and none is long."""
     table = (DEMOS / "README.md").read_text(encoding="utf-8")
-    assert len(NUMBERED) == 7
+    assert len(NUMBERED) == 10
     for name in NUMBERED:
         assert f"`.venv/bin/python demos/{name}`" in table
         assert len((DEMOS / name).read_text(encoding="utf-8").splitlines()) <= 100
@@ -225,6 +226,76 @@ def test_litellm() -> None:
         'Model: You said: "My cat is called Tom."\n',
         "Bye!",
     )
+
+
+def terminal(demo: str, **env: str) -> Terminal:
+    """A demo in a terminal."""
+    return Terminal(command(demo), environ(env))
+
+
+def test_approval() -> None:
+    """At the console: the draft is revised as was wished, until the answer is yes."""
+    with terminal("08_approval.py") as person:
+        assert "Lunch on Friday.\nYours, Bo" in person.until("Send it? (yes, or what to change) ")
+        person.press("bring the cake\n")
+        assert "Lunch on Friday.\nBring the cake.\nYours" in person.until("to change) ")
+        person.press("yes\n")
+        person.until("Sent, after 1 revisions.\n")
+        assert person.end() == 0
+    assert person.shown.count("Dear Ada") == 2  # the draft before a question is not made again
+
+
+def test_approval_without_an_answer() -> None:
+    """The end of input answers nothing: the run is paused, and says at what."""
+    with terminal("08_approval.py") as person:
+        person.until("Send it? (yes, or what to change) ")
+        person.press("\x04")
+        person.until("is paused: Approve asks 'Send it? (yes, or what to change)' (id '1').")
+        assert person.end() == 0
+
+
+def test_answers_from_another_thread() -> None:
+    """It asks at the terminal while the main thread waits inside its loop over the run."""
+    with terminal("09_other_thread.py") as person:
+        person.until("[the other thread] Send it? (yes, or what to change) ")
+        person.press("\x1b[31mbring wine\n")
+        assert "\\x1b[31mbring wine.\nYours, Bo" in person.until("[the other thread] Send it?")
+        person.press("yes\n")
+        person.until("Sent, after 1 revisions.\n")
+        assert person.end() == 0
+
+
+def test_the_other_thread_cancels() -> None:
+    """The end of input is no answer."""
+    with terminal("09_other_thread.py") as person:
+        person.until("[the other thread] Send it?")
+        person.press("\x04")
+        person.until("(cancelled)\n")
+        assert person.end() == 0
+
+
+def test_enter_steers_a_stream() -> None:
+    """It stops in the middle, takes an instruction, goes on with it, and twice ENTER stops it."""
+    with terminal("10_steer.py", STANDIN_DELAY="0.005") as person:
+        person.until("flowevents")
+        person.press("\n")
+        person.until("New instruction? (ENTER stops) ")
+        person.press("cancelled, please\n")
+        person.until("can be pushed, pulled")
+        person.press("\n")
+        person.until("New instruction? (ENTER stops) ")
+        person.press("\n")
+        person.until("(stopped)\n")
+        assert person.end() == 0
+    assert "told it all" not in person.shown
+
+
+def test_a_stream_that_is_left_alone_tells_it_all() -> None:
+    """Nobody types."""
+    with terminal("10_steer.py") as person:
+        person.until("(told it all)\n")
+        assert person.end() == 0
+    assert "New instruction" not in person.shown
 
 
 # -- the agent ------------------------------------------------------------------------------------
