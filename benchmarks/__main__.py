@@ -7,7 +7,7 @@ import gc
 import json
 from pathlib import Path
 
-from . import batches, chunks, concurrent, footprint, signals, steps
+from . import batches, chunks, concurrent, footprint, questions, queues, signals, steps
 from .machine import describe, pin
 from .measure import FULL, QUICK, Work
 from .table import as_json, heading, line
@@ -18,6 +18,8 @@ WORKS: tuple[Work, ...] = (
     *concurrent.WORKS,
     *signals.WORKS,
     *batches.WORKS,
+    *questions.WORKS,
+    *queues.WORKS,
     *footprint.WORKS,
 )
 

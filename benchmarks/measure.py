@@ -82,8 +82,9 @@ class Comparison:
     size: int
     flowevents: Callable[[int], None]
     reference: Callable[[int], None]
+    clock: Clock = time.process_time
 
-    def measure(self, effort: Effort, clock: Clock = time.process_time) -> Row:
+    def measure(self, effort: Effort) -> Row:
         """Measure both in alternating rounds; amounts are microseconds per unit."""
         units = effort.units(self.size)
         sides = (self.flowevents, self.reference)
@@ -94,11 +95,11 @@ class Comparison:
         end = time.monotonic() + effort.seconds
         while len(ours) < effort.rounds or time.monotonic() < end:
             if len(ours) % 2:
-                theirs.append(_seconds(self.reference, units, clock))
-                ours.append(_seconds(self.flowevents, units, clock))
+                theirs.append(_seconds(self.reference, units, self.clock))
+                ours.append(_seconds(self.flowevents, units, self.clock))
             else:
-                ours.append(_seconds(self.flowevents, units, clock))
-                theirs.append(_seconds(self.reference, units, clock))
+                ours.append(_seconds(self.flowevents, units, self.clock))
+                theirs.append(_seconds(self.reference, units, self.clock))
         return Row(
             work=self.work,
             unit="µs",
