@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
 from flowevents.engine.begin import begin
 from flowevents.engine.clock import SYSTEM, Clock
 from flowevents.engine.drivers import AsyncDriver, Ended, drive
-from flowevents.engine.effects import CallbackFailed, Cancelled, Effects, Failed, wake
+from flowevents.engine.effects import CallbackFailed, Cancelled, Effects, Failed, unstopped, wake
 from flowevents.engine.graph import check_graph, is_node, node_name, shape_of
 from flowevents.engine.publish import run_ended
 from flowevents.engine.sequencer import Sequencer, cancels_of, logger, name_of
@@ -650,7 +650,7 @@ class Run:
                 error = None  # it came too late
             elif isinstance(error, Cancelled):
                 error = RunCancelled(f"Run {self._id} was cancelled.")
-            self._error = error
+            self._error = None if error is None else unstopped(error)
             self._action = self._sequencer.action if error is None else None
             self._move("done" if error is None else status)
             self._sequencer.close()

@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextvars import Context
 from typing import Any, Final
 
-__all__ = ["TAKE", "Await", "CallbackFailed", "Cancelled", "Effects", "Failed", "wake"]
+__all__ = ["TAKE", "Await", "CallbackFailed", "Cancelled", "Effects", "Failed", "unstopped", "wake"]
 
 Effects = Generator[Any, Any, Any]
 """What the engine is made of: it yields `TAKE` or an event for the puller and, in async runs, an
@@ -106,6 +106,15 @@ class CallbackFailed(BaseException):
     def __init__(self, error: Exception) -> None:
         super().__init__(error)
         self.error = error
+
+
+def unstopped(error: BaseException) -> BaseException:
+    """What Python makes of an error in a generator: a `StopIteration` would be taken for its end."""
+    if not isinstance(error, (StopIteration, StopAsyncIteration)):
+        return error
+    wrapped = RuntimeError(f"A node's or handler's code raised {type(error).__name__}")
+    wrapped.__cause__ = error
+    return wrapped
 
 
 def wake(waiting: asyncio.Future[None] | None) -> None:

@@ -21,7 +21,7 @@ from flowevents.engine.attempts import attempts
 from flowevents.engine.batches import end_item, execute, length_of, start_item
 from flowevents.engine.calls import call, end, invoke, require_await
 from flowevents.engine.drivers import Group
-from flowevents.engine.effects import Await, Effects
+from flowevents.engine.effects import Await, Effects, unstopped
 from flowevents.engine.graph import Plan
 from flowevents.engine.sequencer import Sequencer, Step, Track, current_track, logger
 from flowevents.events import Action, Event, FlowEnd, FlowStart, NodeEnd, NodeStart
@@ -474,10 +474,7 @@ def _unwind(
     if stopping is not None and isinstance(error, Exception):
         logger.error("An error in run %s while it was cancelled", sequencer.run_id, exc_info=error)
         error = stopping
-    if isinstance(error, (StopIteration, StopAsyncIteration)):
-        wrapped = RuntimeError(f"A node's code raised {type(error).__name__}")
-        wrapped.__cause__ = error
-        error = wrapped
+    error = unstopped(error)
     open_ends: list[Effects] = []
     if step is not None:
         if step.item is not None:

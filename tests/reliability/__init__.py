@@ -1,0 +1,1 @@
+"""What may go wrong, at every place where it may: small in `make test`, in full in `make soak`."""
