@@ -9,7 +9,9 @@
     ├── TooManySteps                    a run went beyond its `max_steps`
     ├── AsyncNodeError (RuntimeError)   an async node or flow where only plain code can run
     ├── GraphError (TypeError)          a successor or a start node that is not a node
-    └── ObserverError (TypeError)       an observer or handler that cannot be connected
+    ├── ObserverError (TypeError)       an observer or handler that cannot be connected
+    ├── RecordError (ValueError)        a file that does not hold what it should; names the line
+    └── MissingExtra (ImportError)      an optional package is not there; says what to install
 
 An error that a node's own code raises is never wrapped: it leaves the run as it was raised.
 """
@@ -23,8 +25,10 @@ __all__ = [
     "Expired",
     "FlowEventsError",
     "GraphError",
+    "MissingExtra",
     "ObserverError",
     "Paused",
+    "RecordError",
     "ReplyError",
     "RunCancelled",
     "RunStateError",
@@ -86,3 +90,11 @@ class GraphError(FlowEventsError, TypeError):
 
 class ObserverError(FlowEventsError, TypeError):
     """An observer, a handler or a sender that signals cannot work with."""
+
+
+class RecordError(FlowEventsError, ValueError):
+    """A file of recorded events holds something else; the text names the file and the line."""
+
+
+class MissingExtra(FlowEventsError, ImportError):
+    """A module was imported whose optional package is not installed; the text says the extra."""

@@ -1,0 +1,231 @@
+"""Events as a file of JSON lines, and back: one event a line, in the form of `events.encode`.
+
+The rules of this file:
+
+* A line is written as a whole and handed to the system at once. What a process that dies leaves
+  is all of its lines, and of one that it was writing perhaps the beginning: a torn line, the last.
+* A torn line is reported on the logger `flowevents` and never merged: a reader skips it, a writer
+  that appends to the file first removes it.
+* Anything else that is no event is a `RecordError`, for reader and writer.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final
+from weakref import WeakValueDictionary
+
+import msgspec
+
+from flowevents.errors import RecordError
+from flowevents.events import Event, FlowEnd, decode, encode
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["JsonLines", "read_events"]
+
+_logger: Final = logging.getLogger("flowevents")
+_BLOCK: Final = 65_536
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_locks: Final[WeakValueDictionary[Path, threading.Lock]] = WeakValueDictionary()
+_locks_lock: Final = threading.Lock()
+
+
+def _lock_of(path: Path) -> threading.Lock:
+    """The lock of all that write to that file in this process."""
+    with _locks_lock:
+        return _locks.setdefault(path, threading.Lock())
+
+
+class JsonLines:
+    """Records events: `flow.run(shared, observers=[JsonLines("run.jsonl")])`.
+
+    Args:
+        path_or_file: A path, to whose file is appended, made if need be. Or an open file, binary
+            or text, which is written to where it stands, flushed after each line, and not closed.
+
+    The file of a path is open while a run that it hears is under way: it is closed with the last
+    run's end, and opened again by the next event. `close`, or leaving the `with` block, closes it
+    also where runs have not ended, or only some of their events are heard. Several runs, in any
+    threads, may be recorded into one file, by one object or by several; two processes may not
+    write to one file at the same time.
+
+    Raises `OSError` where the file cannot be opened, and `RecordError` where it ends with
+    something else than events.
+    """
+
+    def __init__(self, path_or_file: str | os.PathLike[str] | IO[bytes] | IO[str]) -> None:
+        self._runs: set[str] = set()  # those that have not ended
+        self._path: Path | None = None
+        self._file: Any = None
+        if isinstance(path_or_file, (str, os.PathLike)):
+            self._path = Path(path_or_file).resolve()
+            self._lock = _lock_of(self._path)
+            with self._lock:
+                _open_record(self._path).close()  # what is wrong with it is said here
+        else:
+            self._lock = threading.Lock()
+            self._file = path_or_file
+
+    def __call__(self, event: Event) -> None:
+        """Write one event. Raises `OSError` where that fails; then nothing of it stays."""
+        line = encode(event) + b"\n"
+        with self._lock:
+            if self._path is None:
+                _write_to_file(self._file, line)
+                return
+            if self._file is None:
+                self._file = _open_record(self._path)
+            _write(self._file, line)
+            if isinstance(event, FlowEnd) and not event.node:
+                self._runs.discard(event.run_id)
+                if not self._runs:
+                    self._close()
+            else:
+                self._runs.add(event.run_id)
+
+    def close(self) -> None:
+        """Close the file of a path; a later event opens it again."""
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
+        self._runs.clear()
+        if self._path is not None and self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):
+            self._close()
+
+
+def read_events(path_or_file: str | os.PathLike[str] | IO[bytes] | IO[str]) -> Iterator[Event]:
+    """Give the events of a file that `JsonLines` wrote, lazily, in order, of all its runs.
+
+    An event of a type that this version does not know is an `UnknownEvent`; empty lines are
+    skipped. A torn last line is reported as a warning on the logger `flowevents`, and skipped.
+
+    Raises `OSError` where the file cannot be read, and `RecordError`, which names the file and
+    the line, for a line that is no event.
+    """
+    if isinstance(path_or_file, (str, os.PathLike)):
+        with open(path_or_file, "rb") as file:
+            yield from _read(file, os.fspath(path_or_file))
+    else:
+        yield from _read(path_or_file, str(getattr(path_or_file, "name", path_or_file)))
+
+
+# -- reading ----------------------------------------------------------------------------------
+
+
+def _read(lines: Iterable[bytes | str], name: str) -> Iterator[Event]:
+    torn: tuple[int, bytes, Exception] | None = None
+    for number, each in enumerate(lines, 1):
+        line = (each.encode("utf-8", "replace") if isinstance(each, str) else each).strip()
+        if not line:
+            continue
+        if torn is not None:  # it is not the last
+            raise _broken(name, torn[0], torn[2])
+        try:
+            event = decode(line)
+        except _UNREADABLE as error:
+            if not _may_be_torn(line, error):
+                raise _broken(name, number, error) from None
+            torn = number, line, error
+        else:
+            yield event
+    if torn is not None:
+        _logger.warning("%s, line %d is torn and was skipped: %r", name, torn[0], torn[1][:80])
+
+
+def _may_be_torn(line: bytes, error: Exception | None = None) -> bool:
+    """Whether it is what is left of a line: its beginning, or nothing but what a disk fills in."""
+    if isinstance(error, msgspec.ValidationError):  # it is whole, but no event
+        return False
+    return line.startswith(b"{") or not line.strip(b"\x00")
+
+
+def _broken(name: str, number: int, error: Exception) -> RecordError:
+    return RecordError(f"{name}, line {number} is no event: {error}.")
+
+
+# -- writing ----------------------------------------------------------------------------------
+
+
+def _open_record(path: Path) -> io.FileIO:
+    """Open a file to append to, without the torn line that it may end with.
+
+    Raises `RecordError` for a file that ends with anything else that is not a whole line.
+    """
+    file = io.FileIO(path, "a+")
+    try:
+        _mend(file, path)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _mend(file: io.FileIO, path: Path) -> None:
+    if not file.seekable():  # a pipe or a terminal
+        return
+    end = file.seek(0, os.SEEK_END)
+    last = _last_line(file, end)
+    if not last:
+        return
+    try:
+        decode(last)
+    except _UNREADABLE as error:
+        if not _may_be_torn(last, error):
+            raise RecordError(
+                f"{path} ends with {last[:80]!r}, which is no event: nothing is appended to it. "
+                "Give the path of a new file, or of a record."
+            ) from None
+        file.truncate(end - len(last))
+        _logger.warning("%s ended with a torn line, which was removed: %r", path, last[:80])
+    else:
+        _write(file, b"\n")
+
+
+def _last_line(file: io.FileIO, end: int) -> bytes:
+    """What follows the last newline."""
+    tail = b""
+    while end > 0 and b"\n" not in tail:
+        begin = max(0, end - _BLOCK)
+        file.seek(begin)
+        tail = file.read(end - begin) + tail
+        end = begin
+    file.seek(0, os.SEEK_END)
+    return tail.rpartition(b"\n")[2]
+
+
+def _write(file: io.FileIO, line: bytes) -> None:
+    """Write all of it, or nothing."""
+    end = file.seek(0, os.SEEK_END) if file.seekable() else None
+    rest = memoryview(line)
+    try:
+        while rest:
+            rest = rest[file.write(rest) or 0 :]
+    except BaseException:
+        if end is not None:
+            file.truncate(end)
+        raise
+
+
+def _write_to_file(file: Any, line: bytes) -> None:
+    """To somebody else's file: it says by an `encoding` that it takes text."""
+    file.write(line.decode() if hasattr(file, "encoding") else line)
+    file.flush()
