@@ -11,10 +11,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
-import msgspec
-
 from flowevents.errors import ObserverError
-from flowevents.escape import escape_controls
 from flowevents.events import (
     EVENT_TYPES,
     Action,
@@ -30,8 +27,8 @@ from flowevents.events import (
     Progress,
     Reply,
     Retry,
-    encode,
 )
+from flowevents.observers.fields import as_text, fields_of
 
 __all__ = ["LEVELS", "PREFIX", "LogObserver"]
 
@@ -56,7 +53,6 @@ LEVELS: Final[Mapping[type[Event], int | None]] = {
 
 _FAILED: Final = {"error": logging.ERROR, "cancelled": logging.WARNING}
 _SHORT: Final = 200  # characters of a text that a message shows; the fields hold all of it
-_DEEP: Final = 50  # containers within one another, beyond which a field says no more
 
 
 class LogObserver:
@@ -93,7 +89,7 @@ class LogObserver:
         if isinstance(event, (NodeEnd, FlowEnd)):
             level = max(level, _FAILED.get(event.status, level))
         if self._logger.isEnabledFor(level):
-            fields = _fields(event)
+            fields = fields_of(event)
             extra = {PREFIX + name: value for name, value in fields.items()}
             self._logger.log(level, _message(event, fields), extra=extra)
 
@@ -109,29 +105,6 @@ def _checked(levels: Mapping[type[Event], int | None]) -> Mapping[type[Event], i
                 "logging.DEBUG, or None for not at all."
             )
     return levels
-
-
-# -- fields -----------------------------------------------------------------------------------
-
-
-def _fields(event: Event) -> dict[str, Any]:
-    """The event as plain values that any formatter can write, its texts escaped."""
-    plain = msgspec.json.decode(encode(event))
-    plain |= {"run_id": event.run_id, "node": event.node}  # an unknown event may hold anything
-    fields: dict[str, Any] = _escaped(plain)
-    return fields
-
-
-def _escaped(value: Any, depth: int = 0) -> Any:
-    if isinstance(value, str):
-        return escape_controls(value, one_line=True)
-    if depth > _DEEP and isinstance(value, (dict, list)):
-        return "…"
-    if isinstance(value, dict):
-        return {_escaped(key): _escaped(each, depth + 1) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_escaped(each, depth + 1) for each in value]
-    return value
 
 
 # -- messages ---------------------------------------------------------------------------------
@@ -178,7 +151,7 @@ def _said(event: Event, fields: Mapping[str, Any]) -> str:
 
 def _shown(value: Any) -> str:
     """A text, or what it is as JSON, of a length that fits into a line."""
-    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    text = as_text(value)
     return text if len(text) <= _SHORT else f"{text[:_SHORT]}…"
 
 

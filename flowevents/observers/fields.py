@@ -1,0 +1,49 @@
+"""The fields of an event as plain values that can be written anywhere, their texts escaped."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from flowevents.escape import escape_controls
+from flowevents.events import Event, encode
+
+__all__ = ["as_text", "fields_of"]
+
+_DEEPEST: Final = 50
+
+
+def fields_of(event: Event, *, one_line: bool = True) -> dict[str, Any]:
+    """The event's fields and its `type` as JSON has them: texts, numbers, lists and so on.
+
+    Args:
+        event: Of an unknown type too, whose fields are all that it came with.
+        one_line: Escape newlines in texts too, as in `escape_controls`.
+
+    What lies more than 50 containers deep is left out.
+    """
+    plain = msgspec.json.decode(encode(event))
+    plain |= {"run_id": event.run_id, "node": event.node}  # an unknown event may lack them
+    fields: dict[str, Any] = _escaped(plain, one_line, 0)
+    return fields
+
+
+def _escaped(value: Any, one_line: bool, depth: int) -> Any:
+    if isinstance(value, str):
+        return escape_controls(value, one_line=one_line)
+    if isinstance(value, (dict, list)) and depth > _DEEPEST:
+        return "…"
+    if isinstance(value, dict):
+        return {
+            _escaped(key, one_line, depth): _escaped(each, one_line, depth + 1)
+            for key, each in value.items()
+        }
+    if isinstance(value, list):
+        return [_escaped(each, one_line, depth + 1) for each in value]
+    return value
+
+
+def as_text(value: Any) -> str:
+    """A text as it is, another plain value as JSON."""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()

@@ -1,0 +1,108 @@
+"""The names under which traces and metrics say what they say, and which of them may hold texts.
+
+`gen_ai.*` are those of OpenTelemetry's semantic conventions for generative AI, version 0.1.0
+(repository `open-telemetry/semantic-conventions-genai`, status: development; before it they were
+part of the general ones, until 1.41.0). `error.*`, `exception.*` and `server.*` are those of the
+general semantic conventions, version 1.45.0, stable. What has no name there is `flowevents.*`.
+
+Names only: nothing here imports OpenTelemetry.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+__all__ = ["GENAI_VERSION", "SEMCONV_VERSION", "error_type", "is_content"]
+
+GENAI_VERSION: Final = "0.1.0"
+"""The version of the semantic conventions for generative AI."""
+
+SEMCONV_VERSION: Final = "1.45.0"
+"""The version of the general semantic conventions."""
+
+# -- of OpenTelemetry -------------------------------------------------------------------------
+
+ERROR_TYPE: Final = "error.type"
+OTHER_ERROR: Final = "_OTHER"
+
+EXCEPTION: Final = "exception"  # the event
+EXCEPTION_TYPE: Final = "exception.type"
+EXCEPTION_MESSAGE: Final = "exception.message"
+
+OPERATION_NAME: Final = "gen_ai.operation.name"
+INVOKE_WORKFLOW: Final = "invoke_workflow"
+AGENT_NAME: Final = "gen_ai.agent.name"
+OUTPUT_MESSAGES: Final = "gen_ai.output.messages"
+TIME_TO_FIRST_CHUNK: Final = "gen_ai.response.time_to_first_chunk"
+
+INVOKE_AGENT_DURATION: Final = "gen_ai.invoke_agent.duration"  # the metric
+
+# -- of flowevents ----------------------------------------------------------------------------
+
+RUN_ID: Final = "flowevents.run.id"
+SPAN: Final = "flowevents.span"
+FLOW: Final = "flowevents.flow"
+NODE: Final = "flowevents.node"
+STEP: Final = "flowevents.step"
+ITEMS: Final = "flowevents.items"
+TOTAL: Final = "flowevents.total"
+STATUS: Final = "flowevents.status"
+ATTEMPTS: Final = "flowevents.attempts"
+CHUNKS: Final = "flowevents.chunks"
+FIRST_CHUNK: Final = "flowevents.time_to_first_chunk"
+ACTION: Final = "flowevents.action"
+TARGET: Final = "flowevents.target"
+
+RETRY: Final = "flowevents.retry"  # the event
+RETRY_ATTEMPT: Final = "flowevents.retry.attempt"
+RETRY_WAIT: Final = "flowevents.retry.wait"
+RETRY_FALLBACK: Final = "flowevents.retry.fallback"
+RETRY_VOID: Final = "flowevents.retry.void_chunks"
+
+INTERRUPT: Final = "flowevents.interrupt"  # the event
+REPLY: Final = "flowevents.reply"  # the event
+QUESTION_ID: Final = "flowevents.question.id"
+QUESTION_PROMPT: Final = "flowevents.question.prompt"
+QUESTION_CHOICES: Final = "flowevents.question.choices"
+QUESTION_ANSWER: Final = "flowevents.question.answer"
+
+STEP_DURATION: Final = "flowevents.step.duration"  # the metrics
+STEP_FIRST_CHUNK: Final = "flowevents.step.time_to_first_chunk"
+STEP_ERRORS: Final = "flowevents.step.errors"
+
+SECONDS: Final = (
+    *(0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28),
+    *(2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 163.84, 327.68),
+)
+"""Bounds of the histograms' buckets: those that the conventions advise, and two beyond."""
+
+# -- what nodes tell --------------------------------------------------------------------------
+
+KIND: Final = "gen_ai"
+"""The `kind` of the chunks in which a node tells attributes of its step."""
+
+_PLAIN: Final = re.compile(
+    r"gen_ai\.("
+    r"operation\.name|provider\.name|conversation\.id|output\.type|data_source\.id|prompt\.name"
+    r"|agent\.(id|name|version)|tool\.(name|type|call\.id)|embeddings\.dimension\.count"
+    r"|(request|response|usage)\.[a-z_.]+)"
+    r"|server\.(address|port)"
+)
+
+
+def is_content(name: str) -> bool:
+    """Whether an attribute may hold prompts, outputs or other texts of people and models.
+
+    Every name is one that is not known to hold something else.
+    """
+    return _PLAIN.fullmatch(name) is None
+
+
+_ERROR: Final = re.compile(r"([^\W\d]\w*)(: |\Z)")
+
+
+def error_type(error: str) -> str:
+    """The `error.type` of an event's error: the exception's class, `_OTHER` if it says none."""
+    found = _ERROR.match(error)
+    return OTHER_ERROR if found is None else found[1]
