@@ -9,7 +9,7 @@ import msgspec
 from flowevents.escape import escape_controls
 from flowevents.events import Event, encode
 
-__all__ = ["as_text", "fields_of"]
+__all__ = ["as_attribute", "as_integer", "as_text", "fields_of"]
 
 _DEEPEST: Final = 50
 
@@ -47,3 +47,19 @@ def _escaped(value: Any, one_line: bool, depth: int) -> Any:
 def as_text(value: Any) -> str:
     """A text as it is, another plain value as JSON."""
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def as_integer(value: int) -> int:
+    """A whole number of 64 bits: the nearest that there is."""
+    return max(-(2**63), min(value, 2**63 - 1))
+
+
+def as_attribute(value: Any) -> str | bool | int | float | list[str]:
+    """A plain value as OpenTelemetry's attributes can hold it."""
+    if isinstance(value, (bool, float)):
+        return value
+    if isinstance(value, int):
+        return as_integer(value)
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return value
+    return as_text(value)

@@ -5,15 +5,18 @@
 part of the general ones, until 1.41.0). `error.*`, `exception.*` and `server.*` are those of the
 general semantic conventions, version 1.45.0, stable. What has no name there is `flowevents.*`.
 
-Names only: nothing here imports OpenTelemetry.
+Nothing here imports OpenTelemetry.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
-__all__ = ["GENAI_VERSION", "SEMCONV_VERSION", "error_type", "is_content"]
+from flowevents.observers.fields import as_attribute, as_text
+
+__all__ = ["GENAI_VERSION", "SEMCONV_VERSION", "error_type", "output_messages", "told"]
 
 GENAI_VERSION: Final = "0.1.0"
 """The version of the semantic conventions for generative AI."""
@@ -77,7 +80,7 @@ SECONDS: Final = (
 )
 """Bounds of the histograms' buckets: those that the conventions advise, and two beyond."""
 
-# -- what nodes tell --------------------------------------------------------------------------
+# -- what is told ----------------------------------------------------------------------------
 
 KIND: Final = "gen_ai"
 """The `kind` of the chunks in which a node tells attributes of its step."""
@@ -91,12 +94,24 @@ _PLAIN: Final = re.compile(
 )
 
 
-def is_content(name: str) -> bool:
-    """Whether an attribute may hold prompts, outputs or other texts of people and models.
+def told(fields: Mapping[str, Any], *, content: bool) -> dict[str, Any]:
+    """The attributes among what a node, or a run's `metadata`, tells in plain values.
 
-    Every name is one that is not known to hold something else.
+    Without `content` only those are left that are known to hold no prompts, outputs and the like.
     """
-    return _PLAIN.fullmatch(name) is None
+    return {
+        name: as_attribute(value)
+        for name, value in fields.items()
+        if value is not None
+        and (_PLAIN.fullmatch(name) or (content and name.startswith("gen_ai.")))
+    }
+
+
+def output_messages(text: str, status: str) -> str:
+    """What a step streamed, in the form of `gen_ai.output.messages`."""
+    reason = "stop" if status == "ok" else "error"
+    parts = [{"type": "text", "content": text}]
+    return as_text([{"role": "assistant", "parts": parts, "finish_reason": reason}])
 
 
 _ERROR: Final = re.compile(r"([^\W\d]\w*)(: |\Z)")

@@ -39,7 +39,7 @@ from flowevents.events import (
     Retry,
 )
 from flowevents.observers import semconv
-from flowevents.observers.fields import as_text, fields_of
+from flowevents.observers.fields import as_integer, as_text, fields_of
 
 try:
     from opentelemetry import context as otel_context
@@ -69,7 +69,7 @@ class _Open:
         name: Of the node, or of the flow.
         start: When it began, in ns; `began` the same in seconds.
         chunks, first, text: Of this attempt: how many, when the first came, and their texts.
-        told: The node told attributes of a model's call.
+        told: The attributes of a model's call that the node told.
         blamed: An error in it is counted already.
         ended: When its end came, in ns, while it waits for its `Action`.
     """
@@ -88,7 +88,8 @@ class _Open:
         self.parent = parent
         self.began = began
         self.start = _nanoseconds(began)
-        self.told = self.blamed = False
+        self.told: set[str] = set()
+        self.blamed = False
         self.ended: int | None = None
         self.begin_attempt()
 
@@ -189,7 +190,8 @@ class TraceObserver:
         flow = _line(event.flow)
         told = {semconv.OPERATION_NAME: semconv.INVOKE_WORKFLOW, semconv.AGENT_NAME: flow}
         if event.metadata:
-            told |= self._told(fields_of(event, one_line=False)["metadata"])
+            fields = fields_of(event, one_line=False)
+            told |= semconv.told(fields["metadata"], content=self._content)
         self._begin(event, f"{semconv.INVOKE_WORKFLOW} {flow}", flow, told)
         if not event.node:
             self._runs[event.run_id].flow = flow
@@ -203,7 +205,7 @@ class TraceObserver:
         """Begin the span of a batch item."""
         run = self._runs.get(event.run_id)
         name = _line(event.node) or (run.flow if run else "")
-        own = {} if event.total is None else {semconv.TOTAL: _integer(event.total)}
+        own = {} if event.total is None else {semconv.TOTAL: as_integer(event.total)}
         self._begin(event, f"item {name}", name, own)
 
     def _begin(
@@ -213,12 +215,12 @@ class TraceObserver:
         parent = run.open.get(event.parent)
         attributes: Attributes = {
             semconv.RUN_ID: _line(event.run_id),
-            semconv.SPAN: _integer(event.seq),
+            semconv.SPAN: as_integer(event.seq),
             semconv.NODE: _line(event.node),
-            semconv.STEP: _integer(event.step),
+            semconv.STEP: as_integer(event.step),
         }
         if event.items:
-            attributes[semconv.ITEMS] = [_integer(index) for index in event.items]
+            attributes[semconv.ITEMS] = [as_integer(index) for index in event.items]
         span = self._tracer.start_span(
             title,
             None if parent is None else trace.set_span_in_context(parent.span),
@@ -236,8 +238,10 @@ class TraceObserver:
             return
         if event.kind == semconv.KIND:
             if isinstance(event.data, Mapping):
-                found.told = True
-                found.span.set_attributes(self._told(fields_of(event, one_line=False)["data"]))
+                fields = fields_of(event, one_line=False)
+                told = semconv.told(fields["data"], content=self._content)
+                found.told.update(told)
+                found.span.set_attributes(told)
         elif event.kind == "output":
             found.chunks += 1
             if found.first is None:
@@ -253,7 +257,7 @@ class TraceObserver:
             return
         kind = semconv.error_type(event.error)
         told: Attributes = {
-            semconv.RETRY_ATTEMPT: _integer(event.attempt),
+            semconv.RETRY_ATTEMPT: as_integer(event.attempt),
             semconv.RETRY_WAIT: event.wait,
             semconv.RETRY_FALLBACK: event.fallback,
             semconv.RETRY_VOID: found.chunks,
@@ -340,22 +344,23 @@ class TraceObserver:
         span = found.span
         told: Attributes = {semconv.STATUS: event.status}
         if event.attempt:
-            told[semconv.ATTEMPTS] = _integer(event.attempt)
+            told[semconv.ATTEMPTS] = as_integer(event.attempt)
         if found.first is not None:
             waited = max(0.0, found.first - found.began)
             told |= {semconv.CHUNKS: found.chunks, semconv.FIRST_CHUNK: waited}
             if found.told:
                 told[semconv.TIME_TO_FIRST_CHUNK] = waited
             self._first_chunk_seconds.record(waited, _labels(found))
-        if found.text:
-            told[semconv.OUTPUT_MESSAGES] = _messages(found, event.status)
+        if found.text and semconv.OUTPUT_MESSAGES not in found.told:
+            text = escape_controls("".join(found.text)[:_MOST_TEXT])
+            told[semconv.OUTPUT_MESSAGES] = semconv.output_messages(text, event.status)
         if event.error is not None:
             told |= _error_label(event)
             self._tell_error(event, span, event.error)
         span.set_attributes(told)
         if event.status == "error":
-            text = escape_controls(event.error or "") if self._content else None
-            span.set_status(trace.StatusCode.ERROR, text)
+            description = escape_controls(event.error or "") if self._content else None
+            span.set_status(trace.StatusCode.ERROR, description)
             if not found.blamed:
                 self._count_error(found, semconv.error_type(event.error or ""))
             if found.parent is not None:
@@ -391,19 +396,6 @@ class TraceObserver:
         for found in reversed(run.open.values()) if run else ():
             found.end(time if found.ended is None else found.ended)
 
-    # -- what is told -------------------------------------------------------------------------
-
-    def _told(self, told: Mapping[Any, Any]) -> Attributes:
-        """What may be told of the attributes that a node or a run's `metadata` gives."""
-        return {
-            name: _value(value)
-            for name, value in told.items()
-            if isinstance(name, str)
-            and name.startswith(("gen_ai.", "server."))
-            and value is not None
-            and (self._content or not semconv.is_content(name))
-        }
-
     def _count_error(self, found: _Open, kind: str) -> None:
         self._errors.add(1, _labels(found) | {semconv.ERROR_TYPE: kind})
 
@@ -428,33 +420,6 @@ def _error_label(event: FlowEnd | NodeEnd | ItemEnd) -> Attributes:
 
 def _line(text: str) -> str:
     return escape_controls(text, one_line=True)
-
-
-def _value(value: Any) -> str | bool | int | float | list[str]:
-    """A plain value as an attribute can hold it."""
-    if isinstance(value, (bool, float)):
-        return value
-    if isinstance(value, int) and value == _integer(value):
-        return value
-    if isinstance(value, list) and all(isinstance(each, str) for each in value):
-        return value
-    return as_text(value)
-
-
-def _integer(value: int) -> int:
-    """A whole number of 64 bits, which is all that an exporter can send."""
-    return max(-(2**63), min(value, 2**63 - 1))
-
-
-def _messages(found: _Open, status: str) -> str:
-    """The output of a step that streams text, in the form that the conventions want."""
-    text = escape_controls("".join(found.text)[:_MOST_TEXT])
-    message = {
-        "role": "assistant",
-        "parts": [{"type": "text", "content": text}],
-        "finish_reason": "stop" if status == "ok" else "error",
-    }
-    return as_text([message])
 
 
 # -- time -------------------------------------------------------------------------------------
