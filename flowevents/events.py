@@ -263,18 +263,16 @@ def encode(event: Event) -> bytes:
     """The event as one line of JSON, with its type's name in the field `type`.
 
     What JSON cannot hold in `data`, `value`, `result` and the other free fields becomes
-    `{"$type": qualified name}`, a lone surrogate U+FFFD; a known event always encodes.
+    `{"$type": qualified name}`, a lone surrogate U+FFFD; an event always encodes.
     """
-    if isinstance(event, UnknownEvent):
-        return _encoder.encode(event.fields)
+    written = event.fields if isinstance(event, UnknownEvent) else event
     try:
-        raw = _encoder.encode(event)
+        return _encoder.encode(written)
     except Exception:  # a key, a cycle, a number or a surrogate that JSON cannot hold
         plain = {"type": type(event).__name__}
         for name in event.__struct_fields__:
             plain[name] = _plain(getattr(event, name), ())
-        raw = _encoder.encode(plain)
-    return raw
+        return _encoder.encode(plain if written is event else plain["fields"])
 
 
 def _plain(value: object, above: tuple[int, ...]) -> Any:
