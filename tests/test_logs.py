@@ -39,6 +39,8 @@ from flowevents.observers.logs import LEVELS, LogObserver
 from tests.hostile import CONTROLS, HOSTILE
 
 COMMON: dict[str, Any] = {"run_id": "r1", "time": 1.5, "span": 2, "node": "Plan", "step": 1}
+AGAIN: dict[str, Any] = {**COMMON, "step": 2}
+OWN: dict[str, Any] = {**COMMON, "node": "", "step": 0}
 
 
 class Kept(logging.Handler):
@@ -137,7 +139,7 @@ MESSAGES: list[tuple[Event, str]] = [
     ),
     (Reply(seq=5, id="q", value=True, **COMMON), "INFO Plan gets the answer: true (run r1)"),
     (
-        Chunk(seq=5, data="x" * 300, kind="thought", items=(3, 1), **COMMON | {"step": 2}),
+        Chunk(seq=5, data="x" * 300, kind="thought", items=(3, 1), **AGAIN),
         f"DEBUG Plan[3][1] (step 2) gives thought: {'x' * 200}… (run r1)",
     ),
     (Progress(seq=5, done=2.5, **COMMON), "DEBUG Plan is at 2.5 (run r1)"),
@@ -150,7 +152,7 @@ MESSAGES: list[tuple[Event, str]] = [
         "ERROR Plan failed after 1.250 s: E: x (run r1)",
     ),
     (
-        FlowEnd(seq=9, status="cancelled", duration=0.0, **COMMON | {"node": ""}),
+        FlowEnd(seq=9, status="cancelled", duration=0.0, **OWN),
         "WARNING The flow was cancelled after 0.000 s (run r1)",
     ),
     (

@@ -16,6 +16,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
@@ -221,7 +222,8 @@ def _write(file: io.FileIO, line: bytes) -> None:
             rest = rest[file.write(rest) or 0 :]
     except BaseException:
         if end is not None:
-            file.truncate(end)
+            with suppress(OSError):
+                file.truncate(end)
         raise
 
 
