@@ -227,6 +227,9 @@ class TraceObserver:
             attributes=attributes | own,
             start_time=_nanoseconds(event.time),
         )
+        again = run.open.pop(event.seq, None)
+        if again is not None:  # a record that holds it twice
+            again.end(_nanoseconds(event.time))
         run.open[event.seq] = _Open(run, span, name, event.time, parent)
 
     # -- what comes between -------------------------------------------------------------------
