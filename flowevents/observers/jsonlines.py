@@ -215,15 +215,14 @@ def _last_line(file: io.FileIO, end: int) -> bytes:
 
 def _write(file: io.FileIO, line: bytes) -> None:
     """Write all of it, or nothing."""
-    end = file.seek(0, os.SEEK_END) if file.seekable() else None
-    rest = memoryview(line)
+    written = 0
     try:
-        while rest:
-            rest = rest[file.write(rest) or 0 :]
+        while written < len(line):
+            written += file.write(line[written:] if written else line) or 0
     except BaseException:
-        if end is not None:
-            with suppress(OSError):
-                file.truncate(end)
+        if written:
+            with suppress(OSError):  # of what cannot be made shorter, as a pipe
+                file.truncate(os.fstat(file.fileno()).st_size - written)
         raise
 
 
