@@ -1824,6 +1824,25 @@ def test_each_item_runs_in_its_own_context(drive: Drive) -> None:
     assert tracer.asked.kinds == ["NodeStart", "ItemStart", "ItemStart"]
 
 
+def test_an_item_without_a_context_runs_in_that_of_its_node(drive: Drive) -> None:
+    """Not in the one of the item before it."""
+    calls: list[tuple[str, str]] = []
+
+    class Items(BatchNode):
+        def prep(self, shared: Any) -> list[int]:
+            return [0, 1]
+
+        def exec(self, prep_res: Any) -> None:
+            seen(calls, "exec")
+
+    class OfTheFirst(Tracer):
+        def context(self, event: Event) -> contextvars.Context | None:
+            return None if event.items == (1,) else super().context(event)
+
+    drive(Flow(Items()), observers=[OfTheFirst()])
+    assert calls == [("exec", "Items[0]"), ("exec", "Items")]
+
+
 def test_items_are_drawn_in_the_context_of_their_node(drive: Drive) -> None:
     """A `prep` that is a generator is code of the node too."""
     calls: list[tuple[str, str]] = []

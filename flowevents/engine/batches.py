@@ -64,6 +64,7 @@ def start_item(scope: Step) -> Effects:
     if scope.start(listeners.item_start, ItemStart, total=scope.total):
         yield from scope.sequencer.flush()
     if listeners.contexts:
+        scope.context = None if scope.of is None else scope.of.context  # not the last item's
         scope.ask_context(ItemStart, total=scope.total)
 
 
