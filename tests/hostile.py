@@ -21,6 +21,7 @@ HOSTILE: Final[dict[str, str]] = {
     "mermaid directive": "%%{init: {'securityLevel':'loose'}}%%",
     "percent": "%s %d %(name)s {0} {name} %",
     "surrogate": "lone \ud800 and \udfff",
+    "noncharacter": "a\ufffeb\uffffc",
     "wide": "日本語のテキスト 👩‍👩‍👧‍👦 e\u0301 ﷽",
     "zero width": "a\u200bb\u2060c\ufeff",
     "empty": "",

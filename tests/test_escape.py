@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from xml.etree import ElementTree
+
 import pytest
 
-from flowevents.escape import escape_controls
+from flowevents.escape import escape_controls, escape_xml
 from tests.hostile import CONTROLS, HOSTILE
 
 
@@ -30,3 +32,14 @@ def test_what_is_no_control_stays() -> None:
     """Backslashes, markup, wide and joined characters."""
     text = "C:\\new [red] <b> 日本語 👩‍👩‍👧‍👦 é"
     assert escape_controls(text) == escape_controls(text, one_line=True) == text
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_xml_holds_any_text(text: str) -> None:
+    """Between tags and in quotes, without a character that XML cannot hold."""
+    escaped = escape_xml(text)
+    assert not (CONTROLS | set("<>\"'\n\t\u2028\u2029\ufffe\uffff")) & set(escaped)
+    element = ElementTree.fromstring(f'<a b="{escaped}">{escaped}</a>')
+    assert element.get("b", "") == (element.text or "")
+    if "\ufffe" not in text:
+        assert element.get("b") == escape_controls(text, one_line=True)

@@ -282,11 +282,16 @@ class Plan:
         """The plan of a node of this flow, by the original that the graph holds."""
         plan = self._children.get(id(node))
         if plan is None:
-            if not self._children:
-                for each in _nodes(self.node):
-                    self._add(each)
+            self.children()
             plan = self._children.get(id(node)) or self._add(node)
         return plan
+
+    def children(self) -> list[Plan]:
+        """The plans of this flow's nodes, in the order in which they are numbered."""
+        if not self._children:
+            for each in _nodes(self.node):
+                self._add(each)
+        return list(self._children.values())
 
     def _add(self, node: Any) -> Plan:
         name = node_name(node)
@@ -314,18 +319,18 @@ def _nodes(flow: Any) -> Iterator[Any]:
                 waiting.append(successor)
 
 
-def check_graph(node: Any) -> None:
+def check_graph(node: Any, *, names: bool = True) -> None:
     """Check every node that can be reached, nested flows included, before a run begins.
 
-    Raises `GraphError` for a start node or a successor that is no node, and `ValueError` for a
-    name that a path could not hold.
+    Raises `GraphError` for a start node or a successor that is no node, and with `names`
+    `ValueError` for a name that a path could not hold.
     """
     seen = {id(node)}
     waiting = deque([("", node)])
     while waiting:
         where, node = waiting.popleft()
         name = node_name(node)
-        if not name or "/" in name or "#" in name:
+        if names and (not name or "/" in name or "#" in name):
             raise ValueError(
                 f"Node name {name!r}{where} cannot be used: a name is not empty and holds no "
                 "'/' and no '#', which separate and number the names in a path. "

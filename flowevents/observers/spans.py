@@ -1,0 +1,329 @@
+"""What a list of events tells of: runs, and in each the flows, steps and items with their times.
+
+The pictures are drawn from it. A record may lack its beginning, its end or any part between: a span
+whose start is missing begins with the first event that names it, one without an end has the status
+`None` and ends with what encloses it. Within a run time does not go back: a clock that was set back
+goes on from where it was, and a time that no clock shows is that of the event before. So whatever
+the events say, nothing here raises, and what is enclosed lies within what encloses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final, Literal, get_args
+
+from flowevents.events import (
+    Action,
+    Chunk,
+    Event,
+    FlowEnd,
+    FlowStart,
+    Interrupt,
+    ItemEnd,
+    ItemStart,
+    NodeEnd,
+    NodeStart,
+    Reply,
+    Retry,
+    Status,
+)
+
+__all__ = ["Attempt", "Question", "RunSpans", "Span", "read_spans"]
+
+Kind = Literal["flow", "node", "item"]
+
+_FAR: Final = 1e11  # seconds; the year 5138: a time beyond it is none
+_STATUSES: Final = get_args(Status)
+_START_KINDS: Final[dict[type[Event], Kind]] = {
+    FlowStart: "flow",
+    NodeStart: "node",
+    ItemStart: "item",
+}
+_END_KINDS: Final[dict[type[Event], Kind]] = {FlowEnd: "flow", NodeEnd: "node", ItemEnd: "item"}
+
+
+class Attempt:
+    """One try of a step or item.
+
+    Attributes:
+        number: From 1.
+        start, end: Seconds since the epoch; the pause before it is not part of it.
+        first_chunk: When its first `"output"` chunk came, or `None`.
+        error: Why another followed, or `None`.
+        questions: In the order in which they were asked.
+    """
+
+    __slots__ = ("end", "error", "first_chunk", "number", "questions", "start")
+
+    def __init__(self, number: int, start: float) -> None:
+        self.number: int = number
+        self.start: float = start
+        self.end: float = start
+        self.first_chunk: float | None = None
+        self.error: str | None = None
+        self.questions: list[Question] = []
+
+    def close(self, end: float, *, given_up: bool) -> None:
+        """It lasts until then, and with it the questions that are open."""
+        self.start = min(self.start, end)  # the record ends in the pause before it
+        self.end = end
+        for question in self.questions:
+            if question.open:
+                question.end = end
+                question.open = not given_up
+
+
+class Question:
+    """A question, from when it was asked until it was answered, or given up with its attempt.
+
+    Attributes:
+        prompt: What was asked, as a text.
+        start, end: Seconds since the epoch.
+        open: Whether the record ends while it waits.
+        answer: The answer as a text, or `None` where no reply is in the record.
+    """
+
+    __slots__ = ("answer", "end", "id", "open", "prompt", "start")
+
+    def __init__(self, event: Interrupt, start: float) -> None:
+        self.id: str = event.id
+        self.prompt: str = _text(event.prompt)
+        self.start: float = start
+        self.end: float = start
+        self.open: bool = True
+        self.answer: str | None = None
+
+
+class Span:
+    """A flow, a step or a batch item.
+
+    Attributes:
+        number: Its `span`: the `seq` of its start.
+        kind: `"flow"`, `"node"` or `"item"`.
+        name: The flow's name, or the last part of the node's path.
+        node, items, step: As in its events.
+        parent, children: What encloses it, and what it encloses, as it began.
+        start, end: Seconds since the epoch.
+        began: Whether its start is in the record.
+        status: How it ended, or `None` where its end is not in the record.
+        error: What its end says.
+        action: What its `Action` says, or the run's last one.
+        moved: Whether an `Action` of it is in the record.
+        attempts: At least one.
+        chunks: How many `"output"` chunks came, those of void attempts included.
+    """
+
+    __slots__ = (
+        "action",
+        "attempts",
+        "began",
+        "children",
+        "chunks",
+        "end",
+        "error",
+        "items",
+        "kind",
+        "moved",
+        "name",
+        "node",
+        "number",
+        "parent",
+        "start",
+        "status",
+        "step",
+    )
+
+    def __init__(self, event: Event, kind: Kind, parent: Span | None, start: float) -> None:
+        self.number: int = event.span
+        self.kind: Kind = kind
+        self.name: str = event.flow if isinstance(event, FlowStart) else event.node.split("/")[-1]
+        self.node: str = event.node
+        self.items: tuple[int, ...] = event.items
+        self.step: int = event.step
+        self.parent: Span | None = parent
+        self.children: list[Span] = []
+        self.start: float = start
+        self.end: float = start
+        self.began: bool = type(event) in _START_KINDS
+        self.status: Status | None = None
+        self.error: str | None = None
+        self.action: str | None = None
+        self.moved: bool = False
+        self.attempts: list[Attempt] = [Attempt(max(event.attempt, 1), start)]
+        self.chunks: int = 0
+
+    @property
+    def questions(self) -> list[Question]:
+        """In the order in which they were asked."""
+        return [question for attempt in self.attempts for question in attempt.questions]
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the record ends while a question of it is open."""
+        return any(question.open for question in self.questions)
+
+    def close(self, end: float) -> None:
+        """It lasts until then, and with it its last attempt and the questions that are open."""
+        if self.parent is not None and self.parent.status is not None:
+            end = min(end, self.parent.end)
+        self.end = max(self.start, end)
+        self.attempts[-1].close(self.end, given_up=self.status is not None)
+
+    def retry(self, event: Retry, now: float) -> None:
+        """An attempt failed and another follows after the pause."""
+        last = self.attempts[-1]
+        last.close(now, given_up=True)
+        last.error = event.error
+        pause = event.wait if 0 < event.wait < _FAR else 0.0
+        self.attempts.append(Attempt(last.number + 1, last.end + pause))
+
+    def reply(self, event: Reply, now: float) -> None:
+        """A question was answered."""
+        for question in reversed(self.questions):
+            if question.id == event.id and question.open:
+                question.end = now
+                question.open = False
+                question.answer = _text(event.value)
+                return
+
+
+class RunSpans:
+    """What is known of one run.
+
+    Attributes:
+        run_id: The run.
+        roots: The run's own flow, or what else is not enclosed by anything known.
+        start, end: The earliest and the latest time of its events, in seconds since the epoch.
+    """
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id: str = run_id
+        self.roots: list[Span] = []
+        self.start: float = 0.0
+        self.end: float = 0.0
+        self._spans: dict[int, Span] = {}
+        self._last: float | None = None  # the time of the last event, by the clock
+        self._set_back = 0.0  # how much the clock was set back in all
+
+    def __iter__(self) -> Iterator[Span]:
+        """Every span, each before those that it encloses."""
+        waiting = self.roots[::-1]
+        while waiting:
+            span = waiting.pop()
+            yield span
+            waiting.extend(reversed(span.children))
+
+    @property
+    def flow(self) -> Span | None:
+        """The run's own flow, if the record knows it."""
+        first = self.roots[0] if self.roots else None
+        return first if first and first.kind == "flow" and not first.node else None
+
+    @property
+    def name(self) -> str:
+        """The name of the run's own flow, or `""`."""
+        return self.flow.name if self.flow else ""
+
+    def take(self, event: Event) -> None:
+        """Take the next event of the run."""
+        now = self._time(event.time)
+        kind = _START_KINDS.get(type(event))
+        if kind is not None:
+            self._begin(event, kind, now)
+        elif isinstance(event, Action):
+            span = self._spans.get(event.span)
+            if span is not None:
+                span.moved, span.action = True, event.action
+        elif isinstance(event, (FlowEnd, NodeEnd, ItemEnd)):
+            self._end(event, now)
+        elif isinstance(event, (Chunk, Retry, Interrupt, Reply)):
+            self._happen(event, now)
+
+    def finish(self) -> None:
+        """There are no more events: what is open lasts until the last one."""
+        for span in self._spans.values():  # each after what encloses it
+            if span.status is None:
+                span.close(span.parent.end if span.parent else self.end)
+
+    def _time(self, time: float) -> float:
+        """When an event happened."""
+        if not 0 <= time < _FAR:  # NaN is not, either
+            time = self._last or 0.0
+        if self._last is None:
+            self.start = time
+        elif time < self._last:
+            self._set_back += self._last - time
+        self._last = time
+        self.end = time + self._set_back
+        return self.end
+
+    def _begin(self, event: Event, kind: Kind, now: float) -> None:
+        if event.span not in self._spans:
+            self._add(event, kind, self._spans.get(getattr(event, "parent", 0)), now)
+
+    def _add(self, event: Event, kind: Kind, parent: Span | None, start: float) -> Span:
+        parent = parent or self.flow
+        span = Span(event, kind, parent, max(start, parent.start) if parent else start)
+        self._spans[event.span] = span
+        (span.parent.children if span.parent else self.roots).append(span)
+        return span
+
+    def _end(self, event: FlowEnd | NodeEnd | ItemEnd, now: float) -> None:
+        span = self._spans.get(event.span) or self._add(event, "node", None, now)
+        if span.status is not None:
+            return  # the record says it twice
+        if not span.began and 0 <= event.duration < _FAR:
+            earliest = span.parent.start if span.parent else 0.0
+            span.start = min(span.start, max(earliest, now - event.duration))
+            self.start = min(self.start, span.start)
+        span.kind = _END_KINDS[type(event)]
+        span.status = event.status if event.status in _STATUSES else "error"
+        span.error = event.error
+        span.close(now)
+        if isinstance(event, FlowEnd):
+            span.action = event.action
+
+    def _happen(self, event: Chunk | Retry | Interrupt | Reply, now: float) -> None:
+        span = self._spans.get(event.span)
+        if span is None:
+            guess: Kind = "node" if event.attempt else "flow"
+            span = self._add(event, guess, None, now)
+        if span.status is not None:
+            return  # it has ended: nothing more happens in it
+        attempt = span.attempts[-1]
+        attempt.start = min(attempt.start, now)  # its pause was shorter than was said
+        if isinstance(event, Retry):
+            span.retry(event, now)
+        elif isinstance(event, Interrupt):
+            attempt.questions.append(Question(event, now))
+        elif isinstance(event, Reply):
+            span.reply(event, now)
+        elif event.kind == "output":
+            span.chunks += 1
+            if attempt.first_chunk is None:
+                attempt.first_chunk = now
+
+
+def _text(value: object) -> str:
+    try:
+        return value if isinstance(value, str) else repr(value)
+    except Exception:
+        return f"<{type(value).__name__}>"
+
+
+def read_spans(events: Iterable[Event]) -> list[RunSpans]:
+    """What the events tell of, a run after the other as each begins.
+
+    Args:
+        events: Of any number of runs, interleaved or not; each run's own in order. They are read
+            once.
+    """
+    runs: dict[str, RunSpans] = {}
+    for event in events:
+        run = runs.get(event.run_id)
+        if run is None:
+            run = runs[event.run_id] = RunSpans(event.run_id)
+        run.take(event)
+    for run in runs.values():
+        run.finish()
+    return list(runs.values())
