@@ -1,0 +1,9 @@
+"""The command line, `flowevents` or `python -m flowevents`; needs the extra `cli`.
+
+    commands.py   the commands, and what they say when something is wrong
+    loading.py    MODULE:FLOW as the flow, a JSON file as `shared`, a record as its events
+    replaying.py  events with the pauses that were between them
+    telemetry.py  where traces are sent
+
+What a command needs is imported inside it, so that none pays for another.
+"""

@@ -1,0 +1,268 @@
+"""The commands.
+
+Exit codes: 0; 1 where a node failed, or a question was left open; 2 for input that is wrong, with
+one line that says what is and what to do; 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import os
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final
+
+from flowevents.cli.loading import WrongInput, load_events, load_flow, load_shared
+from flowevents.cli.replaying import replay as replay_events
+from flowevents.engine.graph import shape_of
+from flowevents.errors import MissingExtra, Paused, RecordError
+from flowevents.escape import escape_controls
+from flowevents.run import Run
+
+try:
+    import click
+except ImportError as _missing:
+    raise MissingExtra(
+        "The command line needs the package click, which is not installed. "
+        "Install the extra: pip install flowevents[cli]"
+    ) from _missing
+
+__all__ = ["run_command"]
+
+FAILED: Final = 1
+WRONG_INPUT: Final = 2
+INTERRUPTED: Final = 130
+
+_OURS: Final = (
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
+    os.path.dirname(asyncio.__file__),
+)
+"""Where the code is whose frames say nothing of a node's error."""
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run a command with these arguments, without the program's name. Gives the exit code."""
+    try:
+        code = _commands.main(list(arguments), prog_name="flowevents", standalone_mode=False)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context is not None else "flowevents"
+        _say(f"{error.format_message()} Try '{path} --help'.")
+        return WRONG_INPUT
+    except (WrongInput, MissingExtra) as error:
+        _say(str(error))
+        return WRONG_INPUT
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    return code if isinstance(code, int) else 0
+
+
+def _say(text: str) -> None:
+    print(f"flowevents: {escape_controls(text, one_line=True)}", file=sys.stderr)
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="flowevents")
+@click.pass_context
+def _commands(context: click.Context) -> None:
+    """Run graphs of LLM nodes and watch them; show and draw what was recorded."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+_record = click.argument("file", type=click.Path(allow_dash=True))
+_flow = click.argument("flow", metavar="MODULE:FLOW")
+_output = click.option(
+    "-o", "--output", default="-", metavar="FILE", help="Where to write; by default to stdout."
+)
+
+
+# -- records ----------------------------------------------------------------------------------
+
+
+@_commands.command()
+@_record
+def show(file: str) -> None:
+    """Show recorded runs: what the display leaves on the screen.
+
+    FILE is what JsonLines, or `run --record`, wrote; "-" is stdin.
+    """
+    from rich.console import Console
+
+    from flowevents.observers.display import Picture
+
+    Console().print(Picture(load_events(file)))
+
+
+@_commands.command()
+@_record
+@click.option(
+    "--speed",
+    type=float,
+    default=1.0,
+    show_default=True,
+    metavar="N",
+    help="How many times as fast; 0 or inf is without pauses.",
+)
+def replay(file: str, speed: float) -> None:
+    """Show recorded runs as they went.
+
+    FILE is what JsonLines, or `run --record`, wrote; "-" is stdin. Pauses are as they were, but for
+    the time in which no run was under way. Nothing is run and nothing is asked.
+    """
+    from flowevents.observers.display import TerminalDisplay
+
+    if math.isnan(speed) or speed < 0:
+        raise WrongInput(f"--speed {speed:g}: give a number above 0, or 0 for no pauses.")
+    events = load_events(file)
+    with TerminalDisplay(answers_here=False) as display:
+        replay_events(events, display, speed, get_time=time.monotonic, sleep=time.sleep)
+
+
+@_commands.command()
+@_record
+@_output
+@click.option("--width", type=int, default=1200, show_default=True, help="In pixels.")
+def timeline(file: str, output: str, width: int) -> None:
+    """Draw recorded runs as a waterfall, in SVG.
+
+    FILE is what JsonLines, or `run --record`, wrote; "-" is stdin.
+    """
+    from flowevents.observers.timeline import timeline_svg
+
+    events = load_events(file)
+    try:
+        picture = timeline_svg(events, width=width)
+    except ValueError as error:
+        raise WrongInput(f"--width: {error}") from None
+    _write(output, picture)
+
+
+# -- flows ------------------------------------------------------------------------------------
+
+
+@_commands.command()
+@_flow
+@_output
+@click.option("--events", metavar="FILE", help="Colour it by the runs recorded there.")
+def graph(flow: str, output: str, events: str | None) -> None:
+    """Draw a flow as a Mermaid graph.
+
+    MODULE:FLOW is a module and a flow or node in it, or a function that gives one.
+    """
+    from flowevents.mermaid import to_mermaid
+
+    _write(output, to_mermaid(load_flow(flow), None if events is None else load_events(events)))
+
+
+@_commands.command()
+@_flow
+@click.option("--input", "shared", metavar="FILE", help='JSON object for `shared`; "-" for stdin.')
+@click.option("--log", is_flag=True, help="Log events on stderr; in a terminal instead of showing.")
+@click.option("--record", metavar="FILE", help="Append every event to FILE, as a line of JSON.")
+@click.option("--otel", is_flag=True, help="Send traces and metrics by OpenTelemetry (OTLP).")
+def run(flow: str, shared: str | None, log: bool, record: str | None, otel: bool) -> int:
+    """Run a flow, sync or async, and show it.
+
+    MODULE:FLOW is a module and a flow or node in it, or a function that gives one. Questions are
+    asked in the terminal.
+    """
+    loaded = load_flow(flow)
+    given = {} if shared is None else load_shared(shared)
+    with ExitStack() as stack:
+        observers = _observers(stack, log=log, record=record, otel=otel)
+        error = _drive(Run(loaded, given, observers=observers), is_async=shape_of(loaded).is_async)
+    if isinstance(error, Paused):  # said when the display is done
+        _say(f"{error} Nobody answered: stdin has ended.")
+    elif error is not None:
+        _tell(error)
+    return 0 if error is None else FAILED
+
+
+def _observers(stack: ExitStack, *, log: bool, record: str | None, otel: bool) -> list[object]:
+    """Who watches a run; what they need is closed with the stack."""
+    from flowevents.observers.console import ConsoleAnswers
+
+    observers: list[object] = []
+    if log:
+        observers.append(_log())
+    if record is not None:
+        observers.append(stack.enter_context(_recorder(record)))
+    if otel:
+        from flowevents.cli.telemetry import exporting
+        from flowevents.observers.traces import TraceObserver
+
+        stack.enter_context(exporting())
+        observers.append(stack.enter_context(TraceObserver()))
+    if not (log and sys.stderr.isatty()):  # both would write over one another
+        from flowevents.observers.display import TerminalDisplay
+
+        observers.append(stack.enter_context(TerminalDisplay()))
+    return [*observers, ConsoleAnswers()]
+
+
+def _recorder(path: str) -> Any:
+    from flowevents.observers.jsonlines import JsonLines
+
+    try:
+        return JsonLines(path)
+    except OSError as error:
+        raise WrongInput(f"{path} cannot be written: {error.strerror}.") from None
+    except RecordError as error:
+        raise WrongInput(str(error)) from None
+
+
+def _log() -> object:
+    from flowevents.observers.logs import LogObserver
+
+    logger = logging.getLogger("flowevents.events")
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    return LogObserver(logger)
+
+
+def _drive(run: Run, *, is_async: bool) -> Exception | None:
+    """Run it to its end, or to a question that nobody answers. Gives what it failed with."""
+    try:
+        if is_async:
+            asyncio.run(_wait(run))
+        else:
+            with run:  # a question that nobody answers ends it, too
+                run.wait()
+    except Exception as error:
+        return error
+    return None
+
+
+async def _wait(run: Run) -> None:
+    async with run:
+        await run.wait_async()
+
+
+def _tell(error: Exception) -> None:
+    """Write an error's traceback, of the user's code only."""
+    whole = traceback.TracebackException.from_exception(error)
+    part: traceback.TracebackException | None = whole
+    while part is not None:
+        part.stack[:] = [frame for frame in part.stack if not frame.filename.startswith(_OURS)]
+        part = part.__cause__ or part.__context__
+    print(escape_controls("".join(whole.format())), end="", file=sys.stderr)
+
+
+def _write(path: str, text: str) -> None:
+    if path == "-":
+        sys.stdout.write(text)
+        return
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise WrongInput(f"{path} cannot be written: {error.strerror}.") from None
