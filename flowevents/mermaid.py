@@ -13,6 +13,7 @@ Mermaid draws 500 edges and 50,000 characters by default; beyond, set its `maxEd
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any, Final
@@ -38,6 +39,9 @@ STATES: Final[dict[str, str]] = {
 
 _MARK_LOOK: Final = "fill:none,stroke:#71717a,stroke-dasharray:3,color:#71717a"
 _TAKEN_LOOK: Final = "stroke:#2c7a47,stroke-width:3px"
+_NO_WORD: Final = re.compile(r"[^\w ]|(?<![^\W_])_|_(?![^\W_])")
+"""What may be syntax: all but letters, digits, spaces, and an underscore between letters."""
+
 _INTERNAL: Final = (("ﬂ", "fl"), ("¶ß", "¶ ß"), (":fa-", ":\u2060fa-"))
 """What Mermaid (12.3) takes for its own even as entity codes, and what to write instead.
 
@@ -205,11 +209,7 @@ def label(text: str) -> str:
         text = text.replace(internal, shown)
     if len(text) > LONGEST:
         text = text[: LONGEST - 1] + "…"
-    return "".join(map(_coded, text or '""'))
-
-
-def _coded(character: str) -> str:
-    return character if character.isalnum() or character in " _" else f"#{ord(character)};"
+    return _NO_WORD.sub(lambda found: f"#{ord(found.group())};", text or '""')
 
 
 def _text(action: object) -> str:

@@ -57,6 +57,7 @@ def test_a_record_without_its_beginning() -> None:
     assert (ask.name, ask.began, ask.start, ask.end) == ("Ask", False, 103, 108)
     assert (team.name, team.began, len(rest)) == ("Team", True, 4)
     assert run.name == ""
+    assert (ask.attempts[0].start, ask.attempts[0].end) == (103, 108)
     (run,) = read_spans(full_record()[-1:])
     assert (run.start, run.end, [each.began for each in run]) == (100, 110, [False])
 

@@ -28,8 +28,20 @@ from tests.records import full_record, hostile_record
 from tests.test_spans import broken_records
 
 SVG = "{http://www.w3.org/2000/svg}"
-ELEMENTS = {"svg", "title", "style", "defs", "pattern", "rect", "g", "path", "text"}
-ATTRIBUTES = {"class", "d", "fill", "fill-opacity", "height", "id", "role", "width", "x", "y"} | {
+ELEMENTS = {"svg", "title", "style", "defs", "pattern", "rect", "g", "path", "text", "tspan"}
+ATTRIBUTES = {
+    "class",
+    "d",
+    "dx",
+    "fill",
+    "fill-opacity",
+    "height",
+    "id",
+    "role",
+    "width",
+    "x",
+    "y",
+} | {
     "patternTransform",
     "patternUnits",
     "stroke",
@@ -53,7 +65,8 @@ def parsed(picture: str) -> ElementTree.Element:
 
 def texts(root: ElementTree.Element) -> list[str]:
     """What is written in the picture, from top to bottom."""
-    return [element.text or element[0].tail or "" for element in root.iter(f"{SVG}text")]
+    found = (each for text in root.iter(f"{SVG}text") for each in (list(text) or [text]))
+    return [each.text or "" if each.tag != f"{SVG}title" else each.tail or "" for each in found]
 
 
 def hints(root: ElementTree.Element) -> list[list[str]]:

@@ -275,6 +275,8 @@ class RunSpans:
         if not span.began and 0 <= event.duration < _FAR:
             earliest = span.parent.start if span.parent else 0.0
             span.start = min(span.start, max(earliest, now - event.duration))
+            if span.attempts[0].number == 1:
+                span.attempts[0].start = span.start
             self.start = min(self.start, span.start)
         span.kind = _END_KINDS[type(event)]
         span.status = event.status if event.status in _STATUSES else "error"

@@ -168,9 +168,10 @@ class _Page:
             f"began {began:%Y-%m-%d %H:%M:%S} UTC",
             f"run {_cut(run.run_id, 40)}",
         ]
-        name = _cut(run.name or "(a part of a run)", 50)
-        self._text(_MARGIN, self._y - 4, name, "h")
-        self._text(_MARGIN + 9 * _columns(name) + 16, self._y - 4, " · ".join(facts), "d")
+        name = escape_xml(_cut(run.name or "(a part of a run)", 50))
+        beside = f'<tspan class="d" dx="14">{escape_xml(" · ".join(facts))}</tspan>'
+        self._add(f'<text x="{_MARGIN}" y="{self._y - 4}"><tspan class="h">{name}</tspan>')
+        self._add(f"{beside}</text>")
         if flow is not None and flow.error is not None:
             self._y += _LINE - 4
             self._text(_MARGIN, self._y - 4, _cut(flow.error, self._width // 8), "e")
