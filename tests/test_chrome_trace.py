@@ -13,8 +13,8 @@ from hypothesis import given
 from flowevents.events import Event, FlowStart, ItemEnd, ItemStart, NodeStart
 from flowevents.observers.chrome_trace import to_chrome_trace
 from tests.hostile import CONTROLS, HOSTILE
-from tests.records import full_record, hostile_record
 from tests.test_spans import broken_records
+from tests.whole_run import full_record, hostile_record
 
 
 def check_trace(trace: dict[str, Any]) -> list[dict[str, Any]]:

@@ -26,7 +26,7 @@ from flowevents.observers.jsonlines import read_events
 from flowevents.observers.timeline import timeline_svg
 from flowevents.testing import ManualClock, check_events
 from tests.hostile import CONTROLS, HOSTILE
-from tests.records import full_record, hostile_record
+from tests.whole_run import full_record, hostile_record
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -20,7 +20,7 @@ from flowevents.escape import escape_controls
 from flowevents.events import Event, NodeEnd
 from flowevents.mermaid import to_mermaid
 from tests.hostile import HOSTILE
-from tests.records import full_record, hostile_record
+from tests.whole_run import full_record, hostile_record
 
 ROOT = Path(__file__).resolve().parent.parent
 MERMAID = ROOT / ".venv" / "mermaid"

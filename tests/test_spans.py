@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from flowevents.events import Chunk, Event, FlowStart, NodeEnd, NodeStart
 from flowevents.observers.spans import RunSpans, read_spans
 from flowevents.testing import check_events
-from tests.records import full_record
+from tests.whole_run import full_record
 
 
 def test_a_whole_record() -> None:

@@ -24,8 +24,8 @@ from flowevents.events import (
 from flowevents.observers.durations import duration
 from flowevents.observers.timeline import timeline_svg
 from tests.hostile import CONTROLS, HOSTILE
-from tests.records import full_record, hostile_record
 from tests.test_spans import broken_records
+from tests.whole_run import full_record, hostile_record
 
 SVG = "{http://www.w3.org/2000/svg}"
 ELEMENTS = {"svg", "title", "style", "defs", "pattern", "rect", "g", "path", "text", "tspan"}
