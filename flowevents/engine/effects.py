@@ -109,7 +109,7 @@ class CallbackFailed(BaseException):
 
 
 def unstopped(error: BaseException) -> BaseException:
-    """What Python makes of an error in a generator: a `StopIteration` would be taken for its end."""
+    """What Python makes of an error in a generator, where a `StopIteration` would be its end."""
     if not isinstance(error, (StopIteration, StopAsyncIteration)):
         return error
     wrapped = RuntimeError(f"A node's or handler's code raised {type(error).__name__}")
