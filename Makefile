@@ -5,6 +5,7 @@
 #   make check                                   linters, type checkers and the layer contract
 #   make pytest [ARGS="-k chunk"]                the tests, with the Python of .venv
 #   make pythons                                 the tests, with every other CPython found
+#   make soak                                    the reliability tests at full size, about 20 minutes
 #   make bench                                   flowevents against pocketflow and plain Python
 #   make clean                                   remove what these commands made
 #
@@ -26,7 +27,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 unexport PYRIGHT_PYTHON_FORCE_VERSION PYRIGHT_PYTHON_PYLANCE_VERSION
 
 .NOTPARALLEL:
-.PHONY: demo test check pytest pythons bench clean
+.PHONY: demo test check pytest pythons soak bench clean
 
 demo: .venv/.demos
 	@$(PY) demos/agent.py
@@ -54,6 +55,9 @@ pythons: .venv/.mermaid
 pytest-%: .venv-%/.test
 	FLOWEVENTS_HYPOTHESIS_PROFILE=quick \
 	    .venv-$*/bin/python -m pytest -q -p no:cacheprovider --ignore-glob='*/test_demos*.py' $(ARGS)
+
+soak: .venv/.dev
+	FLOWEVENTS_SOAK=1 $(PY) -m pytest -o faulthandler_timeout=3600 -p no:logging tests/reliability $(ARGS)
 
 bench: .venv/.dev
 	$(PY) -m benchmarks
