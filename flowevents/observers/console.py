@@ -1,0 +1,145 @@
+"""ConsoleAnswers: whoever sits at the terminal, or a pipe, answers a run's questions."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any, Final, TextIO
+
+from flowevents.asking import Answer
+from flowevents.errors import ReplyError
+from flowevents.escape import escape_controls
+from flowevents.events import Interrupt
+from flowevents.observers.keyboard import Keyboard
+from flowevents.observers.questions import (
+    choices_of,
+    hint,
+    is_numbered,
+    last_asked,
+    parse,
+    wording,
+)
+
+__all__ = ["ConsoleAnswers"]
+
+_PROMPT: Final = "> "
+_Dialog = Generator[Callable[[], str], "str | None", "Answer[Any] | None"]
+
+
+class ConsoleAnswers:
+    """An observer that asks in the terminal and answers with what is typed.
+
+    `flow.run(shared, observers=[TerminalDisplay(), ConsoleAnswers()])` is a whole application. It
+    takes a text, yes or no, one of several choices by number or text, and whatever a question's
+    `type` needs: numbers as they are, lists and objects as JSON, an empty line for `None`. What
+    cannot be understood, or is refused by the question, is asked for again with the reason. The
+    end of input (Ctrl-D) leaves the question open; Ctrl-C raises `KeyboardInterrupt`.
+
+    A sync run waits in `on_interrupt`. In an async run the loop goes on, and several questions are
+    asked one after the other. It hears live runs only where it is in their `observers`; a replay
+    asks nobody unless it is connected to the replay's signals.
+
+    Args:
+        source: A text file from which lines are read, by default `sys.stdin`.
+        target: A text file to which questions are written, by default `sys.stdout`.
+    """
+
+    def __init__(self, *, source: TextIO | None = None, target: TextIO | None = None) -> None:
+        self._keyboard = Keyboard(source, target)
+
+    def on_interrupt(self, event: Interrupt) -> Answer[Any] | Awaitable[Answer[Any] | None] | None:
+        """The answer, or `None` at the end of input.
+
+        Where an event loop runs in the calling thread it is awaitable; not in a notebook, which
+        can only be asked by a call that waits.
+        """
+        return self._ask(event, None)
+
+    def _ask(
+        self, event: Interrupt, reason: str | None
+    ) -> Answer[Any] | Awaitable[Answer[Any] | None] | None:
+        dialog = self._dialog(event, reason)
+        if _is_in_loop() and not self._keyboard.must_block:
+            return self._hold_async(dialog)
+        return self._hold(dialog)
+
+    def _hold(self, dialog: _Dialog) -> Answer[Any] | None:
+        try:
+            introduce = next(dialog)
+            while True:
+                introduce = dialog.send(self._keyboard.read(_PROMPT, introduce))
+        except StopIteration as end:
+            answer: Answer[Any] | None = end.value
+            return answer
+
+    async def _hold_async(self, dialog: _Dialog) -> Answer[Any] | None:
+        line: str | None = None
+        introduce = next(dialog)
+        while True:
+            line = await self._keyboard.read_async(_PROMPT, introduce)
+            try:
+                introduce = dialog.send(line)
+            except StopIteration as end:
+                answer: Answer[Any] | None = end.value
+                return answer
+
+    def _dialog(self, event: Interrupt, reason: str | None) -> _Dialog:
+        """What is said about one question: yields what comes before a line is read, gets it."""
+        while True:
+            line = yield functools.partial(_introduction, event, reason)
+            if line is None:
+                return None
+            try:
+                value = parse(event, line)
+            except ValueError as error:
+                reason = str(error)
+            else:
+                return Answer(value, refused=functools.partial(self._refused, event))
+
+    def _refused(
+        self, event: Interrupt, error: ReplyError
+    ) -> Answer[Any] | Awaitable[Answer[Any] | None] | None:
+        return self._ask(event, str(error))
+
+
+def _introduction(event: Interrupt, reason: str | None) -> str:
+    """The question, where it is not the last that was asked, and why an answer was refused.
+
+    It is made when it is the question's turn.
+    """
+    lines: list[str] = []
+    if last_asked.key != (event.run_id, event.id):
+        lines.append(f"? {_one_line(event.node)}{_items(event)} asks")
+        wanted = hint(event)
+        choices = choices_of(event)
+        if wanted and choices is None:
+            lines[0] += f" for {_one_line(wanted)}"
+        lines += _indented(wording(event.prompt))
+        numbered = is_numbered(choices or [])
+        for number, choice in enumerate(choices or [], 1):
+            lines += _indented(f"{number} {wording(choice)}" if numbered else wording(choice))
+        last_asked.key = (event.run_id, event.id)
+    if reason is not None:
+        lines += _indented(reason)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _indented(text: str) -> list[str]:
+    return [f"  {line}" for line in escape_controls(text).split("\n")]
+
+
+def _one_line(text: str) -> str:
+    return escape_controls(text, one_line=True)
+
+
+def _items(event: Interrupt) -> str:
+    return f"[{'.'.join(map(str, event.items))}]" if event.items else ""
+
+
+def _is_in_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -1,0 +1,134 @@
+"""How text gets onto a screen of a given size: cleaned, wrapped and cut by the cells it takes.
+
+Everything that an event holds passes `Canvas.text` or `Canvas.line`, and stands in `rich.text.Text`
+objects, which know no markup.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from rich.cells import cell_len, chop_cells
+from rich.text import Text
+
+from flowevents.escape import escape_controls
+
+__all__ = ["Canvas", "wrap"]
+
+_WORDS: Final = re.compile(r"\s+|\S+")
+_BREAKS: Final = re.compile("[\u2028\u2029]")
+_TAB: Final = 4
+_SIGNS: Final = {
+    "ok": "✓",
+    "error": "✗",
+    "cancelled": "⊘",
+    "asks": "?",
+    "retry": "↻",
+    "left": "·",
+    "branch": "├ ",
+    "last": "└ ",
+    "bar": "│ ",
+    "to": "→",
+    "times": "×",
+    "more": "…",
+    "done": "━",
+    "rest": "─",
+    "dot": "·",
+    "spinner": "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏",
+}
+_ASCII: Final = {
+    "ok": "+",
+    "error": "x",
+    "cancelled": "-",
+    "asks": "?",
+    "retry": "~",
+    "left": ".",
+    "branch": "|-",
+    "last": "`-",
+    "bar": "| ",
+    "to": "->",
+    "times": "x",
+    "more": "...",
+    "done": "#",
+    "rest": "-",
+    "dot": "-",
+    "spinner": "|/-\\",
+}
+
+
+class Canvas:
+    """What is known of the screen when something is drawn.
+
+    Args:
+        width, height: In cells and lines.
+        encoding: What the screen can show; what it cannot is written as escapes.
+
+    Attributes:
+        signs: The signs that it can show, by name.
+    """
+
+    def __init__(self, width: int, height: int, encoding: str = "utf-8") -> None:
+        self.width: int = max(width, 10)
+        self.height: int = max(height, 4)
+        self.encoding: str = encoding
+        self.unicode: bool = encoding.lower().startswith("utf")
+        self.signs: dict[str, str] = _SIGNS if self.unicode else _ASCII
+
+    def text(self, text: str) -> str:
+        """A text of several lines that may have been written by a model."""
+        return self._encodable(escape_controls(_BREAKS.sub("\n", text)).expandtabs(_TAB))
+
+    def line(self, text: str) -> str:
+        """The same in one line: newlines are escaped."""
+        return self._encodable(escape_controls(text, one_line=True))
+
+    def fit(self, line: Text) -> Text:
+        """Cut a line to the width, with an ellipsis."""
+        line.no_wrap = True
+        if line.cell_len > self.width:
+            more = self.signs["more"]
+            line.truncate(self.width - len(more), overflow="crop")
+            line.append(more)
+        return line
+
+    def _encodable(self, text: str) -> str:
+        if self.unicode or text.isascii():
+            return text
+        return text.encode(self.encoding, "backslashreplace").decode(self.encoding)
+
+
+def wrap(text: str, width: int) -> Iterator[str]:
+    """Yield the lines of a text, none wider than `width` cells; no grapheme cluster is split.
+
+    Lines are broken at spaces; a word that is wider than a line is broken anywhere.
+    """
+    for paragraph in text.split("\n"):
+        if len(paragraph) <= width and (paragraph.isascii() or cell_len(paragraph) <= width):
+            yield paragraph
+        else:
+            yield from _wrap_paragraph(paragraph, width)
+
+
+def _wrap_paragraph(paragraph: str, width: int) -> Iterator[str]:
+    line, used = "", 0
+    for word in _WORDS.findall(paragraph):
+        size = cell_len(word)
+        if used + size <= width:
+            line += word
+            used += size
+        elif word.isspace():  # the break takes it
+            yield line
+            line, used = "", 0
+        else:
+            if line and (size > width or not line.isspace()):
+                yield line.rstrip()
+                line, used = "", 0
+            if used + size > width:
+                *full, word = chop_cells(line + word, width)
+                yield from full
+                line, size, used = "", cell_len(word), 0
+            line += word
+            used += size
+    yield line

@@ -1,0 +1,107 @@
+"""What stays on the screen: texts, void attempts, failures, questions, answers, trees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from rich.text import Text
+
+from flowevents.events import Retry
+from flowevents.observers.display import figures
+from flowevents.observers.display.canvas import Canvas, wrap
+from flowevents.observers.display.phrases import STYLES, add_move, add_speed, path
+from flowevents.observers.display.speech import Block, labelled
+from flowevents.observers.display.state import Answered, Asked, Ended, Entry, Said
+from flowevents.observers.display.tree import tree_lines
+from flowevents.observers.questions import choices_of, hint, is_numbered, wording
+
+__all__ = ["entry_lines", "indented"]
+
+_INDENT: Final = "  "
+
+
+def entry_lines(entry: Entry, canvas: Canvas) -> Iterator[Text]:
+    """The lines of something that stays on the screen, all of it."""
+    if isinstance(entry, Said):
+        yield from _said(entry, canvas)
+    elif isinstance(entry, Asked):
+        yield from _asked(entry, canvas)
+    elif isinstance(entry, Answered):
+        line = Text.assemble((canvas.signs["ok"], "green"), " ", _name(entry, canvas), " answered ")
+        line.append(canvas.line(wording(entry.reply.value)), "bold")
+        yield from _wrapped(line, canvas)
+    elif isinstance(entry, Ended):
+        yield from tree_lines(entry.whole, canvas, entry.run)
+
+
+def _said(entry: Said, canvas: Canvas) -> Iterator[Text]:
+    sign = "retry" if entry.retry is not None else entry.status or "left"
+    style = "yellow" if entry.retry is not None else STYLES.get(sign, "")
+    line = Text.assemble((canvas.signs[sign], style), " ", _name(entry, canvas))
+    if entry.duration is not None:
+        line.append(f"  {figures.seconds(entry.duration)}", "dim")
+    if entry.retry is not None:
+        line.append(f"  attempt {entry.retry.attempt} is void", "yellow")
+        line.append(f", {_what_follows(entry.retry)}", "dim")
+    elif entry.status == "cancelled":
+        line.append("  cancelled", "yellow")
+    add_speed(line, entry.rate, entry.first, canvas)
+    if entry.moved is not None:
+        add_move(line, entry.moved, canvas)
+    yield canvas.fit(line)
+    yield from _blocks(entry.blocks, canvas, "strike dim" if entry.retry is not None else "")
+    if entry.error is not None:
+        yield from indented(entry.error, canvas, "yellow" if entry.retry is not None else "red")
+
+
+def _what_follows(retry: Retry) -> str:
+    if retry.fallback:
+        return "its fallback follows"
+    wait = f" in {figures.seconds(retry.wait)}" if retry.wait > 0 else ""
+    return f"attempt {retry.attempt + 1} follows{wait}"
+
+
+def _asked(entry: Asked, canvas: Canvas) -> Iterator[Text]:
+    question = entry.question
+    line = Text.assemble((canvas.signs["asks"], "bold yellow"), " ", _name(entry, canvas), " asks")
+    wanted = hint(question)
+    if wanted and choices_of(question) is None:
+        line.append(f" for {canvas.line(wanted)}", "dim")
+    if question.expires is not None:
+        line.append(f", within {figures.seconds(question.expires - question.time)}", "dim")
+    yield canvas.fit(line)
+    yield from indented(wording(question.prompt), canvas, "bold yellow")
+    choices = choices_of(question) or []
+    numbered = is_numbered(choices)
+    for number, choice in enumerate(choices, 1):
+        mark = f"{number} " if numbered else f"{canvas.signs['dot']} "
+        yield from indented(mark + wording(choice), canvas, "yellow")
+
+
+def _blocks(blocks: list[Block], canvas: Canvas, style: str) -> Iterator[Text]:
+    for block in blocks:
+        if block.is_text:
+            yield from indented(block.text(), canvas, style)
+        else:
+            yield from indented(labelled(block, block.text()), canvas, f"{style} dim")
+
+
+def indented(text: str, canvas: Canvas, style: str = "") -> Iterator[Text]:
+    """A text in all its lines, wrapped, below a heading."""
+    for line in wrap(canvas.text(text).rstrip("\n"), canvas.width - len(_INDENT)):
+        yield Text(_INDENT + line, style, no_wrap=True)
+
+
+def _wrapped(line: Text, canvas: Canvas) -> Iterator[Text]:
+    """A line with styles, in one line where it fits."""
+    if line.cell_len <= canvas.width:
+        yield line
+    else:
+        first, *rest = wrap(line.plain, canvas.width)
+        yield Text(first, no_wrap=True)
+        yield from (Text(each, no_wrap=True) for each in rest)
+
+
+def _name(entry: Entry, canvas: Canvas) -> Text:
+    return Text(path(entry.run, entry.node, entry.items, canvas), "bold")

@@ -1,0 +1,55 @@
+"""How times, rates, counts and values are written, the same in a tree and in a line."""
+
+from __future__ import annotations
+
+import math
+import reprlib
+from typing import Final
+
+__all__ = ["count", "items", "rate", "seconds", "value"]
+
+_compact: Final = reprlib.Repr()
+_compact.maxlevel = 4
+_compact.maxdict = _compact.maxlist = _compact.maxtuple = _compact.maxset = 20
+_compact.maxstring = _compact.maxother = _compact.maxlong = 300
+
+
+def seconds(duration: float) -> str:
+    """A duration in seconds: `12ms`, `3.4s`, `2:05`, `1:02:03`; `?` for what is none."""
+    if not (math.isfinite(duration) and duration >= 0):
+        return "?"
+    if duration < 0.0995:
+        return f"{duration * 1000:.0f}ms"
+    if duration < 59.95:
+        return f"{duration:.1f}s"
+    minutes, rest = divmod(round(duration), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def rate(per_second: float) -> str:
+    """So many per second, as a number: `0.3`, `34`; `?` for what is none."""
+    if not math.isfinite(per_second):
+        return "?"
+    return f"{per_second:.0f}" if per_second >= 9.95 else f"{per_second:.1f}"
+
+
+def count(number: float) -> str:
+    """A count, which a node may give as a float: `12`, `2.5`."""
+    whole = math.isfinite(number) and number == int(number)
+    return str(int(number)) if whole else f"{number:.1f}"
+
+
+def items(indexes: tuple[int, ...]) -> str:
+    """The batch items that something belongs to: `[3]`, in a nested batch `[2.3]`, or nothing."""
+    return f"[{'.'.join(map(str, indexes))}]" if indexes else ""
+
+
+def value(data: object) -> str:
+    """A value: a text as it is, anything else as its compact `repr`."""
+    if isinstance(data, str):
+        return str(data)
+    try:
+        return _compact.repr(data)
+    except Exception:  # it is somebody else's `__repr__`
+        return f"<{type(data).__name__}>"

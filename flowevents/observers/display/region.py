@@ -1,0 +1,101 @@
+"""What is under way: the newest text of what streams, and below it the trees of the runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.text import Text
+
+from flowevents.observers.display import figures
+from flowevents.observers.display.canvas import Canvas
+from flowevents.observers.display.entries import indented
+from flowevents.observers.display.phrases import add_speed, path, spinner
+from flowevents.observers.display.speech import labelled
+from flowevents.observers.display.state import Run, Step
+from flowevents.observers.display.tree import FINISHED, ITEM, OPEN, ROOT, Weighed, live_tree
+from flowevents.observers.display.watch import Watch
+
+__all__ = ["live_lines"]
+
+
+def live_lines(watch: Watch, now: float, canvas: Canvas, max_items: int = 8) -> list[Text]:
+    """What is under way: on top the newest text of what streams, below it the tree of each run.
+
+    It is at most one line lower than the screen is high; what finished first goes first.
+    """
+    runs = list(watch.runs.values())
+    room = canvas.height - 1
+    trees = [
+        live_tree(run, canvas, run.number if watch.several else 0, now, max_items) for run in runs
+    ]
+    speaking = [each for run in runs for each in _speaking(run)]
+    wanted = min(room // 2, 3 * len(speaking))
+    lines = _squeezed(trees, room - wanted, canvas)
+    above = _texts(speaking, watch.several, room - len(lines), now, canvas)
+    return [*above, *lines]
+
+
+def _squeezed(trees: list[list[Weighed]], room: int, canvas: Canvas) -> list[Text]:
+    """The lines of the trees, without the least important where there are too many."""
+    lines = [each for tree in trees for each in tree]
+    for least in (FINISHED, ITEM, OPEN):
+        surplus = len(lines) - room
+        if surplus <= 0:
+            break
+        kept: list[Weighed] = []
+        dropped = 0
+        for weight, line in lines:
+            if weight == least and dropped <= surplus:  # one more, for the line that says so
+                dropped += 1
+            else:
+                kept.append((weight, line))
+        if dropped:
+            words = {FINISHED: "finished before", ITEM: "more items", OPEN: "more at work"}
+            note = Text(f"  {canvas.signs['more']} {dropped} {words[least]}", "dim")
+            place = next((n for n, (weight, _) in enumerate(lines) if weight == least), 0)
+            kept.insert(min(place, len(kept)), (ROOT, note))
+        lines = kept
+    return [line for _, line in lines[:room]]
+
+
+def _speaking(run: Run) -> Iterator[tuple[Run, Step]]:
+    """What streams and has room for more than a line: no item beside others."""
+    for step in run.steps.values():
+        if step.speech.blocks and not step.is_crowded:
+            yield run, step
+
+
+def _texts(
+    speaking: list[tuple[Run, Step]], several: bool, room: int, now: float, canvas: Canvas
+) -> list[Text]:
+    """The newest text of what streams, each below its heading, in no more lines than there are."""
+    shown = speaking[-max(room // 2, 1) :] if room > 1 else []
+    lines: list[Text] = []
+    for place, (run, step) in enumerate(shown):
+        share = (room - len(lines)) // (len(shown) - place)
+        lines.append(_heading(run.number if several else 0, step, now, canvas))
+        lines += _newest(step, share - 1, canvas)
+    return lines
+
+
+def _heading(number: int, step: Step, now: float, canvas: Canvas) -> Text:
+    speech = step.speech
+    line = Text.assemble((spinner(now, canvas), "cyan"), " ")
+    line.append(path(number, step.node, step.items, canvas), "bold")
+    line.append(f"  {figures.seconds(now - step.seen)}", "dim")
+    if step.attempt > 1:
+        line.append(f"  attempt {step.attempt}", "yellow")
+    if speech.chunks:
+        add_speed(line, speech.rate(), max(speech.first - step.attempt_time, 0.0), canvas)
+    return canvas.fit(line)
+
+
+def _newest(step: Step, room: int, canvas: Canvas) -> list[Text]:
+    lines: list[Text] = []
+    for block in reversed(step.speech.blocks):
+        if len(lines) >= room:
+            break
+        end = block.tail((room + 2) * canvas.width)
+        text = end if block.is_text else labelled(block, end)
+        lines[:0] = indented(text, canvas, "" if block.is_text else "dim")
+    return lines[max(len(lines) - room, 0) :]

@@ -1,0 +1,86 @@
+"""What one attempt of a step has said: its text, what is no text, and how fast it came."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from flowevents.observers.display import figures
+
+__all__ = ["OUTPUT", "Block", "Speech", "labelled"]
+
+OUTPUT: Final = "output"
+_WINDOW: Final = 4_096  # characters; the tail begins at a multiple, so that its lines stand still
+
+
+@dataclass(slots=True)
+class Block:
+    """Pieces of one kind that came in a row.
+
+    Attributes:
+        kind: The chunks' kind.
+        pieces: Of a text, what is to be joined; otherwise the one value as it is written.
+        is_text: Whether it streams: str data of kind "output".
+    """
+
+    kind: str
+    pieces: list[str]
+    is_text: bool
+
+    def text(self) -> str:
+        """All of it."""
+        if len(self.pieces) > 1:
+            self.pieces = ["".join(self.pieces)]
+        return self.pieces[0]
+
+    def tail(self, length: int) -> str:
+        """The end of it, of at least `length` characters where there are so many.
+
+        It begins at the beginning of a line, or of a window of a long one.
+        """
+        text = self.text()
+        if len(text) <= length:
+            return text
+        begin = len(text) - length
+        return text[max(text.rfind("\n", 0, begin) + 1, begin - begin % _WINDOW) :]
+
+
+@dataclass(slots=True)
+class Speech:
+    """The chunks of one attempt.
+
+    Attributes:
+        blocks: What was said, in order.
+        chunks: How many chunks of text there were.
+        first, last: The `time` of the first and last of them, in seconds since the epoch.
+    """
+
+    blocks: list[Block] = field(default_factory=list)
+    chunks: int = 0
+    first: float = 0.0
+    last: float = 0.0
+
+    def add(self, data: object, kind: str, time: float) -> None:
+        """Take a chunk."""
+        blocks = self.blocks
+        if isinstance(data, str) and kind == OUTPUT:
+            self.chunks += 1
+            self.last = time
+            if self.chunks == 1:
+                self.first = time
+            if blocks and blocks[-1].is_text:
+                blocks[-1].pieces.append(data)
+            else:
+                blocks.append(Block(kind, [data], True))
+        else:
+            blocks.append(Block(kind, [figures.value(data)], False))
+
+    def rate(self, until: float | None = None) -> float | None:
+        """Chunks of text per second, from the first to the last one or to a time."""
+        spent = (self.last if until is None else until) - self.first
+        return (self.chunks - 1) / spent if self.chunks > 1 and spent > 0 else None
+
+
+def labelled(block: Block, text: str) -> str:
+    """The text of a block, or a part of it, with the kind where that is not "output"."""
+    return text if block.kind == OUTPUT else f"{block.kind}: {text}"

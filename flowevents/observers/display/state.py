@@ -1,0 +1,168 @@
+"""What the display knows, as plain data.
+
+A `Run` is a run. It has a `Row` for each of its nodes, which counts all executions of that node's
+path, and a `Step` for each start that is open. What has ended and shall stay on the screen is an
+`Entry`: a text, a failed attempt, a question, an answer, the tree of a run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from flowevents.events import Action, Interrupt, Progress, Reply, Retry, Status
+from flowevents.observers.display.speech import Block, Speech
+
+__all__ = ["Answered", "Asked", "Ended", "Entry", "Row", "Run", "Said", "Step"]
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """A node's place in the tree: all executions of one path of a run.
+
+    Attributes:
+        name: Its path below the row that it stands under.
+        rows: What stands under it, in the order in which it began.
+        open: Its executions that are under way, by span.
+        started, retries, items: How many executions, void attempts and ended items there were.
+        spent: How long the executions that have ended took together, in seconds.
+        status, error: Of the last that ended; the error only where no row below shows it.
+        moved: Its last transition.
+    """
+
+    path: str
+    name: str
+    rows: list[Row] = field(default_factory=list)
+    open: dict[int, Step] = field(default_factory=dict)
+    started: int = 0
+    retries: int = 0
+    items: int = 0
+    spent: float = 0.0
+    status: Status | None = None
+    error: str | None = None
+    moved: Action | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Step:
+    """A start that is open: a flow, a node's execution, or an item of a batch.
+
+    Attributes:
+        row: Its row, or `None` where the node is not shown.
+        seen: When it began, on the display's clock.
+        time, attempt_time: The events' time at which it, and its attempt, began.
+        children: The starts that are open directly under it, by span.
+        items_open: How many of them are items.
+        done, total: How many items of its batch have ended, of how many.
+        progress, progress_seen: The last `Progress`, and when its first one came.
+        retry: The last `Retry`, until something follows.
+        questions: Those that are open, by id.
+    """
+
+    span: int
+    is_item: bool
+    node: str
+    items: tuple[int, ...]
+    row: Row | None
+    parent: Step | None
+    seen: float
+    time: float
+    attempt: int
+    attempt_time: float
+    children: dict[int, Step] = field(default_factory=dict)
+    items_open: int = 0
+    done: int = 0
+    total: int | None = None
+    progress: Progress | None = None
+    progress_seen: float = 0.0
+    retry: Retry | None = None
+    speech: Speech = field(default_factory=Speech)
+    questions: dict[str, Interrupt] = field(default_factory=dict)
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether other items are under way beside one that it belongs to."""
+        step: Step | None = self
+        while step is not None:
+            if step.is_item and step.parent is not None and step.parent.items_open > 1:
+                return True
+            step = step.parent
+        return False
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """A run that is open, or has ended.
+
+    Attributes:
+        number: Its place among the runs that the display has seen.
+        root: The row of its own flow.
+        rows: Every row by path; `None` for a node that is not shown.
+        steps: Every open step by span.
+        seen: When its first event came, on the display's clock.
+        error: The last error that a row shows.
+        late: Texts of steps that are ok and wait for their `Action`, by span.
+    """
+
+    id: str
+    number: int
+    root: Row
+    seen: float
+    rows: dict[str, Row | None] = field(default_factory=dict)
+    steps: dict[int, Step] = field(default_factory=dict)
+    error: str | None = None
+    late: dict[int, tuple[Step | None, Said]] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """Something that stays on the screen.
+
+    Attributes:
+        run: The number of its run where several are watched, otherwise 0.
+        node, items: Where it belongs.
+    """
+
+    run: int
+    node: str
+    items: tuple[int, ...]
+
+
+@dataclass(slots=True, eq=False)
+class Said(Entry):
+    """What an attempt said, and how it ended: `void` where a retry followed.
+
+    Attributes:
+        first: Seconds from the attempt's beginning to its first chunk.
+        rate: Chunks of text per second.
+        moved: The transition that followed.
+    """
+
+    blocks: list[Block]
+    status: Status | None
+    duration: float | None = None
+    error: str | None = None
+    first: float | None = None
+    rate: float | None = None
+    retry: Retry | None = None
+    moved: Action | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Asked(Entry):
+    """A question."""
+
+    question: Interrupt
+
+
+@dataclass(slots=True, eq=False)
+class Answered(Entry):
+    """The answer that a question took."""
+
+    reply: Reply
+
+
+@dataclass(slots=True, eq=False)
+class Ended(Entry):
+    """A run that has ended, or that the display no longer watches: its tree."""
+
+    whole: Run

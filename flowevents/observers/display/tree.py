@@ -1,0 +1,192 @@
+"""The tree of a run: a line for each node, nested flows indented, items below their batch."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rich.cells import cell_len
+from rich.text import Text
+
+from flowevents.events import Interrupt
+from flowevents.observers.display import figures
+from flowevents.observers.display.canvas import Canvas
+from flowevents.observers.display.phrases import STYLES, add_bar, add_move, spinner
+from flowevents.observers.display.speech import Block, labelled
+from flowevents.observers.display.state import Row, Run, Step
+from flowevents.observers.questions import wording
+
+__all__ = ["FINISHED", "ITEM", "OPEN", "ROOT", "Weighed", "live_tree", "tree_lines"]
+
+FINISHED, ITEM, OPEN, ROOT = range(4)
+"""What a line is worth where there is no room for all; the least goes first."""
+
+Weighed = tuple[int, Text]
+
+_WORD: Final = 12  # characters within which a cut text goes on to the next word
+
+
+def tree_lines(run: Run, canvas: Canvas, number: int = 0) -> list[Text]:
+    """A run that is not followed any more: every node has its line."""
+    tree = _Tree(canvas, 0.0, 0, still=True)
+    tree.add_run(run, number)
+    return [line for _, line in tree.lines]
+
+
+def live_tree(run: Run, canvas: Canvas, number: int, now: float, max_items: int) -> list[Weighed]:
+    """A run that is under way, with a line for each item that is at work beside others."""
+    tree = _Tree(canvas, now, max_items, still=False)
+    tree.add_run(run, number)
+    return tree.lines
+
+
+class _Tree:
+    """The lines of a tree while they are made.
+
+    Args:
+        still: Nothing moves any more: no spinners and no items.
+    """
+
+    def __init__(self, canvas: Canvas, now: float, max_items: int, *, still: bool) -> None:
+        self.canvas = canvas
+        self.now = now
+        self.max_items = max_items
+        self.still = still
+        self.lines: list[Weighed] = []
+
+    def add_run(self, run: Run, number: int) -> None:
+        line = Text(f"({number}) " if number else "", "dim")
+        self._complete(line, run.root)
+        if number:
+            line.append(f"  run {self.canvas.line(run.id)}", "dim")
+        self.lines.append((ROOT, self.canvas.fit(line)))
+        self._add_below(run.root, "")
+
+    def _add_below(self, above: Row, guide: str) -> None:
+        signs = self.canvas.signs
+        if not self.still:
+            self._add_items(above, guide + (signs["bar"] if above.rows else "  "))
+        if len(guide) > self.canvas.width // 2:  # nested too deep to be seen
+            return
+        for row in above.rows:
+            is_last = row is above.rows[-1]
+            line = Text.assemble((guide + signs["last" if is_last else "branch"], "dim"))
+            self._complete(line, row)
+            self.lines.append((OPEN if row.open else FINISHED, self.canvas.fit(line)))
+            self._add_below(row, guide + ("  " if is_last else signs["bar"]))
+
+    # -- nodes --------------------------------------------------------------------------------
+
+    def _complete(self, line: Text, row: Row) -> None:
+        """Add what is known of a node to its line."""
+        signs = self.canvas.signs
+        steps = list(row.open.values())
+        questions = [each for step in steps for each in step.questions.values()]
+        style = "bold" if steps else ""
+        if questions:
+            line.append(signs["asks"], "bold yellow")
+        elif steps:
+            line.append(signs["left"] if self.still else spinner(self.now, self.canvas), "cyan")
+        else:
+            line.append(signs[row.status or "left"], STYLES.get(row.status or "", "dim"))
+            style = STYLES["error"] if row.status == "error" else ""
+        line.append(" ").append(self.canvas.line(row.name), style)
+        if row.started > 1:
+            line.append(f" {signs['times']}{row.started}", "cyan")
+        if not steps:
+            self._add_outcome(line, row)
+        elif self.still:
+            line.append("  waits for an answer" if questions else "  not ended", "yellow")
+        else:
+            self._add_work(line, steps, questions)
+
+    def _add_work(self, line: Text, steps: list[Step], questions: list[Interrupt]) -> None:
+        if len(steps) > 1:
+            line.append(f"  {len(steps)} at work", "dim")
+        line.append(f"  {figures.seconds(self.now - steps[0].seen)}", "dim")
+        for question in questions[:1]:
+            line.append(f"  {self.canvas.line(wording(question.prompt))}", "bold yellow")
+        self._add_state(line, steps[-1])
+
+    def _add_state(self, line: Text, step: Step) -> None:
+        """Add how far a step is: its attempt, its items or its progress."""
+        if step.attempt > 1:
+            line.append(f"  attempt {step.attempt}", "yellow")
+        if step.retry is not None:
+            line.append(f"  {self.canvas.line(step.retry.error)}", "yellow")
+        progress = step.progress
+        if step.done or step.items_open:
+            add_bar(line, step.done, step.total, self.now - step.seen, self.canvas)
+        elif progress is not None:
+            spent = self.now - step.progress_seen
+            add_bar(line, progress.done, progress.total, spent, self.canvas)
+            if progress.label:
+                line.append(f"  {self.canvas.line(progress.label)}", "dim")
+
+    def _add_outcome(self, line: Text, row: Row) -> None:
+        dot = self.canvas.signs["dot"]
+        if row.status is not None:
+            line.append(f"  {figures.seconds(row.spent)}", "dim")
+        if row.items:
+            line.append(f" {dot} {row.items} item{'s' * (row.items != 1)}", "dim")
+        if row.retries:
+            line.append(
+                f" {dot} {row.retries} {'retry' if row.retries == 1 else 'retries'}", "yellow"
+            )
+        if row.status == "cancelled":
+            line.append("  cancelled", "yellow")
+        elif row.status == "ok" and row.moved is not None:
+            add_move(line, row.moved, self.canvas)
+        elif row.error is not None:
+            line.append(f"  {self.canvas.line(row.error)}", "red")
+
+    # -- items --------------------------------------------------------------------------------
+
+    def _add_items(self, row: Row, guide: str) -> None:
+        """Add the items that are at work beside others, up to the limit."""
+        items = [
+            item
+            for step in row.open.values()
+            if step.items_open > 1 or step.is_crowded
+            for item in step.children.values()
+            if item.is_item
+        ]
+        for item in items[: self.max_items]:
+            self.lines.append((ITEM, self._item(item, guide)))
+        more = len(items) - self.max_items
+        if more > 0:
+            text = f"{guide}{self.canvas.signs['more']} {more} more item{'s' * (more != 1)} at work"
+            self.lines.append((ITEM, self.canvas.fit(Text(text, "dim"))))
+
+    def _item(self, item: Step, guide: str) -> Text:
+        """An item: what works in it, for how long, how far, and the end of what it says."""
+        canvas = self.canvas
+        line = Text.assemble((guide, "dim"), (figures.items(item.items), "cyan"))
+        step = item
+        while step.children:
+            step = next(reversed(step.children.values()))
+        if step.node != item.node:
+            line.append(f" {canvas.line(step.node.rpartition('/')[2])}", "bold")
+        line.append(f" {figures.seconds(self.now - item.seen)}", "dim")
+        for question in list(step.questions.values())[:1]:
+            asked = canvas.line(wording(question.prompt))
+            line.append(f"  {canvas.signs['asks']} {asked}", "bold yellow")
+        self._add_state(line, step)
+        if step.speech.blocks:
+            line.append("  ").append(
+                _end_of(step.speech.blocks[-1], canvas.width - line.cell_len, canvas)
+            )
+        return canvas.fit(line)
+
+
+def _end_of(block: Block, room: int, canvas: Canvas) -> str:
+    """As much of the end of a text as fits into so many cells of one line."""
+    said = block.text()[-4 * room :] if block.is_text else labelled(block, block.text())
+    words = canvas.line(" ".join(said.split()))
+    if cell_len(words) <= room:
+        return words
+    room -= len(canvas.signs["more"])
+    place = max(len(words) - room, 0)
+    while (wide := cell_len(words[place:])) > room:
+        place += max((wide - room) // 2, 1)
+    space = words.find(" ", place, place + _WORD)
+    return canvas.signs["more"] + words[place if space < 0 else space + 1 :]

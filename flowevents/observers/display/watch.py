@@ -1,0 +1,297 @@
+"""The fold of events into what the display knows. Nothing here draws or waits.
+
+Records may be truncated: an event whose start is missing opens a step itself, an end closes what
+is left open below it, and nothing that an event holds raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from flowevents.events import (
+    Action,
+    Chunk,
+    Event,
+    FlowEnd,
+    FlowStart,
+    Interrupt,
+    ItemEnd,
+    ItemStart,
+    NodeEnd,
+    NodeStart,
+    Progress,
+    Reply,
+    Retry,
+    Status,
+)
+from flowevents.observers.display.speech import Speech
+from flowevents.observers.display.state import Answered, Asked, Ended, Entry, Row, Run, Said, Step
+
+__all__ = ["Watch"]
+
+_Start = FlowStart | NodeStart | ItemStart
+_End = FlowEnd | NodeEnd | ItemEnd
+_ENDED: Final = 1_000  # so many runs that have ended are remembered, to ignore what comes late
+
+
+class Watch:
+    """What is known of all runs that are watched; not thread-safe.
+
+    Args:
+        shows: Whether a node, named by its path, is shown; asked once per path and run.
+
+    Attributes:
+        runs: Those that are open, by id.
+        entries: What has come up and is to stay on the screen; who draws it empties the list.
+        questions: The open ones, by run and id, with the time on the display's clock after which
+            nobody can answer any more.
+    """
+
+    def __init__(self, shows: Callable[[str], bool] | None = None) -> None:
+        self.runs: dict[str, Run] = {}
+        self.entries: list[Entry] = []
+        self.questions: dict[tuple[str, str], float] = {}
+        self.several = False
+        self._shows = shows
+        self._numbers = 0
+        self._ended: dict[str, None] = {}
+
+    def take(self, event: Event, now: float) -> None:
+        """Fold an event in; `now` is the display's clock, in seconds."""
+        fold = _FOLDS.get(type(event))
+        if fold is None:  # a type that a newer version sends
+            return
+        run = self.runs.get(event.run_id)
+        if run is None:
+            run = self._open(event, now)
+            if run is None:
+                return
+        fold(self, run, event, now)
+
+    def leave(self) -> None:
+        """Let go of the runs that are open, each as it is now."""
+        for run in list(self.runs.values()):
+            self._leave(run)
+
+    # -- runs ---------------------------------------------------------------------------------
+
+    def _open(self, event: Event, now: float) -> Run | None:
+        again = isinstance(event, FlowStart) and event.parent == 0
+        if event.run_id in self._ended and not again:
+            return None
+        self._ended.pop(event.run_id, None)
+        self._numbers += 1
+        name = event.flow if isinstance(event, FlowStart) and again else event.run_id
+        run = Run(event.run_id, self._numbers, Row("", name), now)
+        run.rows[""] = run.root
+        self.runs[event.run_id] = run
+        self.several = self.several or len(self.runs) > 1
+        return run
+
+    def _leave(self, run: Run) -> None:
+        self._release(run, None)
+        del self.runs[run.id]
+        self.entries.append(Ended(self._number(run), "", (), run))
+        for key in [key for key in self.questions if key[0] == run.id]:
+            del self.questions[key]
+        self._ended[run.id] = None
+        if len(self._ended) > _ENDED:
+            del self._ended[next(iter(self._ended))]
+        if not self.runs:
+            self.several = False
+
+    def _number(self, run: Run) -> int:
+        return run.number if self.several else 0
+
+    def _row(self, run: Run, path: str) -> Row | None:
+        """The row of a path, made at its first event under the nearest one that is there."""
+        if path in run.rows:
+            return run.rows[path]
+        row = None
+        if self._shows is None or self._shows(path):
+            above, rest = run.root, path
+            for place in range(len(path) - 1, 0, -1):
+                if path[place] == "/" and (found := run.rows.get(path[:place])) is not None:
+                    above, rest = found, path[place + 1 :]
+                    break
+            row = Row(path, rest)
+            above.rows.append(row)
+        run.rows[path] = row
+        return row
+
+    # -- starts -------------------------------------------------------------------------------
+
+    def _step(self, run: Run, event: Event, now: float, parent: int, is_item: bool) -> Step:
+        row = self._row(run, event.node)
+        above = run.steps.get(parent)
+        step = Step(
+            span=event.span,
+            is_item=is_item,
+            node=event.node,
+            items=event.items,
+            row=row,
+            parent=above,
+            seen=now,
+            time=event.time,
+            attempt=max(event.attempt, 1),
+            attempt_time=event.time,
+        )
+        run.steps[event.span] = step
+        if above is not None:
+            above.children[event.span] = step
+            above.items_open += is_item
+        if row is not None and not is_item:
+            row.open[event.span] = step
+            row.started += 1
+        return step
+
+    def _start(self, run: Run, event: _Start, now: float) -> None:
+        if event.span in run.steps:  # the same run once more, or a record that repeats itself
+            self._drop(run, run.steps[event.span])
+        is_item = isinstance(event, ItemStart)
+        step = self._step(run, event, now, event.parent, is_item)
+        if isinstance(event, ItemStart) and step.parent is not None:
+            step.parent.total = event.total
+
+    def _of(self, run: Run, event: Event, now: float) -> Step:
+        """The step of an event that is no start; one whose start is missing begins here."""
+        step = run.steps.get(event.span)
+        return step if step is not None else self._step(run, event, now, 0, False)
+
+    # -- what comes between -------------------------------------------------------------------
+
+    def _chunk(self, run: Run, event: Chunk, now: float) -> None:
+        step = run.steps.get(event.span) or self._of(run, event, now)
+        step.retry = None
+        if step.row is not None:
+            step.speech.add(event.data, event.kind, event.time)
+
+    def _progress(self, run: Run, event: Progress, now: float) -> None:
+        step = self._of(run, event, now)
+        if step.progress is None:
+            step.progress_seen = now
+        step.progress = event
+
+    def _retry(self, run: Run, event: Retry, now: float) -> None:
+        step = self._of(run, event, now)
+        if step.row is not None:
+            step.row.retries += 1
+            said = self._said(run, step, None)
+            said.retry, said.error = event, event.error
+            self.entries.append(said)
+        step.retry = event
+        step.speech = Speech()
+        step.progress = None
+        step.attempt = event.attempt + 1
+        step.attempt_time = event.time + event.wait
+
+    def _ask(self, run: Run, event: Interrupt, now: float) -> None:
+        step = self._of(run, event, now)
+        step.questions[event.id] = event
+        left = float("inf") if event.expires is None else event.expires - event.time
+        self.questions[run.id, event.id] = now + left
+        self.entries.append(Asked(self._number(run), event.node, event.items, event))
+
+    def _reply(self, run: Run, event: Reply, now: float) -> None:
+        self._of(run, event, now).questions.pop(event.id, None)
+        self.questions.pop((run.id, event.id), None)
+        self.entries.append(Answered(self._number(run), event.node, event.items, event))
+
+    # -- ends ---------------------------------------------------------------------------------
+
+    def _said(self, run: Run, step: Step, status: Status | None) -> Said:
+        speech = step.speech
+        return Said(
+            self._number(run),
+            step.node or run.root.name,
+            step.items,
+            speech.blocks,
+            status,
+            first=max(speech.first - step.attempt_time, 0.0) if speech.chunks else None,
+            rate=speech.rate(),
+        )
+
+    def _end(self, run: Run, event: _End, now: float) -> None:
+        step = self._of(run, event, now)
+        self._drop(run, step)
+        self._release(run, step)
+        row = step.row
+        if step.is_item:
+            self._count_item(step, event)
+        elif row is not None:
+            row.status = event.status
+            row.spent += event.duration
+            row.error = event.error if event.error != run.error else None
+        if row is not None:
+            self._keep(run, step, event)
+        if not event.node and not step.is_item:
+            self._leave(run)
+
+    def _count_item(self, step: Step, event: _End) -> None:
+        if step.row is not None:
+            step.row.items += 1
+        if isinstance(event, ItemEnd) and step.parent is not None:
+            step.parent.done, step.parent.total = event.done, event.total
+
+    def _keep(self, run: Run, step: Step, event: _End) -> None:
+        """Keep what it said and, once, the error with which it failed."""
+        new = event.status == "error" and event.error != run.error
+        if new:
+            run.error = event.error
+        if not step.speech.blocks and not new:
+            return
+        said = self._said(run, step, event.status)
+        said.duration = event.duration
+        said.error = event.error if new else None
+        if event.status == "ok" and not step.is_item:
+            run.late[step.span] = step.parent, said
+        else:
+            self.entries.append(said)
+
+    def _drop(self, run: Run, step: Step) -> None:
+        """Close a step, and what a record that lacks ends has left open below it."""
+        waiting = [step]
+        while waiting:
+            each = waiting.pop()
+            waiting += each.children.values()
+            run.steps.pop(each.span, None)
+            if each.row is not None:
+                each.row.open.pop(each.span, None)
+            for key in each.questions:
+                self.questions.pop((run.id, key), None)
+        above = step.parent
+        if above is not None and above.children.pop(step.span, None) is not None:
+            above.items_open -= step.is_item
+
+    def _release(self, run: Run, parent: Step | None) -> None:
+        """Give up waiting for the `Action` of what ended directly below, or anywhere."""
+        for span, (above, said) in list(run.late.items()):
+            if parent is None or above is parent:
+                del run.late[span]
+                self.entries.append(said)
+
+    def _act(self, run: Run, event: Action, now: float) -> None:
+        row = self._row(run, event.node)
+        if row is not None:
+            row.moved = event
+        if event.span in run.late:
+            said = run.late.pop(event.span)[1]
+            said.moved = event
+            self.entries.append(said)
+
+
+_FOLDS: Final[dict[type[Event], Callable[..., None]]] = {
+    FlowStart: Watch._start,
+    NodeStart: Watch._start,
+    ItemStart: Watch._start,
+    Chunk: Watch._chunk,
+    Progress: Watch._progress,
+    Retry: Watch._retry,
+    Interrupt: Watch._ask,
+    Reply: Watch._reply,
+    ItemEnd: Watch._end,
+    NodeEnd: Watch._end,
+    FlowEnd: Watch._end,
+    Action: Watch._act,
+}

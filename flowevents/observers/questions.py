@@ -1,0 +1,233 @@
+"""Questions and answers as people write them: the words of one, and the value of the other.
+
+A question is an `Interrupt`: its choices may be any JSON values, its schema is a JSON schema
+(draft 2020-12, as msgspec writes it).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from flowevents.events import Interrupt
+
+__all__ = ["LastAsked", "choices_of", "hint", "is_numbered", "last_asked", "parse", "wording"]
+
+
+class LastAsked:
+    """The question that stands last on this process's terminal, as far as anybody here knows.
+
+    A display that shows a question says so, and whoever reads the answer need not repeat it.
+
+    Attributes:
+        key: The question's run and id, or `None`.
+    """
+
+    key: tuple[str, str] | None = None
+
+
+last_asked: Final = LastAsked()
+
+_YES: Final = frozenset({"y", "yes", "true"})
+_NO: Final = frozenset({"n", "no", "false"})
+_HINTS: Final = {
+    "boolean": "yes or no",
+    "integer": "a whole number",
+    "number": "a number",
+    "array": "a JSON array",
+    "object": "a JSON object",
+    "string": "text",
+    "null": "nothing",
+}
+
+
+def wording(value: object) -> str:
+    """How a prompt, a choice or an answer is written: a text as it is, anything else as JSON."""
+    if isinstance(value, str):
+        return str(value)
+    try:
+        return msgspec.json.encode(value).decode()
+    except Exception:  # whatever a node gave that is no JSON
+        return f"<{type(value).__name__}>"
+
+
+def choices_of(question: Interrupt) -> list[Any] | None:
+    """The only answers that there are: its choices, or what its schema enumerates."""
+    if question.choices:
+        return list(question.choices)
+    kinds = list(_alternatives(question.schema))
+    if kinds and all("enum" in kind or "const" in kind for kind in kinds):
+        return [each for kind in kinds for each in _enumerated(kind)]
+    return None
+
+
+def is_numbered(choices: Sequence[object]) -> bool:
+    """Whether a choice can be named by its number: not where choices are numbers themselves."""
+    return not any(wording(each).strip().isdecimal() for each in choices)
+
+
+def hint(question: Interrupt) -> str:
+    """What kind of answer is wanted, in a few words; empty for a text."""
+    choices = choices_of(question)
+    if choices is not None:
+        return f"1 to {len(choices)}" if is_numbered(choices) else ""
+    names = list(dict.fromkeys(_kind(each) for each in _alternatives(question.schema)))
+    words = [_HINTS[name] for name in names if name in _HINTS]
+    return "" if words in ([], ["text"]) else ", ".join(words)
+
+
+def parse(question: Interrupt, line: str) -> Any:
+    """The value that a typed line stands for.
+
+    A choice is named by its number, its text, or the only beginning of one. A value follows the
+    question's schema: yes or no, a number, JSON for arrays and objects, an empty line for null;
+    where several fit, a text is the last resort.
+
+    Raises `ValueError` that says what would be understood. Whether the question takes the value
+    is not checked here.
+    """
+    choices = choices_of(question)
+    if choices is not None:
+        return _choose(choices, line.strip())
+    kinds = {_kind(each) for each in _alternatives(question.schema)}
+    if not kinds:
+        return line
+    for name, read in _READERS.items():
+        if name in kinds:
+            try:
+                return read(line.strip())
+            except ValueError:
+                pass
+    if "string" in kinds:
+        return line
+    if "" in kinds:  # a schema that allows anything
+        try:
+            return _json(line)
+        except ValueError:
+            return line
+    raise ValueError(f"{line.strip()!r} is not {hint(question).replace(', ', ' or ')}.")
+
+
+def _choose(choices: list[Any], line: str) -> Any:
+    texts = [wording(each).strip() for each in choices]
+    folded = line.casefold()
+    for matches in (
+        [n for n, text in enumerate(texts) if text == line],
+        [n for n, text in enumerate(texts) if text.casefold() == folded],
+    ):
+        if matches:
+            return choices[matches[0]]
+    numbered = is_numbered(choices)
+    if numbered and line.isdecimal() and 1 <= int(line) <= len(choices):
+        return choices[int(line) - 1]
+    begun = [n for n, text in enumerate(texts) if folded and text.casefold().startswith(folded)]
+    if len(begun) == 1:
+        return choices[begun[0]]
+    known = f"a number from 1 to {len(choices)}" if numbered else ", ".join(texts)
+    fact = f"{line!r} could be several choices" if begun else f"{line!r} is no choice"
+    raise ValueError(f"{fact}. Type {known}{', or the text' if numbered else ''}.")
+
+
+# -- schemas ----------------------------------------------------------------------------------
+
+
+def _alternatives(schema: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
+    """The schemas of which an answer has to fit one, without references, each of one type."""
+    if schema is None:
+        return
+    found = schema.get("$defs")
+    defs: dict[str, Any] = found if isinstance(found, dict) else {}
+    waiting: list[Any] = [schema]
+    for _ in range(1_000):  # a schema may refer to itself
+        if not waiting:
+            return
+        each = waiting.pop(0)
+        if not isinstance(each, dict):
+            continue
+        reference = each.get("$ref")
+        several = each.get("anyOf") or each.get("oneOf")
+        types = each.get("type")
+        if isinstance(reference, str):
+            waiting.insert(0, defs.get(reference.rpartition("/")[2]))
+        elif isinstance(several, list):
+            waiting[:0] = several
+        elif isinstance(types, list):
+            waiting[:0] = [{**each, "type": name} for name in types]
+        else:
+            yield each
+
+
+def _kind(schema: dict[str, Any]) -> str:
+    """The name of a schema's type; `""` where it allows any."""
+    name = schema.get("type")
+    if isinstance(name, str):
+        return name
+    values = _enumerated(schema)
+    if not values:
+        return ""
+    return "string" if all(isinstance(each, str) for each in values) else ""
+
+
+def _enumerated(schema: dict[str, Any]) -> list[Any]:
+    if "const" in schema:
+        return [schema["const"]]
+    values = schema.get("enum")
+    return list(values) if isinstance(values, list) else []
+
+
+# -- typed values -----------------------------------------------------------------------------
+
+
+def _null(line: str) -> None:
+    if line not in ("", "null"):
+        raise ValueError(line)
+
+
+def _boolean(line: str) -> bool:
+    if line.casefold() in _YES:
+        return True
+    if line.casefold() in _NO:
+        return False
+    raise ValueError(line)
+
+
+def _number(line: str) -> float:
+    number = float(line)
+    if not math.isfinite(number):
+        raise ValueError(line)
+    return number
+
+
+def _json(line: str) -> Any:
+    try:
+        return msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+
+
+def _array(line: str) -> list[Any]:
+    found = _json(line)
+    if not isinstance(found, list):
+        raise ValueError(line)
+    return found
+
+
+def _object(line: str) -> dict[str, Any]:
+    found = _json(line)
+    if not isinstance(found, dict):
+        raise ValueError(line)
+    return found
+
+
+_READERS: Final[dict[str, Callable[[str], Any]]] = {
+    "null": _null,
+    "boolean": _boolean,
+    "integer": int,
+    "number": _number,
+    "array": _array,
+    "object": _object,
+}
+"""By the name of a type, what reads it, in the order in which they are tried."""
