@@ -1,7 +1,6 @@
 """How text gets onto a screen of a given size: cleaned, wrapped and cut by the cells it takes.
 
-Everything that an event holds passes `Canvas.text` or `Canvas.line`, and stands in `rich.text.Text`
-objects, which know no markup.
+Everything that an event holds passes `Canvas.text` or `Canvas.line`.
 """
 
 from __future__ import annotations
@@ -11,9 +10,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from rich.cells import cell_len, chop_cells
-from rich.text import Text
 
 from flowevents.escape import escape_controls
+from flowevents.observers.display.line import Line
 
 __all__ = ["Canvas", "wrap"]
 
@@ -84,13 +83,9 @@ class Canvas:
         """The same in one line: newlines are escaped."""
         return self._encodable(escape_controls(text, one_line=True))
 
-    def fit(self, line: Text) -> Text:
-        """Cut a line to the width, with an ellipsis."""
-        line.no_wrap = True
-        if line.cell_len > self.width:
-            more = self.signs["more"]
-            line.truncate(self.width - len(more), overflow="crop")
-            line.append(more)
+    def fit(self, line: Line) -> Line:
+        """The line, cut to the width."""
+        line.cut(self.width, self.signs["more"])
         return line
 
     def _encodable(self, text: str) -> str:
@@ -105,13 +100,28 @@ def wrap(text: str, width: int) -> Iterator[str]:
     Lines are broken at spaces; a word that is wider than a line is broken anywhere.
     """
     for paragraph in text.split("\n"):
-        if len(paragraph) <= width and (paragraph.isascii() or cell_len(paragraph) <= width):
+        if paragraph.isascii():  # a character is a cell
+            yield from _wrap_ascii(paragraph, width)
+        elif len(paragraph) <= width and cell_len(paragraph) <= width:
             yield paragraph
         else:
-            yield from _wrap_paragraph(paragraph, width)
+            yield from _wrap_cells(paragraph, width)
 
 
-def _wrap_paragraph(paragraph: str, width: int) -> Iterator[str]:
+def _wrap_ascii(paragraph: str, width: int) -> Iterator[str]:
+    begin = 0
+    while len(paragraph) - begin > width:
+        space = paragraph.rfind(" ", begin, begin + width + 1)
+        if space < 0 or paragraph[begin:space].strip() == "":  # one word
+            yield paragraph[begin : begin + width]
+            begin += width
+        else:
+            yield paragraph[begin:space].rstrip()
+            begin = space + 1
+    yield paragraph[begin:]
+
+
+def _wrap_cells(paragraph: str, width: int) -> Iterator[str]:
     line, used = "", 0
     for word in _WORDS.findall(paragraph):
         size = cell_len(word)

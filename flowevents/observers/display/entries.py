@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from rich.text import Text
-
 from flowevents.events import Retry
 from flowevents.observers.display import figures
 from flowevents.observers.display.canvas import Canvas, wrap
+from flowevents.observers.display.line import Line
 from flowevents.observers.display.phrases import STYLES, add_move, add_speed, path
 from flowevents.observers.display.speech import Block, labelled
 from flowevents.observers.display.state import Answered, Asked, Ended, Entry, Said
@@ -21,34 +20,34 @@ __all__ = ["entry_lines", "indented"]
 _INDENT: Final = "  "
 
 
-def entry_lines(entry: Entry, canvas: Canvas) -> Iterator[Text]:
+def entry_lines(entry: Entry, canvas: Canvas) -> Iterator[Line]:
     """The lines of something that stays on the screen, all of it."""
     if isinstance(entry, Said):
         yield from _said(entry, canvas)
     elif isinstance(entry, Asked):
         yield from _asked(entry, canvas)
     elif isinstance(entry, Answered):
-        line = Text.assemble((canvas.signs["ok"], "green"), " ", _name(entry, canvas), " answered ")
-        line.append(canvas.line(wording(entry.reply.value)), "bold")
+        line = Line((canvas.signs["ok"], "green"), " ", _name(entry, canvas), " answered ")
+        line.add(canvas.line(wording(entry.reply.value)), "bold")
         yield from _wrapped(line, canvas)
     elif isinstance(entry, Ended):
         yield from tree_lines(entry.whole, canvas, entry.run)
 
 
-def _said(entry: Said, canvas: Canvas) -> Iterator[Text]:
+def _said(entry: Said, canvas: Canvas) -> Iterator[Line]:
     sign = "retry" if entry.retry is not None else entry.status or "left"
     style = "yellow" if entry.retry is not None else STYLES.get(sign, "")
-    line = Text.assemble((canvas.signs[sign], style), " ", _name(entry, canvas))
+    line = Line((canvas.signs[sign], style), " ", _name(entry, canvas))
     if entry.duration is not None:
-        line.append(f"  {figures.seconds(entry.duration)}", "dim")
+        line.add(f"  {figures.seconds(entry.duration)}", "dim")
     if entry.retry is not None:
-        line.append(f"  attempt {entry.retry.attempt} is void", "yellow")
-        line.append(f", {_what_follows(entry.retry)}", "dim")
+        line.add(f"  attempt {entry.retry.attempt} is void", "yellow")
+        line.add(f", {_what_follows(entry.retry)}", "dim")
     elif entry.status == "cancelled":
-        line.append("  cancelled", "yellow")
-    add_speed(line, entry.rate, entry.first, canvas)
+        line.add("  cancelled", "yellow")
     if entry.moved is not None:
         add_move(line, entry.moved, canvas)
+    add_speed(line, entry.rate, entry.first, canvas)
     yield canvas.fit(line)
     yield from _blocks(entry.blocks, canvas, "strike dim" if entry.retry is not None else "")
     if entry.error is not None:
@@ -62,14 +61,14 @@ def _what_follows(retry: Retry) -> str:
     return f"attempt {retry.attempt + 1} follows{wait}"
 
 
-def _asked(entry: Asked, canvas: Canvas) -> Iterator[Text]:
+def _asked(entry: Asked, canvas: Canvas) -> Iterator[Line]:
     question = entry.question
-    line = Text.assemble((canvas.signs["asks"], "bold yellow"), " ", _name(entry, canvas), " asks")
+    line = Line((canvas.signs["asks"], "bold yellow"), " ", _name(entry, canvas), " asks")
     wanted = hint(question)
     if wanted and choices_of(question) is None:
-        line.append(f" for {canvas.line(wanted)}", "dim")
+        line.add(f" for {canvas.line(wanted)}", "dim")
     if question.expires is not None:
-        line.append(f", within {figures.seconds(question.expires - question.time)}", "dim")
+        line.add(f", within {figures.seconds(question.expires - question.time)}", "dim")
     yield canvas.fit(line)
     yield from indented(wording(question.prompt), canvas, "bold yellow")
     choices = choices_of(question) or []
@@ -79,7 +78,7 @@ def _asked(entry: Asked, canvas: Canvas) -> Iterator[Text]:
         yield from indented(mark + wording(choice), canvas, "yellow")
 
 
-def _blocks(blocks: list[Block], canvas: Canvas, style: str) -> Iterator[Text]:
+def _blocks(blocks: list[Block], canvas: Canvas, style: str) -> Iterator[Line]:
     for block in blocks:
         if block.is_text:
             yield from indented(block.text(), canvas, style)
@@ -87,21 +86,22 @@ def _blocks(blocks: list[Block], canvas: Canvas, style: str) -> Iterator[Text]:
             yield from indented(labelled(block, block.text()), canvas, f"{style} dim")
 
 
-def indented(text: str, canvas: Canvas, style: str = "") -> Iterator[Text]:
-    """A text in all its lines, wrapped, below a heading."""
-    for line in wrap(canvas.text(text).rstrip("\n"), canvas.width - len(_INDENT)):
-        yield Text(_INDENT + line, style, no_wrap=True)
+def indented(text: str, canvas: Canvas, style: str = "", last: int | None = None) -> Iterator[Line]:
+    """The lines of a text below a heading, wrapped; all of them or so many of the last ones."""
+    lines = list(wrap(canvas.text(text).rstrip("\n"), canvas.width - len(_INDENT)))
+    for line in lines if last is None else lines[max(len(lines) - last, 0) :]:
+        yield Line(_INDENT, (line, style))
 
 
-def _wrapped(line: Text, canvas: Canvas) -> Iterator[Text]:
+def _wrapped(line: Line, canvas: Canvas) -> Iterator[Line]:
     """A line with styles, in one line where it fits."""
-    if line.cell_len <= canvas.width:
+    if line.cells <= canvas.width:
         yield line
     else:
         first, *rest = wrap(line.plain, canvas.width)
-        yield Text(first, no_wrap=True)
-        yield from (Text(each, no_wrap=True) for each in rest)
+        yield Line(first)
+        yield from map(Line, rest)
 
 
-def _name(entry: Entry, canvas: Canvas) -> Text:
-    return Text(path(entry.run, entry.node, entry.items, canvas), "bold")
+def _name(entry: Entry, canvas: Canvas) -> tuple[str, str]:
+    return path(entry.run, entry.node, entry.items, canvas), "bold"

@@ -7,9 +7,9 @@ import io
 from typing import Any
 
 from rich.console import Console
-from rich.text import Text
 
 from flowevents.observers.display.canvas import Canvas
+from flowevents.observers.display.line import Line
 from flowevents.observers.display.terminal import Sheet
 
 __all__ = ["Notebook"]
@@ -30,7 +30,7 @@ class Notebook:
         """What it is like: a page has no end."""
         return Canvas(self._width, 50)
 
-    def draw(self, above: list[Text], region: list[Text]) -> None:
+    def draw(self, above: list[Line], region: list[Line]) -> None:
         """Add lines that stay, and replace the region below them."""
         if above:
             self._kept.append(_html(above, self._width))
@@ -44,7 +44,7 @@ class Notebook:
         """Nothing is to be given back: the last picture is saved with the notebook."""
 
 
-def _html(lines: list[Text], width: int) -> str:
+def _html(lines: list[Line], width: int) -> str:
     """Lines as HTML with inline styles, everything in them escaped."""
     console = Console(
         file=io.StringIO(),

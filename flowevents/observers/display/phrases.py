@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from rich.text import Text
-
 from flowevents.events import Action
 from flowevents.observers.display import figures
 from flowevents.observers.display.canvas import Canvas
+from flowevents.observers.display.line import Line
 
 __all__ = ["STYLES", "add_bar", "add_move", "add_speed", "path", "spinner"]
 
@@ -31,34 +30,34 @@ def spinner(now: float, canvas: Canvas) -> str:
     return frames[int(now * _FRAMES) % len(frames)]
 
 
-def add_move(line: Text, moved: Action, canvas: Canvas) -> None:
+def add_move(line: Line, moved: Action, canvas: Canvas) -> None:
     """Add where it went: `→ Search (search)`, `→ end (done)`."""
     target = "end" if moved.target is None else moved.target.rpartition("/")[2]
-    line.append(f"  {canvas.signs['to']} {canvas.line(target)}", "cyan")
+    line.add(f"  {canvas.signs['to']} {canvas.line(target)}", "cyan")
     if moved.action is not None:
-        line.append(f" ({canvas.line(moved.action)})", "dim")
+        line.add(f" ({canvas.line(moved.action)})", "dim")
 
 
-def add_speed(line: Text, rate: float | None, first: float | None, canvas: Canvas) -> None:
+def add_speed(line: Line, rate: float | None, first: float | None, canvas: Canvas) -> None:
     """Add the chunks per second, and the seconds to the first one. A chunk counts as a token."""
     if rate is not None:
-        line.append(f"  {figures.rate(rate)} tok/s", "dim")
+        line.add(f"  {figures.rate(rate)} tok/s", "dim")
     if first is not None:
-        line.append(f"  first {figures.seconds(first)}", "dim")
+        line.add(f"  first {figures.seconds(first)}", "dim")
 
 
-def add_bar(line: Text, done: float, total: float | None, spent: float, canvas: Canvas) -> None:
+def add_bar(line: Line, done: float, total: float | None, spent: float, canvas: Canvas) -> None:
     """Add a bar, the count, and the rate and the time left that follow from the time spent."""
     known = total is not None and total > 0 and done >= 0
     if total is not None and known:
         cells = min(_BAR, max(canvas.width // 6, 5))
         full = round(cells * min(done / total, 1.0))
-        line.append("  " + canvas.signs["done"] * full, "green")
-        line.append(canvas.signs["rest"] * (cells - full), "dim")
-    line.append(f"  {figures.count(done)}", "bold")
+        line.add("  " + canvas.signs["done"] * full, "green")
+        line.add(canvas.signs["rest"] * (cells - full), "dim")
+    line.add(f"  {figures.count(done)}", "bold")
     if total is not None:
-        line.append(f"/{figures.count(total)}")
+        line.add(f"/{figures.count(total)}")
     if done > 0 and spent > 0:
-        line.append(f"  {figures.rate(done / spent)}/s", "dim")
+        line.add(f"  {figures.rate(done / spent)}/s", "dim")
         if total is not None and known and done < total:
-            line.append(f", {figures.seconds(spent / done * (total - done))} left", "dim")
+            line.add(f", {figures.seconds(spent / done * (total - done))} left", "dim")

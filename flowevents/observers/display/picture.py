@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from rich.console import Console, ConsoleOptions, RenderResult
-from rich.segment import Segment
 
 from flowevents.events import Event
 from flowevents.observers.display.canvas import Canvas
 from flowevents.observers.display.entries import entry_lines
 from flowevents.observers.display.shown import shower
+from flowevents.observers.display.terminal import Sheet
 from flowevents.observers.display.watch import Watch
 
 __all__ = ["Picture"]
@@ -41,7 +41,4 @@ class Picture:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         canvas = Canvas(options.max_width, options.size.height, options.encoding)
-        for entry in self._entries:
-            for line in entry_lines(entry, canvas):
-                yield from line.render(console)
-                yield Segment.line()
+        yield Sheet(line for entry in self._entries for line in entry_lines(entry, canvas))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich.text import Text
-
 from flowevents.observers.display import figures
 from flowevents.observers.display.canvas import Canvas
 from flowevents.observers.display.entries import indented
+from flowevents.observers.display.line import Line
 from flowevents.observers.display.phrases import add_speed, path, spinner
 from flowevents.observers.display.speech import labelled
 from flowevents.observers.display.state import Run, Step
@@ -18,7 +17,7 @@ from flowevents.observers.display.watch import Watch
 __all__ = ["live_lines"]
 
 
-def live_lines(watch: Watch, now: float, canvas: Canvas, max_items: int = 8) -> list[Text]:
+def live_lines(watch: Watch, now: float, canvas: Canvas, max_items: int = 8) -> list[Line]:
     """What is under way: on top the newest text of what streams, below it the tree of each run.
 
     It is at most one line lower than the screen is high; what finished first goes first.
@@ -35,7 +34,7 @@ def live_lines(watch: Watch, now: float, canvas: Canvas, max_items: int = 8) -> 
     return [*above, *lines]
 
 
-def _squeezed(trees: list[list[Weighed]], room: int, canvas: Canvas) -> list[Text]:
+def _squeezed(trees: list[list[Weighed]], room: int, canvas: Canvas) -> list[Line]:
     """The lines of the trees, without the least important where there are too many."""
     lines = [each for tree in trees for each in tree]
     for least in (FINISHED, ITEM, OPEN):
@@ -51,7 +50,8 @@ def _squeezed(trees: list[list[Weighed]], room: int, canvas: Canvas) -> list[Tex
                 kept.append((weight, line))
         if dropped:
             words = {FINISHED: "finished before", ITEM: "more items", OPEN: "more at work"}
-            note = Text(f"  {canvas.signs['more']} {dropped} {words[least]}", "dim")
+            said = f"  {canvas.signs['more']} {dropped} {words[least]}"
+            note = Line((said, "dim"))
             place = next((n for n, (weight, _) in enumerate(lines) if weight == least), 0)
             kept.insert(min(place, len(kept)), (ROOT, note))
         lines = kept
@@ -67,10 +67,10 @@ def _speaking(run: Run) -> Iterator[tuple[Run, Step]]:
 
 def _texts(
     speaking: list[tuple[Run, Step]], several: bool, room: int, now: float, canvas: Canvas
-) -> list[Text]:
+) -> list[Line]:
     """The newest text of what streams, each below its heading, in no more lines than there are."""
     shown = speaking[-max(room // 2, 1) :] if room > 1 else []
-    lines: list[Text] = []
+    lines: list[Line] = []
     for place, (run, step) in enumerate(shown):
         share = (room - len(lines)) // (len(shown) - place)
         lines.append(_heading(run.number if several else 0, step, now, canvas))
@@ -78,24 +78,24 @@ def _texts(
     return lines
 
 
-def _heading(number: int, step: Step, now: float, canvas: Canvas) -> Text:
+def _heading(number: int, step: Step, now: float, canvas: Canvas) -> Line:
     speech = step.speech
-    line = Text.assemble((spinner(now, canvas), "cyan"), " ")
-    line.append(path(number, step.node, step.items, canvas), "bold")
-    line.append(f"  {figures.seconds(now - step.seen)}", "dim")
+    line = Line((spinner(now, canvas), "cyan"), " ")
+    line.add(path(number, step.node, step.items, canvas), "bold")
+    line.add(f"  {figures.seconds(now - step.seen)}", "dim")
     if step.attempt > 1:
-        line.append(f"  attempt {step.attempt}", "yellow")
+        line.add(f"  attempt {step.attempt}", "yellow")
     if speech.chunks:
         add_speed(line, speech.rate(), max(speech.first - step.attempt_time, 0.0), canvas)
     return canvas.fit(line)
 
 
-def _newest(step: Step, room: int, canvas: Canvas) -> list[Text]:
-    lines: list[Text] = []
+def _newest(step: Step, room: int, canvas: Canvas) -> list[Line]:
+    lines: list[Line] = []
     for block in reversed(step.speech.blocks):
         if len(lines) >= room:
             break
         end = block.tail((room + 2) * canvas.width)
         text = end if block.is_text else labelled(block, end)
-        lines[:0] = indented(text, canvas, "" if block.is_text else "dim")
-    return lines[max(len(lines) - room, 0) :]
+        lines[:0] = indented(text, canvas, "" if block.is_text else "dim", room - len(lines))
+    return lines

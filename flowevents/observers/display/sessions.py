@@ -7,11 +7,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import IO, Protocol
 
-from rich.text import Text
-
 from flowevents.events import Event
 from flowevents.observers.display.canvas import Canvas
 from flowevents.observers.display.entries import entry_lines
+from flowevents.observers.display.line import Line
 from flowevents.observers.display.plain import Lines
 from flowevents.observers.display.region import live_lines
 from flowevents.observers.display.state import Asked, Entry
@@ -43,7 +42,7 @@ class Surface(Protocol):
     def canvas(self) -> Canvas:
         """Its size now, and what it can show."""
 
-    def draw(self, above: list[Text], region: list[Text]) -> None:
+    def draw(self, above: list[Line], region: list[Line]) -> None:
         """Add lines that stay, and draw the region below them again."""
 
     def close(self) -> None:
@@ -163,7 +162,7 @@ class Drawn:
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
 
-    def _show(self, entries: list[Entry], region: list[Text], canvas: Canvas) -> None:
+    def _show(self, entries: list[Entry], region: list[Line], canvas: Canvas) -> None:
         if self._transient:
             entries = [each for each in entries if isinstance(each, Asked)]
         above = [line for entry in entries for line in entry_lines(entry, canvas)]

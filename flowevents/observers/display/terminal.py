@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.segment import Segment
-from rich.text import Text
 
 from flowevents.observers.display.canvas import Canvas
+from flowevents.observers.display.line import Line
 
 __all__ = ["Sheet", "Terminal"]
 
@@ -17,12 +17,12 @@ __all__ = ["Sheet", "Terminal"]
 class Sheet:
     """Lines as a renderable, one below the other, as they are."""
 
-    def __init__(self, lines: Iterable[Text] = ()) -> None:
-        self.lines: list[Text] = list(lines)
+    def __init__(self, lines: Iterable[Line] = ()) -> None:
+        self.lines: list[Line] = list(lines)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for line in self.lines:
-            yield from line.render(console)
+            yield from line.segments
             yield Segment.line()
 
 
@@ -43,7 +43,7 @@ class Terminal:
         size = self._console.size
         return Canvas(size.width, size.height, self._console.encoding)
 
-    def draw(self, above: list[Text], region: list[Text]) -> None:
+    def draw(self, above: list[Line], region: list[Line]) -> None:
         """Add lines that stay, and draw the region below them, in one write."""
         self._region.lines = region
         if region and self._live is None:

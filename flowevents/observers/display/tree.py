@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from rich.cells import cell_len
-from rich.text import Text
 
 from flowevents.events import Interrupt
 from flowevents.observers.display import figures
 from flowevents.observers.display.canvas import Canvas
+from flowevents.observers.display.line import Line
 from flowevents.observers.display.phrases import STYLES, add_bar, add_move, spinner
 from flowevents.observers.display.speech import Block, labelled
 from flowevents.observers.display.state import Row, Run, Step
@@ -20,12 +20,12 @@ __all__ = ["FINISHED", "ITEM", "OPEN", "ROOT", "Weighed", "live_tree", "tree_lin
 FINISHED, ITEM, OPEN, ROOT = range(4)
 """What a line is worth where there is no room for all; the least goes first."""
 
-Weighed = tuple[int, Text]
+Weighed = tuple[int, Line]
 
 _WORD: Final = 12  # characters within which a cut text goes on to the next word
 
 
-def tree_lines(run: Run, canvas: Canvas, number: int = 0) -> list[Text]:
+def tree_lines(run: Run, canvas: Canvas, number: int = 0) -> list[Line]:
     """A run that is not followed any more: every node has its line."""
     tree = _Tree(canvas, 0.0, 0, still=True)
     tree.add_run(run, number)
@@ -54,10 +54,10 @@ class _Tree:
         self.lines: list[Weighed] = []
 
     def add_run(self, run: Run, number: int) -> None:
-        line = Text(f"({number}) " if number else "", "dim")
+        line = Line((f"({number}) " if number else "", "dim"))
         self._complete(line, run.root)
         if number:
-            line.append(f"  run {self.canvas.line(run.id)}", "dim")
+            line.add(f"  run {self.canvas.line(run.id)}", "dim")
         self.lines.append((ROOT, self.canvas.fit(line)))
         self._add_below(run.root, "")
 
@@ -69,50 +69,51 @@ class _Tree:
             return
         for row in above.rows:
             is_last = row is above.rows[-1]
-            line = Text.assemble((guide + signs["last" if is_last else "branch"], "dim"))
+            line = Line((guide + signs["last" if is_last else "branch"], "dim"))
             self._complete(line, row)
             self.lines.append((OPEN if row.open else FINISHED, self.canvas.fit(line)))
             self._add_below(row, guide + ("  " if is_last else signs["bar"]))
 
     # -- nodes --------------------------------------------------------------------------------
 
-    def _complete(self, line: Text, row: Row) -> None:
+    def _complete(self, line: Line, row: Row) -> None:
         """Add what is known of a node to its line."""
         signs = self.canvas.signs
         steps = list(row.open.values())
         questions = [each for step in steps for each in step.questions.values()]
         style = "bold" if steps else ""
         if questions:
-            line.append(signs["asks"], "bold yellow")
+            line.add(signs["asks"], "bold yellow")
         elif steps:
-            line.append(signs["left"] if self.still else spinner(self.now, self.canvas), "cyan")
+            line.add(signs["left"] if self.still else spinner(self.now, self.canvas), "cyan")
         else:
-            line.append(signs[row.status or "left"], STYLES.get(row.status or "", "dim"))
+            line.add(signs[row.status or "left"], STYLES.get(row.status or "", "dim"))
             style = STYLES["error"] if row.status == "error" else ""
-        line.append(" ").append(self.canvas.line(row.name), style)
+        line.add(" ")
+        line.add(self.canvas.line(row.name), style)
         if row.started > 1:
-            line.append(f" {signs['times']}{row.started}", "cyan")
+            line.add(f" {signs['times']}{row.started}", "cyan")
         if not steps:
             self._add_outcome(line, row)
         elif self.still:
-            line.append("  waits for an answer" if questions else "  not ended", "yellow")
+            line.add("  waits for an answer" if questions else "  not ended", "yellow")
         else:
             self._add_work(line, steps, questions)
 
-    def _add_work(self, line: Text, steps: list[Step], questions: list[Interrupt]) -> None:
+    def _add_work(self, line: Line, steps: list[Step], questions: list[Interrupt]) -> None:
         if len(steps) > 1:
-            line.append(f"  {len(steps)} at work", "dim")
-        line.append(f"  {figures.seconds(self.now - steps[0].seen)}", "dim")
+            line.add(f"  {len(steps)} at work", "dim")
+        line.add(f"  {figures.seconds(self.now - steps[0].seen)}", "dim")
         for question in questions[:1]:
-            line.append(f"  {self.canvas.line(wording(question.prompt))}", "bold yellow")
+            line.add(f"  {self.canvas.line(wording(question.prompt))}", "bold yellow")
         self._add_state(line, steps[-1])
 
-    def _add_state(self, line: Text, step: Step) -> None:
+    def _add_state(self, line: Line, step: Step) -> None:
         """Add how far a step is: its attempt, its items or its progress."""
         if step.attempt > 1:
-            line.append(f"  attempt {step.attempt}", "yellow")
+            line.add(f"  attempt {step.attempt}", "yellow")
         if step.retry is not None:
-            line.append(f"  {self.canvas.line(step.retry.error)}", "yellow")
+            line.add(f"  {self.canvas.line(step.retry.error)}", "yellow")
         progress = step.progress
         if step.done or step.items_open:
             add_bar(line, step.done, step.total, self.now - step.seen, self.canvas)
@@ -120,24 +121,22 @@ class _Tree:
             spent = self.now - step.progress_seen
             add_bar(line, progress.done, progress.total, spent, self.canvas)
             if progress.label:
-                line.append(f"  {self.canvas.line(progress.label)}", "dim")
+                line.add(f"  {self.canvas.line(progress.label)}", "dim")
 
-    def _add_outcome(self, line: Text, row: Row) -> None:
+    def _add_outcome(self, line: Line, row: Row) -> None:
         dot = self.canvas.signs["dot"]
         if row.status is not None:
-            line.append(f"  {figures.seconds(row.spent)}", "dim")
+            line.add(f"  {figures.seconds(row.spent)}", "dim")
         if row.items:
-            line.append(f" {dot} {row.items} item{'s' * (row.items != 1)}", "dim")
+            line.add(f" {dot} {row.items} item{'s' * (row.items != 1)}", "dim")
         if row.retries:
-            line.append(
-                f" {dot} {row.retries} {'retry' if row.retries == 1 else 'retries'}", "yellow"
-            )
+            line.add(f" {dot} {row.retries} {'retry' if row.retries == 1 else 'retries'}", "yellow")
         if row.status == "cancelled":
-            line.append("  cancelled", "yellow")
+            line.add("  cancelled", "yellow")
         elif row.status == "ok" and row.moved is not None:
             add_move(line, row.moved, self.canvas)
         elif row.error is not None:
-            line.append(f"  {self.canvas.line(row.error)}", "red")
+            line.add(f"  {self.canvas.line(row.error)}", "red")
 
     # -- items --------------------------------------------------------------------------------
 
@@ -155,26 +154,25 @@ class _Tree:
         more = len(items) - self.max_items
         if more > 0:
             text = f"{guide}{self.canvas.signs['more']} {more} more item{'s' * (more != 1)} at work"
-            self.lines.append((ITEM, self.canvas.fit(Text(text, "dim"))))
+            self.lines.append((ITEM, self.canvas.fit(Line((text, "dim")))))
 
-    def _item(self, item: Step, guide: str) -> Text:
+    def _item(self, item: Step, guide: str) -> Line:
         """An item: what works in it, for how long, how far, and the end of what it says."""
         canvas = self.canvas
-        line = Text.assemble((guide, "dim"), (figures.items(item.items), "cyan"))
+        line = Line((guide, "dim"), (figures.items(item.items), "cyan"))
         step = item
         while step.children:
             step = next(reversed(step.children.values()))
         if step.node != item.node:
-            line.append(f" {canvas.line(step.node.rpartition('/')[2])}", "bold")
-        line.append(f" {figures.seconds(self.now - item.seen)}", "dim")
+            line.add(f" {canvas.line(step.node.rpartition('/')[2])}", "bold")
+        line.add(f" {figures.seconds(self.now - item.seen)}", "dim")
         for question in list(step.questions.values())[:1]:
             asked = canvas.line(wording(question.prompt))
-            line.append(f"  {canvas.signs['asks']} {asked}", "bold yellow")
+            line.add(f"  {canvas.signs['asks']} {asked}", "bold yellow")
         self._add_state(line, step)
-        if step.speech.blocks:
-            line.append("  ").append(
-                _end_of(step.speech.blocks[-1], canvas.width - line.cell_len, canvas)
-            )
+        room = canvas.width - line.cells - 2
+        if step.speech.blocks and room > len(canvas.signs["more"]):
+            line.add(f"  {_end_of(step.speech.blocks[-1], room, canvas)}")
         return canvas.fit(line)
 
 
