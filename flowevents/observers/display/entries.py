@@ -43,8 +43,8 @@ def _said(entry: Said, canvas: Canvas) -> Iterator[Line]:
     if entry.retry is not None:
         line.add(f"  attempt {entry.retry.attempt} is void", "yellow")
         line.add(f", {_what_follows(entry.retry)}", "dim")
-    elif entry.status == "cancelled":
-        line.add("  cancelled", "yellow")
+    elif entry.status in ("cancelled", None):
+        line.add(f"  {entry.status or 'not ended'}", "yellow")
     if entry.moved is not None:
         add_move(line, entry.moved, canvas)
     add_speed(line, entry.rate, entry.first, canvas)

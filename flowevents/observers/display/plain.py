@@ -123,7 +123,7 @@ class Lines:
             whole.append(last[:place])
             last = last[place:]
         run.begun[event.span] = last
-        return [f"{name} | {_line(each)}".rstrip() for each in whole]
+        return [f"{name} | {_line(each)}" if each else f"{name} |" for each in whole]
 
     def _all_rests(self, run: _Open) -> list[str]:
         name = self._number(run) + run.name

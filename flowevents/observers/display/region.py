@@ -51,7 +51,7 @@ def _squeezed(trees: list[list[Weighed]], room: int, canvas: Canvas) -> list[Lin
         if dropped:
             words = {FINISHED: "finished before", ITEM: "more items", OPEN: "more at work"}
             said = f"  {canvas.signs['more']} {dropped} {words[least]}"
-            note = Line((said, "dim"))
+            note = canvas.fit(Line((said, "dim")))
             place = next((n for n, (weight, _) in enumerate(lines) if weight == least), 0)
             kept.insert(min(place, len(kept)), (ROOT, note))
         lines = kept

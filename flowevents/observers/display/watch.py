@@ -72,6 +72,9 @@ class Watch:
     def leave(self) -> None:
         """Let go of the runs that are open, each as it is now."""
         for run in list(self.runs.values()):
+            for step in run.steps.values():
+                if step.speech.blocks:
+                    self.entries.append(self._said(run, step, None))
             self._leave(run)
 
     # -- runs ---------------------------------------------------------------------------------
