@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable
+from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console
 
+from flowevents.observers.display import TerminalDisplay
 from tests.hostile import CONTROLS
 
 _CODE = re.compile(r"\x1b\[([?\d;]*)([A-Za-z])|([\r\n])|([^\x1b\r\n]+)")
@@ -19,12 +21,11 @@ class Screen(io.StringIO):
 
     Attributes:
         lines: All lines, those that have scrolled away too.
-        cursor: Whether the cursor is visible.
         frames: How often something was written.
         longest: The cells of the widest line that there ever was.
     """
 
-    encoding = "utf-8"  # type: ignore[assignment]
+    encoding = "utf-8"
 
     def __init__(self, width: int = 80, height: int = 24) -> None:
         super().__init__()
@@ -32,7 +33,7 @@ class Screen(io.StringIO):
         self.height = height
         self.lines: list[str] = [""]
         self.row = 0
-        self.cursor = True
+        self._cursor = True
         self.frames = 0
         self.longest = 0
         self._fresh = True  # the cursor is at the beginning of its line
@@ -73,7 +74,7 @@ class Screen(io.StringIO):
             self.lines[self.row] = ""
         elif code in ("h", "l"):
             assert argument == "?25"
-            self.cursor = code == "h"
+            self._cursor = code == "h"
         elif text == "\n":
             self.row += 1
             self._fresh = True
@@ -96,7 +97,16 @@ class Screen(io.StringIO):
         self.longest = max(self.longest, wide)
         assert wide <= self.width, f"{self.lines[self.row]!r} does not fit {self.width} cells."
 
+    def has_cursor(self) -> bool:
+        """Whether the cursor is visible."""
+        return self._cursor
+
     @property
     def shown(self) -> str:
         """All lines, without what is empty at the end."""
         return "\n".join(line.rstrip() for line in self.lines).rstrip()
+
+
+def still(screen: Screen, **options: Any) -> TerminalDisplay:
+    """A display that draws only when it must, or is told to."""
+    return TerminalDisplay(console=screen.console(), refresh_per_second=0, **options)

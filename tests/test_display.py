@@ -19,14 +19,9 @@ from flowevents.observers.display.region import live_lines
 from flowevents.observers.display.watch import Watch
 from tests.hostile import CONTROLS, HOSTILE
 from tests.records import Recorder, agent
-from tests.screens import Screen
+from tests.screens import Screen, still
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-def still(screen: Screen, **options: Any) -> TerminalDisplay:
-    """A display that draws only when it must, or is told to."""
-    return TerminalDisplay(console=screen.console(), refresh_per_second=0, **options)
 
 
 def picture(events: list[Event], width: int = 80, **options: Any) -> str:
@@ -146,7 +141,7 @@ def test_the_display_leaves_that_picture_however_often_it_draws() -> None:
             if after_each:
                 display.refresh()
         assert screen.shown == AGENT
-        assert screen.cursor
+        assert screen.has_cursor()
 
 
 def test_while_it_runs_the_newest_text_stands_above_the_tree() -> None:
@@ -166,7 +161,7 @@ def test_while_it_runs_the_newest_text_stands_above_the_tree() -> None:
         "⠋ agent  0ms",
         "└ ⠋ Answer  0ms",
     ]
-    assert not screen.cursor
+    assert not screen.has_cursor()
     display.stop()
     assert screen.shown.splitlines() == [
         "· Answer  not ended  10 tok/s  first 0.…",
@@ -174,7 +169,7 @@ def test_while_it_runs_the_newest_text_stands_above_the_tree() -> None:
         "· agent  not ended",
         "└ · Answer  not ended",
     ]
-    assert screen.cursor
+    assert screen.has_cursor()
 
 
 def test_a_retry_strikes_what_is_void() -> None:
@@ -224,14 +219,14 @@ def test_several_runs_share_a_display() -> None:
     for event in (*first[:middle], *second.events, *first[middle:]):
         display(event)
     display.refresh()
-    assert not screen.cursor
+    assert not screen.has_cursor()
     assert "✗ (1) Answer" in screen.shown
     assert "✓ (2) Plan  0.5s  → end  first 0.1s\n  other text\n" in screen.shown
     assert "(1) ✗ agent  3.0s  run run-1\n" in screen.shown
     for event in second.end()[-1:]:
         display(event)
     assert screen.shown.endswith("(2) ✓ other  3.0s  run run-2\n└ ✓ Plan  0.5s  → end")
-    assert screen.cursor
+    assert screen.has_cursor()
 
 
 def test_only_some_nodes_are_shown() -> None:
@@ -264,7 +259,7 @@ def test_the_region_fits_every_screen(width: int, height: int) -> None:
     lines = region(watching(run.events), width, height)
     assert 0 < len(lines) < height
     assert max(map(cell_len, lines)) <= width
-    if height == 24:
+    if height == 24 and width >= 40:
         assert any("finished before" in line for line in lines)
 
 
@@ -338,7 +333,7 @@ def test_no_text_commands_the_terminal(text: str, width: int) -> None:
     for event in hostile_run(text):
         display(event)
         display.refresh()
-    assert screen.cursor
+    assert screen.has_cursor()
     screen.shown.encode()
 
 
@@ -368,7 +363,7 @@ def test_a_screen_that_knows_no_unicode_gets_none() -> None:
     """Signs become ASCII, and text that cannot be shown becomes escapes."""
 
     class Latin(Screen):
-        encoding = "latin-1"  # type: ignore[assignment]
+        encoding = "latin-1"
 
     run = Recorder()
     run.step("Plan", "日本 é", action="done")
