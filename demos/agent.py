@@ -1,6 +1,6 @@
 """An agent that reads a folder: Plan and Search take turns, then Answer; every node streams.
 
-`make demo ASK="a question" DOCS=folder` runs it; each part of the screen has its own handlers.
+`make demo ASK="a question" DOCS=folder` runs it; all that one sees of the run is TerminalDisplay.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from demos import prompts
 from demos.model import Model, open_model
 from demos.passages import Passage, Passages
 from demos.screen import plain, show, start
-from flowevents import Chunk, Flow, StreamNode, signals
-from flowevents.events import Action, NodeEnd, NodeStart, Retry
+from flowevents import Flow, StreamNode
+from flowevents.observers.display import TerminalDisplay
 
 PROJECT = Path(__file__).resolve().parent.parent
 QUESTION = "What happens to the other handlers when one of them raises an exception?"
@@ -64,7 +64,8 @@ class Search(ModelNode):
         question, words = prep_res
         found = self.passages.search(words)
         for passage in found:
-            self.emit(passage, kind="found")
+            words = " ".join(passage.snippet.split())
+            self.emit(f"{passage.file}:{passage.line} {words}", kind="found")
         if found:
             given = [{"file": each.file, "text": each.text} for each in found]
             asked = prompts.messages(prompts.SUMMARY, question=question, passages=given)
@@ -88,49 +89,17 @@ class Answer(ModelNode):
         shared["answer"] = "".join(exec_res)
 
 
-class Trail:
-    """An observer: which node is at work, what went wrong, and where the flow goes."""
-
-    def on_node_start(self, event: NodeStart) -> None:
-        show(f"\n{event.node}\n  ", end="")
-
-    def on_retry(self, event: Retry) -> None:
-        show(f"\n  [void, trying again: {event.error}]\n  ", end="")
-
-    def on_node_end(self, event: NodeEnd) -> None:
-        show("" if event.status == "ok" else f"\n  [{event.status}]")
-
-    def on_action(self, event: Action) -> None:
-        if event.target:
-            show(f"  -> {event.target} ({event.action or 'default'})")
-
-
-def show_text(event: Chunk) -> None:
-    """Show a model's tokens as they come, indented."""
-    show(str(event.data).replace("\n", "\n  "), end="")
-
-
-def show_search(event: Chunk) -> None:
-    """Show where Search found something, then what the model says of it."""
-    if event.kind == "found":
-        words = " ".join(event.data.snippet.split())
-        show(f"{event.data.file}:{event.data.line} {words}\n  ", end="")
-    else:
-        show_text(event)
-
-
-def run(question: str, passages: Passages, model: Model) -> None:
-    """Build the flow, say who hears what, and run it."""
+def run(question: str, passages: Passages, model: Model, *observers: object) -> None:
+    """Build the flow and run it, watched by the observers."""
     plan, search, answer = Plan(model), Search(model, passages), Answer(model)
     plan - "search" >> search
     search >> plan
     plan - "answer" >> answer
 
-    plan.on(Chunk)(show_text)
-    signals.chunk.connect(show_search, sender=search)
-    signals.chunk.connect(show_text, sender=answer)
+    flow = Flow(plan)
+    flow.node_name = "agent"
     shared: Shared = {"question": question, "searched": [], "passages": []}
-    Flow(plan).run(shared, observers=[Trail()], on_handler_error="raise")
+    flow.run(shared, observers=observers, on_handler_error="raise")
 
 
 def main() -> None:
@@ -152,7 +121,7 @@ def main() -> None:
         show(f"{passages.files} files with {len(passages)} passages in {folder}")
         with open_model() as model:
             show(f"Question: {question}")
-            run(question, passages, model)
+            run(question, passages, model, TerminalDisplay())
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ def start(main: Callable[[], object]) -> None:
     """Run a demo: Ctrl-C ends it with code 130, and a model that fails with one line."""
     try:
         main()
+        sys.stdout.flush()
     except KeyboardInterrupt:
         print()
         raise SystemExit(130) from None

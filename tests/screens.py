@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
 from typing import Any
 
 from rich.cells import cell_len
@@ -41,17 +40,16 @@ class Screen(io.StringIO):
     def isatty(self) -> bool:
         return True
 
-    def console(self, **options: object) -> Console:
+    def console(self, **options: Any) -> Console:
         """A console that draws on it."""
-        settings: dict[str, object] = {
+        settings: dict[str, Any] = {
             "force_terminal": True,
             "color_system": "standard",
             "width": self.width,
             "height": self.height,
             **options,
         }
-        make: Callable[..., Console] = Console
-        return make(file=self, **settings)
+        return Console(file=self, **settings)
 
     def write(self, text: str) -> int:
         """Do what a terminal does, or fail on what it is not expected to be told."""

@@ -6,6 +6,7 @@ import asyncio
 import io
 import os
 import pty
+import select
 import subprocess
 import sys
 import threading
@@ -402,6 +403,9 @@ def in_terminal(typed: str, *arguments: str) -> str:
         os.close(theirs)
         written = b""
         while True:
+            # Readline misses a Ctrl-C that comes just before it waits; a person presses it again.
+            while b"> " in written and not select.select([ours], [], [], 1)[0]:
+                os.write(ours, typed.encode())
             try:
                 more = os.read(ours, 65_536)
             except OSError:

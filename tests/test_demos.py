@@ -10,6 +10,7 @@ from itertools import count
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -325,11 +326,12 @@ def test_agent_answers_from_the_folder(island: Path) -> None:
         "2 files with 2 passages in",
         "a stand-in",
         "Question: When does the ferry leave?",
-        "\nPlan\n  search: ferry leave\n  -> Search (search)",
-        "\nSearch\n  harbour/ferry.md:1 # The ferry",
+        "\nPlan: start\nPlan | search: ferry leave\nPlan: ok",
+        "\nPlan -> Search (search)\nSearch: start\nSearch | found: harbour/ferry.md:1 # The ferry",
         'harbour/ferry.md: "The ferry Vesterhavet leaves at 06:40, and carries 43 cars."\n',
-        "  -> Plan (default)\n\nPlan\n  answer\n  -> Answer (answer)",
-        '\nAnswer\n  The files say:\n  - harbour/ferry.md: "The ferry Vesterhavet leaves at 06:40',
+        "\nSearch -> Plan\nPlan: start\nPlan | answer\n",
+        "\nPlan -> Answer (answer)\nAnswer: start\nAnswer | The files say:\n",
+        'Answer | - harbour/ferry.md: "The ferry Vesterhavet leaves at 06:40',
     )
     assert "Ingrid" not in shown
 
@@ -345,15 +347,15 @@ def test_agent_says_what_it_did_not_find(island: Path) -> None:
     """It searches every word of the question, a bounded number of times, and then says so."""
     question = "Did Napoleon, Cleopatra, Shakespeare, Aristotle, Confucius or Gandhi walk, swim?"
     shown = screen("agent.py", "--ask", question, "--docs", str(island))
-    assert shown.count("\nSearch\n  Nothing stands there about") == 4
-    assert "\nAnswer\n  Nothing was found about Napoleon, Cleopatra" in shown
+    assert shown.count("\nSearch | Nothing stands there about") == 4
+    assert "\nAnswer | Nothing was found about Napoleon, Cleopatra" in shown
 
 
 def test_agent_reads_its_own_project() -> None:
     """Without arguments it asks the project's own documents and sources."""
     shown = screen("agent.py")
     assert f" in {ROOT}\n" in shown
-    assert_in_order(shown, "\nPlan\n", "\nSearch\n", "\nAnswer\n", "The files say:", ".")
+    assert_in_order(shown, "\nPlan |", "\nSearch |", "\nAnswer |", "The files say:", ".")
 
 
 def test_agent_shows_controls_as_text(island: Path) -> None:
@@ -368,7 +370,7 @@ def test_agent_shows_controls_as_text(island: Path) -> None:
 def test_agent_takes_any_question(island: Path, question: str) -> None:
     """No question is an error of the search."""
     shown = screen("agent.py", "--ask", question, "--docs", str(island))
-    assert "\nAnswer\n" in shown
+    assert "\nAnswer | " in shown
     assert ("06:40" in shown) == ("ferry" in question)
 
 
@@ -423,7 +425,11 @@ def test_agent_shows_retry_and_failure(island: Path, real_model: StandInServer) 
     why = f"Model 'any-name' at {real_model.base_url}: HTTP 401: Incorrect API key provided."
     assert done.returncode == 1
     assert done.stderr == f"{why}\n"
-    assert_in_order(done.stdout, "\nPlan\n", f"[void, trying again: ModelError: {why}]", "[error]")
+    assert_in_order(
+        done.stdout,
+        f"\nPlan: attempt 1 is void, attempt 2 follows: ModelError: {why}\n",
+        "Plan: error in",
+    )
 
 
 def test_agent_voids_what_a_broken_stream_said(island: Path) -> None:
@@ -436,8 +442,8 @@ def test_agent_voids_what_a_broken_stream_said(island: Path) -> None:
         )
     assert_in_order(
         shown,
-        "\nPlan\n  search\n  [void, trying again: ModelError: Model 'any-name' at",
-        "\n  search: ferry leave\n  -> Search",
+        "\nPlan | search\nPlan: attempt 1 is void, attempt 2 follows: ModelError: Model",
+        "\nPlan | search: ferry leave\n",
         "06:40",
     )
 
@@ -452,10 +458,20 @@ def test_ctrl_c_ends_the_agent_cleanly(island: Path) -> None:
         env=environ({"ASK": "ferry", "DOCS": str(island), "STANDIN_DELAY": "60"}),
     ) as demo:
         assert demo.stdout is not None
-        while "Plan" not in demo.stdout.readline():
+        while "Plan: start" not in demo.stdout.readline():
             assert demo.poll() is None
         demo.send_signal(signal.SIGINT)
         shown, errors = demo.communicate(timeout=60)
-    assert "[cancelled]" in shown
+    assert "Plan: cancelled in" in shown
     assert errors == ""
     assert demo.returncode == 130
+
+
+def test_the_screenshot_is_drawn(tmp_path: Path) -> None:
+    """From a run of the agent; a picture that stands alone, and that nothing can be clicked in."""
+    path = tmp_path / "display.svg"
+    screen("screenshot.py", str(path))
+    svg = path.read_text(encoding="utf-8")
+    shown = " ".join("".join(ElementTree.fromstring(svg).itertext()).split())
+    assert_in_order(shown, "Plan", "search: handlers exception", "Answer", "agent")
+    assert not re.search(r"url\((?!#)|href|<script", svg)

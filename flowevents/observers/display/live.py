@@ -81,7 +81,7 @@ class TerminalDisplay:
         self._is_kept = False
 
     def __call__(self, event: Event) -> None:
-        """Take an event of any type, live, of a replay, or of a list."""
+        """Take an event: the handler of all signals, live or sent by hand, and for lists."""
         with self._lock:
             session = self._session or self._open()
             session.take(event)
@@ -92,11 +92,6 @@ class TerminalDisplay:
             self._close(session)
         elif isinstance(event, Interrupt):
             session.draw()
-
-    on_flow_start = on_node_start = on_item_start = __call__
-    on_chunk = on_progress = on_retry = __call__
-    on_interrupt = on_reply = __call__
-    on_item_end = on_node_end = on_action = on_flow_end = __call__
 
     def start(self) -> None:
         """Begin now, and go on after the last run, until `stop`."""

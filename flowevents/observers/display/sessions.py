@@ -25,15 +25,19 @@ class Session(Protocol):
 
     def take(self, event: Event) -> None:
         """Note an event."""
+        ...
 
     def is_over(self) -> bool:
         """Whether every run that it has seen has ended."""
+        ...
 
     def draw(self) -> None:
         """Bring the screen up to date."""
+        ...
 
     def close(self) -> None:
         """Bring the screen up to date for the last time, and give it back."""
+        ...
 
 
 class Surface(Protocol):
@@ -41,12 +45,15 @@ class Surface(Protocol):
 
     def canvas(self) -> Canvas:
         """Its size now, and what it can show."""
+        ...
 
     def draw(self, above: list[Line], region: list[Line]) -> None:
         """Add lines that stay, and draw the region below them again."""
+        ...
 
     def close(self) -> None:
         """Take the region away and give back what was taken."""
+        ...
 
 
 class Written:

@@ -44,6 +44,7 @@ class Watch:
     Attributes:
         runs: Those that are open, by id.
         entries: What has come up and is to stay on the screen; who draws it empties the list.
+        several: Whether more than one was open at the same time, since all had ended.
         questions: The open ones, by run and id, with the time on the display's clock after which
             nobody can answer any more.
     """
@@ -52,7 +53,7 @@ class Watch:
         self.runs: dict[str, Run] = {}
         self.entries: list[Entry] = []
         self.questions: dict[tuple[str, str], float] = {}
-        self.several = False
+        self.several: bool = False
         self._shows = shows
         self._numbers = 0
         self._ended: dict[str, None] = {}
