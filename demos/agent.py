@@ -16,8 +16,7 @@ from demos import prompts
 from demos.model import Model, open_model
 from demos.passages import Passage, Passages
 from demos.screen import plain, show, start
-from flowevents import Flow, StreamNode
-from flowevents.observers.display import TerminalDisplay
+from flowevents import Flow, StreamNode, TerminalDisplay
 
 PROJECT = Path(__file__).resolve().parent.parent
 QUESTION = "What happens to the other handlers when one of them raises an exception?"

@@ -2,10 +2,12 @@
 
 The layers; each module imports only from those below it:
 
+    cli/          the command line, `python -m flowevents`
     testing.py    checks and stand-ins for users' tests
     flow.py       flows: nodes made of nodes
     nodes/        what users write: prep, exec and post as steps of the engine
     stream.py     a run's output as a stream, or to a callback
+    mermaid.py    a flow as a picture, named as in its events
     run.py        Run: state table, push, pull, reply, cancel
     observers/    consumers of events, each a file, beside run.py
     live.py       the events of a run in a thread, as they come
@@ -14,6 +16,11 @@ The layers; each module imports only from those below it:
     asking.py     what a node asks and a handler answers
     events.py     the typed events and their JSON; errors.py and escape.py beside it
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
 
 from flowevents import events, signals
 from flowevents.asking import Answer, Ask
@@ -73,6 +80,36 @@ from flowevents.run import Run
 from flowevents.signals import ANY, Subscription, observe, on
 from flowevents.stream import AsyncStream, Stream
 
+if TYPE_CHECKING:
+    from flowevents.mermaid import to_mermaid
+    from flowevents.observers.chrome_trace import to_chrome_trace
+    from flowevents.observers.console import ConsoleAnswers
+    from flowevents.observers.display import TerminalDisplay
+    from flowevents.observers.jsonlines import JsonLines, read_events
+    from flowevents.observers.logs import LogObserver
+    from flowevents.observers.timeline import timeline_svg
+
+_LATER: Final = {
+    "ConsoleAnswers": "observers.console",
+    "JsonLines": "observers.jsonlines",
+    "LogObserver": "observers.logs",
+    "TerminalDisplay": "observers.display",
+    "read_events": "observers.jsonlines",
+    "timeline_svg": "observers.timeline",
+    "to_chrome_trace": "observers.chrome_trace",
+    "to_mermaid": "mermaid",
+}
+"""What is imported when it is first used: an import of the package does without it."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
+    globals()[name] = found
+    return found
+
+
 __all__ = [
     "ANY",
     "Action",
@@ -94,6 +131,7 @@ __all__ = [
     "BatchNode",
     "Chunk",
     "Clock",
+    "ConsoleAnswers",
     "Event",
     "Expired",
     "Flow",
@@ -105,7 +143,9 @@ __all__ = [
     "Interrupt",
     "ItemEnd",
     "ItemStart",
+    "JsonLines",
     "LiveEvents",
+    "LogObserver",
     "Node",
     "NodeEnd",
     "NodeStart",
@@ -123,11 +163,16 @@ __all__ = [
     "StreamFlow",
     "StreamNode",
     "Subscription",
+    "TerminalDisplay",
     "TooManySteps",
     "UnknownEvent",
     "events",
     "observe",
     "on",
     "queued",
+    "read_events",
     "signals",
+    "timeline_svg",
+    "to_chrome_trace",
+    "to_mermaid",
 ]
