@@ -19,6 +19,7 @@ from flowevents import events as ev
 from flowevents.events import Event
 from flowevents.observers.display import TerminalDisplay
 from flowevents.observers.display.watch import Watch
+from flowevents.observers.questions import last_asked
 from tests.records import Recorder, agent
 from tests.screens import Screen, still
 
@@ -57,6 +58,40 @@ def test_the_display_stands_still_while_a_question_is_open() -> None:
     display.refresh()
     assert screen.shown.startswith(f"{asked}\n✓ Approve answered true\n")
     assert not screen.has_cursor()
+    display.stop()
+
+
+def test_a_question_that_follows_at_once_is_shown() -> None:
+    """Nothing was drawn between the reply and the next question; then it stands still again."""
+    run, span = asking()
+    screen = Screen()
+    display = still(screen)
+    for event in run.events:
+        display(event)
+    display(run.add(ev.Reply, span, "Approve", id="q", value="yes"))
+    display(run.add(ev.Interrupt, span, "Approve", id="q2", prompt="Really?"))
+    asked = screen.shown
+    assert asked.endswith("✓ Approve answered yes\n? Approve asks\n  Really?")
+    display.refresh()
+    assert screen.shown == asked
+    display.stop()
+
+
+def test_a_question_that_the_reader_has_shown_is_not_shown_again() -> None:
+    """It was asked while another was open, and the display stood still."""
+    run, span = asking()
+    screen = Screen()
+    display = still(screen)
+    for event in run.events:
+        display(event)
+    other = run.add(ev.Interrupt, span, "Approve", id="q2", prompt="Really?")
+    display(other)
+    assert "Really?" not in screen.shown
+    display(run.add(ev.Reply, span, "Approve", id="q", value="yes"))
+    last_asked.note(other, by_reader=True)
+    display.refresh()
+    assert "Approve answered yes" in screen.shown
+    assert "Really?" not in screen.shown
     display.stop()
 
 

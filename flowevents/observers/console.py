@@ -109,7 +109,7 @@ def _introduction(event: Interrupt, reason: str | None) -> str:
     It is made when it is the question's turn.
     """
     lines: list[str] = []
-    if last_asked.key != (event.run_id, event.id):
+    if not last_asked.is_this(event):
         lines.append(f"? {_one_line(event.node)}{_items(event)} asks")
         wanted = hint(event)
         choices = choices_of(event)
@@ -119,7 +119,7 @@ def _introduction(event: Interrupt, reason: str | None) -> str:
         numbered = is_numbered(choices or [])
         for number, choice in enumerate(choices or [], 1):
             lines += _indented(f"{number} {wording(choice)}" if numbered else wording(choice))
-        last_asked.key = (event.run_id, event.id)
+        last_asked.note(event, by_reader=True)
     if reason is not None:
         lines += _indented(reason)
     return "".join(f"{line}\n" for line in lines)

@@ -20,13 +20,24 @@ __all__ = ["LastAsked", "choices_of", "hint", "is_numbered", "last_asked", "pars
 class LastAsked:
     """The question that stands last on this process's terminal, as far as anybody here knows.
 
-    A display that shows a question says so, and whoever reads the answer need not repeat it.
+    Of a display that shows questions and a reader who asks for the answers, whoever comes first
+    says so, and the other need not repeat it.
 
     Attributes:
         key: The question's run and id, or `None`.
+        by_reader: It was shown by who reads the answer, not by a display.
     """
 
     key: tuple[str, str] | None = None
+    by_reader: bool = False
+
+    def note(self, event: Interrupt, *, by_reader: bool) -> None:
+        """This question was shown."""
+        self.key, self.by_reader = (event.run_id, event.id), by_reader
+
+    def is_this(self, event: Interrupt) -> bool:
+        """Whether it is this question."""
+        return self.key == (event.run_id, event.id)
 
 
 last_asked: Final = LastAsked()

@@ -118,7 +118,7 @@ class Drawn:
         self._max_items = max_items
         self._transient = transient
         self._stands_still = stands_still
-        self._still = False
+        self._still: set[tuple[str, str]] = set()  # the questions that it stood still for
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
         if per_second > 0:
@@ -143,10 +143,12 @@ class Drawn:
             canvas = self._surface.canvas()
             with self._lock:
                 now = self._get_time()
-                still = self._stands_still and any(
-                    now < until for until in self._watch.questions.values()
-                )
-                if still and self._still:
+                still = {
+                    key
+                    for key, until in self._watch.questions.items()
+                    if self._stands_still and now < until
+                }
+                if still & self._still:
                     return
                 self._still = still
                 entries, self._watch.entries = self._watch.entries, []
@@ -172,12 +174,19 @@ class Drawn:
     def _show(self, entries: list[Entry], region: list[Line], canvas: Canvas) -> None:
         if self._transient:
             entries = [each for each in entries if isinstance(each, Asked)]
+        entries = [each for each in entries if not _stands_already(each)]
         above = [line for entry in entries for line in entry_lines(entry, canvas)]
         with suppress(OSError, ValueError):  # the terminal is gone, or the file is closed
             self._surface.draw(above, region)
         if asked := [each for each in entries if isinstance(each, Asked)]:
-            last_asked.key = asked[-1].question.run_id, asked[-1].question.id
+            last_asked.note(asked[-1].question, by_reader=False)
 
     def _run(self, seconds: float) -> None:
         while not self._closed.wait(seconds):
             self.draw()
+
+
+def _stands_already(entry: Entry) -> bool:
+    """Whether it is a question that whoever reads the answer has shown."""
+    is_last = isinstance(entry, Asked) and last_asked.is_this(entry.question)
+    return is_last and last_asked.by_reader
