@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -29,6 +31,14 @@ pytestmark = pytest.mark.filterwarnings("ignore:Flow ends:UserWarning")
 
 SYNC = graphs(streams=True, none_successors=True)
 ASYNC = graphs(streams=True, asynchronous=True)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the warnings that a drawn graph gives."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
 
 
 def both(test: Any) -> Any:
@@ -151,11 +161,3 @@ def test_an_observer_that_cannot_be_made_leaves_nothing(how: str) -> None:
     with nothing_is_left(), pytest.raises(ValueError, match="no"):
         begin()
     assert made == []
-
-
-class quiet(warnings.catch_warnings):
-    """Without the warnings that a drawn graph gives, and that Python gives of a lost coroutine."""
-
-    def __enter__(self) -> None:
-        super().__enter__()
-        warnings.simplefilter("ignore", UserWarning)
