@@ -66,5 +66,4 @@ class Terminal:
         """Take the region away, and give the cursor and the standard streams back."""
         live, self._live = self._live, None
         if live is not None:
-            self._region.lines = []
             live.stop()
