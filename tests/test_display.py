@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from flowevents import events as ev
 from flowevents.events import Event
 from flowevents.observers.display import Picture, TerminalDisplay
 from flowevents.observers.display.canvas import Canvas, wrap
+from flowevents.observers.display.entries import entry_lines
+from flowevents.observers.display.notebook import as_html
 from flowevents.observers.display.plain import Lines
 from flowevents.observers.display.region import live_lines
 from flowevents.observers.display.watch import Watch
@@ -357,6 +360,29 @@ def test_markup_and_html_are_text() -> None:
     svg = console.export_svg(title="x")
     assert "<script" not in svg
     assert "href" not in svg
+
+
+class Tags(HTMLParser):
+    """Which elements a page has."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.add(tag)
+        assert {name for name, _ in attrs} <= {"style"}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_no_text_becomes_a_part_of_a_notebook(text: str) -> None:
+    """What a cell gets is styled text: no element, no link, no script comes from an event."""
+    watch = watching(hostile_run(text))
+    canvas = Canvas(80, 24)
+    page = as_html([line for each in watch.entries for line in entry_lines(each, canvas)], 80)
+    assert Tags(page).found <= {"span"}
+    assert not CONTROLS & set(page)
 
 
 def test_a_screen_that_knows_no_unicode_gets_none() -> None:

@@ -12,7 +12,7 @@ from flowevents.observers.display.canvas import Canvas
 from flowevents.observers.display.line import Line
 from flowevents.observers.display.terminal import Sheet
 
-__all__ = ["Notebook"]
+__all__ = ["Notebook", "as_html"]
 
 _FRAME = '<pre style="white-space:pre;overflow-x:auto;line-height:normal">{}</pre>'
 
@@ -33,8 +33,8 @@ class Notebook:
     def draw(self, above: list[Line], region: list[Line]) -> None:
         """Add lines that stay, and replace the region below them."""
         if above:
-            self._kept.append(_html(above, self._width))
-        page = self._ipython.HTML(_FRAME.format("".join(self._kept) + _html(region, self._width)))
+            self._kept.append(as_html(above, self._width))
+        page = self._ipython.HTML(_FRAME.format("".join(self._kept) + as_html(region, self._width)))
         if self._handle is None:
             self._handle = self._ipython.display(page, display_id=True)
         else:
@@ -44,7 +44,7 @@ class Notebook:
         """Nothing is to be given back: the last picture is saved with the notebook."""
 
 
-def _html(lines: list[Line], width: int) -> str:
+def as_html(lines: list[Line], width: int) -> str:
     """Lines as HTML with inline styles, everything in them escaped."""
     console = Console(
         file=io.StringIO(),
