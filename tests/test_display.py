@@ -175,6 +175,21 @@ def test_while_it_runs_the_newest_text_stands_above_the_tree() -> None:
     assert screen.has_cursor()
 
 
+def test_a_long_tree_leaves_half_of_the_screen_to_the_text() -> None:
+    """What finished first is left out, and counted."""
+    run = Recorder()
+    for n in range(30):
+        run.step(f"Done{n}")
+    span = run.start(ev.NodeStart, "Answer", run.root)
+    run.add(ev.Chunk, span, "Answer", data="\n".join(f"line {n}" for n in range(50)))
+    lines = region(watching(run.events), 80, 21)
+    assert [line.strip() for line in lines[1:10]] == [f"line {n}" for n in range(41, 50)]
+    assert lines[11] == "  … 23 finished before"
+    assert [line.split()[2] for line in lines[12:]] == [f"Done{n}" for n in range(23, 30)] + [
+        "Answer"
+    ]
+
+
 def test_a_retry_strikes_what_is_void() -> None:
     """The void text is struck out, dim, and is not in the text that follows."""
     file = io.StringIO()

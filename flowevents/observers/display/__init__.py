@@ -3,15 +3,15 @@
     live.py       TerminalDisplay: the observer
     picture.py    Picture: what it leaves on the screen, of a list of events
     sessions.py   from the first event to the end of the last run: the thread that draws, or lines
-    terminal.py   what is drawn on: a terminal, with the cursor; notebook.py a notebook's cell
+    terminal.py   a terminal, with the cursor; notebook.py a notebook's cell
     plain.py      events as plain lines, where nothing can be drawn
     region.py     what is under way; entries.py what stays; tree.py the tree of a run
-    phrases.py    the parts of their lines; canvas.py how text fits; figures.py how numbers are put
+    phrases.py    the parts of their lines; canvas.py how text fits; line.py a line with styles
     watch.py      the fold of events into what is known; state.py and speech.py what that is
-    shown.py      which nodes are shown
+    figures.py    how numbers and values are put; shown.py which nodes are shown
 
-Each uses only those below it. From `watch` downward nothing knows rich; from `region` downward
-nothing knows a clock, a thread or a screen.
+Each uses only those below it, or beside it. From `watch` downward nothing knows rich; from `plain`
+downward nothing knows a clock, a thread or a screen.
 """
 
 from flowevents.observers.display.live import TerminalDisplay

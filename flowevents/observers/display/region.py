@@ -20,7 +20,8 @@ __all__ = ["live_lines"]
 def live_lines(watch: Watch, now: float, canvas: Canvas, max_items: int = 8) -> list[Line]:
     """What is under way: on top the newest text of what streams, below it the tree of each run.
 
-    It is at most one line lower than the screen is high; what finished first goes first.
+    It is at least one line lower than the screen. Texts get half of it, or more where the trees
+    leave it; of the trees, what finished first goes first.
     """
     runs = list(watch.runs.values())
     room = canvas.height - 1
@@ -28,9 +29,10 @@ def live_lines(watch: Watch, now: float, canvas: Canvas, max_items: int = 8) -> 
         live_tree(run, canvas, run.number if watch.several else 0, now, max_items) for run in runs
     ]
     speaking = [each for run in runs for each in _speaking(run)]
-    wanted = min(room // 2, 3 * len(speaking))
-    lines = _squeezed(trees, room - wanted, canvas)
-    above = _texts(speaking, watch.several, room - len(lines), now, canvas)
+    above = _texts(speaking, watch.several, room // 2, now, canvas)
+    lines = _squeezed(trees, room - len(above), canvas)
+    if len(above) < room - len(lines):  # the trees leave more than half
+        above = _texts(speaking, watch.several, room - len(lines), now, canvas)
     return [*above, *lines]
 
 
