@@ -468,10 +468,11 @@ def test_ctrl_c_ends_the_agent_cleanly(island: Path) -> None:
 
 
 def test_the_screenshot_is_drawn(tmp_path: Path) -> None:
-    """From a run of the agent; a picture that stands alone, and that nothing can be clicked in."""
-    path = tmp_path / "display.svg"
-    screen("screenshot.py", str(path))
-    svg = path.read_text(encoding="utf-8")
-    shown = " ".join("".join(ElementTree.fromstring(svg).itertext()).split())
-    assert_in_order(shown, "Plan", "search: handlers exception", "Answer", "agent")
-    assert not re.search(r"url\((?!#)|href|<script", svg)
+    """From a run of the agent; pictures that stand alone, and that nothing can be clicked in."""
+    screen("screenshot.py", str(tmp_path))
+    texts = [("Plan", "search: handlers exception", "Answer", "agent"), ("Plan", "Search")]
+    for name, said in zip(("display.svg", "timeline.svg"), texts, strict=True):
+        svg = (tmp_path / name).read_text(encoding="utf-8")
+        shown = " ".join("".join(ElementTree.fromstring(svg).itertext()).split())
+        assert_in_order(shown, *said)
+        assert not re.search(r"url\((?!#)|href|<script", svg)
