@@ -1347,7 +1347,7 @@ def test_every_form_takes_the_options(driver: Driver) -> None:
             assert seen.events[0].run_id == "mine"
 
 
-NOT_YET = ("journal", "on_pause", "offload")
+NOT_YET = ("journal",)
 
 
 @pytest.mark.parametrize("option", [*NOT_YET, "observer", "timeout"])
