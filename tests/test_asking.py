@@ -1454,6 +1454,83 @@ def test_expiry_is_retried_and_falls_back(driver: Driver, make: Make) -> None:
     seen.check()
 
 
+class Catches(Asking, StreamNode):
+    """Goes on without an answer."""
+
+    def exec_stream(self, log: Any) -> Generator[Any, Any, Any]:
+        try:
+            answer = yield Ask("a", expires=60)
+        except Expired:
+            answer = yield Ask("b")
+        return [answer]
+
+
+class CatchesAsync(Asking, AsyncStreamNode):
+    """The same, async."""
+
+    async def exec_stream_async(self, log: Any) -> AsyncIterator[Any]:
+        try:
+            answer = yield Ask("a", expires=60)
+        except Expired:
+            answer = yield Ask("b")
+        yield Result([answer])
+
+
+class CatchesAwaited(Asking, AsyncNode):
+    """The same, awaited."""
+
+    async def exec_async(self, log: Any) -> Any:
+        try:
+            return [await self.ask("a", expires=60)]
+        except Expired:
+            return [await self.ask("b")]
+
+
+class CatchesLast(Asking, StreamNode):
+    """Ends where its question has expired."""
+
+    def exec_stream(self, log: Any) -> Generator[Any, Any, Any]:
+        try:
+            yield Ask("a", expires=60)
+        except Expired:
+            return ["late"]
+
+
+@pytest.mark.parametrize("kind", [Catches, CatchesAsync, CatchesAwaited])
+@pytest.mark.parametrize("traced", [False, True])
+def test_a_node_catches_that_its_question_expired(kind: Make, traced: bool) -> None:
+    """It is raised where the code asked, which may ask something else then."""
+
+    class Traces(Seen):
+        def context(self, event: Event) -> Context | None:
+            return copy_context() if traced else None
+
+    for how in ("sync", "async") if kind is Catches else ("async",):
+        with driving(how) as driver:
+            clock, seen = ManualClock(), Traces()
+            shared: dict[str, Any] = {}
+            run = Run(driver.flow(kind()), shared, clock=clock, observers=[seen])
+            pause(driver, run)
+            clock.advance(60)
+            pause(driver, run)
+            run.reply("answered")
+            driver.wait(run)
+            assert shared["answers"] == [["answered"]]
+            assert seen.of(Retry) == []
+            seen.check()
+
+
+def test_a_node_may_end_where_its_question_has_expired(either: Driver) -> None:
+    """With its return value."""
+    clock = ManualClock()
+    shared: dict[str, Any] = {}
+    run = Run(either.flow(CatchesLast()), shared, clock=clock)
+    pause(either, run)
+    clock.advance(60)
+    either.wait(run)
+    assert shared["answers"] == [["late"]]
+
+
 def test_a_waiting_run_goes_on_when_its_question_expires(driver: Driver, make: Make) -> None:
     """Nobody has to drive it."""
     clock = ManualClock()
@@ -1806,6 +1883,43 @@ def test_ask_outside_of_a_run(loop: Driver) -> None:
     loop.run(AsyncFlow(Keeps()), {}, observers=[Answering(Answer(1))])
     with pytest.raises(RuntimeError, match="Keeps asked 'a', but no run"):
         loop.in_loop(kept[0].ask("a"))
+
+
+@pytest.mark.parametrize("given", [[Ask("a")], ("text", Ask("a"))])
+def test_only_a_generator_can_ask(either: Driver, given: Any) -> None:
+    """Nothing else can take the answer; it is an error of the node."""
+
+    class Lists(StreamNode):
+        def exec_stream(self, prep_res: Any) -> Any:
+            return given
+
+    class ListsAsync(AsyncStreamNode):
+        def exec_stream_async(self, prep_res: Any) -> Any:
+            return given
+
+    for node in (Lists(), *([ListsAsync()] if either.loop is not None else [])):
+        run = Run(either.flow(node), {})
+        with pytest.raises(TypeError, match=r"Lists.*only a generator can"):
+            either.wait(run)
+        assert run.interrupts == ()
+
+
+def test_an_async_node_may_give_a_generator(loop: Driver) -> None:
+    """Plain, or awaited first: the answer gets to its code."""
+    shared: dict[str, Any] = {}
+
+    class Plain(Asking, AsyncStreamNode):
+        def exec_stream_async(self, log: Any) -> Any:
+            answer = yield Ask("a")
+            log.append(answer)
+
+    class Awaited(Asking, AsyncStreamNode):
+        async def exec_stream_async(self, log: Any) -> Any:  # type: ignore[override]
+            return AsksAsync.exec_stream_async(self, log)  # type: ignore[arg-type]
+
+    for node in (Plain(), Awaited("a")):
+        answer_all(loop, Run(AsyncFlow(node), shared), lambda event: "answer")
+    assert shared["log"] == ["answer", "begun", "answer", "left"]
 
 
 def test_a_node_that_only_asks(either: Driver) -> None:

@@ -12,11 +12,12 @@ import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from functools import partial
 from typing import Any, Final
 
 from flowevents.engine.effects import Await, Effects
 from flowevents.engine.sequencer import Step, logger
-from flowevents.engine.streams import Result, answered_by
+from flowevents.engine.streams import Result
 
 __all__ = ["OffloadedStream", "offload"]
 
@@ -89,9 +90,15 @@ class OffloadedStream:
     def __anext__(self) -> Awaitable[Any]:
         return self._next(self._advance)
 
-    def asend(self, answer: object) -> Awaitable[Any]:
-        """Go on with the answer to the question that was yielded."""
-        return self._next(self._answer, answer)
+    @property
+    def asend(self) -> Callable[[Any], Awaitable[Any]]:
+        """Go on with an answer; there is none where what the node gave cannot take it."""
+        return partial(self._next, self._source.send)
+
+    @property
+    def athrow(self) -> Callable[[Any], Awaitable[Any]]:
+        """Go on with an error."""
+        return partial(self._next, self._source.throw)
 
     async def _next(self, advance: Callable[..., Any], *args: object) -> Any:
         data = _END if self._ended else await self._worker.call(self._drawn, advance, *args)
@@ -111,9 +118,6 @@ class OffloadedStream:
         if self._source is None:
             self._source = iter(self._method(self._argument))
         return next(self._source)
-
-    def _answer(self, answer: object) -> Any:
-        return answered_by(self._scope, self._source, "send")(answer)
 
     async def aclose(self) -> None:
         """Close the generator, in its thread, and end that."""

@@ -5,8 +5,9 @@ A generator that a node returned is closed on every path before anything else is
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextvars import Context
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from flowevents.asking import Ask
@@ -15,10 +16,11 @@ from flowevents.engine.drivers import give, perform
 from flowevents.engine.effects import TAKE, Await, Effects
 from flowevents.engine.questions import ask
 from flowevents.engine.sequencer import Step, logger
+from flowevents.errors import Expired
 from flowevents.events import Chunk, Event
 from flowevents.signals import Handlers
 
-__all__ = ["Result", "answered_by", "one_chunk", "stream", "stream_async"]
+__all__ = ["Result", "one_chunk", "stream", "stream_async"]
 
 T = TypeVar("T")
 
@@ -81,9 +83,8 @@ def stream(scope: Step, node: Any, argument: Any) -> Effects:
         while True:
             data = next(source) if context is None else context.run(next, source)
             while type(data) is Ask:
-                send = answered_by(scope, source, "send")
-                answer = yield from ask(scope, data)
-                data = send(answer) if context is None else context.run(send, answer)
+                resume = yield from answered(scope, data, source, "send", "throw")
+                data = resume() if context is None else context.run(resume)
             if sequencer.version is not version:
                 yield from sequencer.border()
                 version = sequencer.version
@@ -149,15 +150,23 @@ def stream(scope: Step, node: Any, argument: Any) -> Effects:
     return result if result is not None or kept is None else kept
 
 
-def answered_by(scope: Step, source: object, send: str) -> Callable[[Any], Any]:
-    """How the code that yielded a question is sent the answer."""
+def answered(scope: Step, asked: Ask, source: object, send: str, throw: str) -> Effects:
+    """Ask what `source` yielded, and give how it goes on: with the answer, or with `Expired`.
+
+    Raises `TypeError`, before anything is asked, for what is no generator.
+    """
     resume: Callable[[Any], Any] | None = getattr(source, send, None)
-    if resume is None:
+    fail: Callable[[Any], Any] | None = getattr(source, throw, None)
+    if resume is None or fail is None:
         raise TypeError(
             f"Node {scope.plan.path!r} gave a question from {source!r}, which cannot take the "
             "answer: only a generator can, with `answer = yield Ask(…)`."
         )
-    return resume
+    try:
+        answer = yield from ask(scope, asked)
+    except Expired as expired:
+        return partial(fail, expired)
+    return partial(resume, answer)
 
 
 def _close(scope: Step, *sources: object) -> None:
@@ -186,6 +195,8 @@ async def stream_async(scope: Step, node: Any, produced: Any) -> Any:
     scope.locate()
     kept: list[Any] | None = [] if node.keep_chunks else None
     keep = None if kept is None else kept.append
+    if not hasattr(produced, "__aiter__") and hasattr(produced, "__await__"):
+        produced = await Await(produced, scope.context)
     source = _async_iterator(produced, scope.context)
     run_id, now, numbers, outbox = (
         sequencer.run_id,
@@ -205,10 +216,9 @@ async def stream_async(scope: Step, node: Any, produced: Any) -> Any:
     try:
         async for data in source:
             while type(data) is Ask:
-                send = answered_by(scope, source, "asend")
-                answer = await perform(ask(scope, data))
+                resume = await perform(answered(scope, data, source, "asend", "athrow"))
                 try:
-                    data = await send(answer)
+                    data = await resume()
                 except StopAsyncIteration:
                     ended = True
                     break
@@ -294,19 +304,47 @@ async def _close_async(scope: Step, source: Any) -> None:
 def _async_iterator(produced: Any, context: Context | None) -> Any:
     """What `async for` takes, whatever iterable the node gave."""
     if not hasattr(produced, "__aiter__"):
-        return _from_iterable(produced)
+        return _Plain(produced)
     return produced if context is None else _InContext(produced, context)
 
 
-async def _from_iterable(produced: Any) -> AsyncIterator[Any]:
-    if hasattr(produced, "__await__"):
-        produced = await produced
-    if hasattr(produced, "__aiter__"):
-        async for data in produced:
-            yield data
-    else:
-        for data in produced:
-            yield data
+class _Plain:
+    """What a plain iterable yields, as an async iterator."""
+
+    def __init__(self, produced: Any) -> None:
+        self._source = iter(produced)
+
+    def __aiter__(self) -> _Plain:
+        return self
+
+    async def __anext__(self) -> Any:
+        return _drawn(self._source.__next__)
+
+    @property
+    def asend(self) -> Callable[[Any], Awaitable[Any]]:
+        """Go on with an answer; there is none where the iterable cannot take it."""
+        return partial(_drawn_async, self._source.send)
+
+    @property
+    def athrow(self) -> Callable[[Any], Awaitable[Any]]:
+        """Go on with an error."""
+        return partial(_drawn_async, self._source.throw)
+
+    async def aclose(self) -> None:
+        close: Any = getattr(self._source, "close", None)
+        if close is not None:
+            close()
+
+
+def _drawn(advance: Callable[..., Any], *args: Any) -> Any:
+    try:
+        return advance(*args)
+    except StopIteration:
+        raise StopAsyncIteration from None
+
+
+async def _drawn_async(advance: Callable[..., Any], *args: Any) -> Any:
+    return _drawn(advance, *args)
 
 
 class _InContext:
@@ -320,10 +358,20 @@ class _InContext:
         return self
 
     def __anext__(self) -> Awaitable[Any]:
-        return Await(self._context.run(self._source.__anext__), self._context)
+        return self._step(self._source.__anext__)
 
-    def asend(self, answer: Any) -> Awaitable[Any]:
-        return Await(self._context.run(self._source.asend, answer), self._context)
+    @property
+    def asend(self) -> Callable[[Any], Awaitable[Any]]:
+        """Go on with an answer; there is none where the iterator cannot take it."""
+        return partial(self._step, self._source.asend)
+
+    @property
+    def athrow(self) -> Callable[[Any], Awaitable[Any]]:
+        """Go on with an error."""
+        return partial(self._step, self._source.athrow)
+
+    def _step(self, advance: Callable[..., Any], *args: Any) -> Awaitable[Any]:
+        return Await(self._context.run(advance, *args), self._context)
 
     async def aclose(self) -> None:
         close: Any = getattr(self._source, "aclose", None)
