@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, get_origin
 
 import msgspec
 
@@ -82,7 +82,7 @@ def schema_of(kind: Any) -> dict[str, Any]:
 
 
 def _name(kind: Any) -> str:
-    return kind.__name__ if isinstance(kind, type) else str(kind)
+    return kind.__name__ if isinstance(kind, type) and get_origin(kind) is None else str(kind)
 
 
 @functools.lru_cache(maxsize=256)
@@ -96,7 +96,7 @@ class Answer(Generic[T]):
     Args:
         value: The answer.
         refused: Called with the `ReplyError` if the question does not take the answer. It may
-            give another `Answer`, or `None`; of an `async def` handler it may be `async` too.
+            give another `Answer`, or `None`; in an async run it may be `async` too.
             Without it the refusal is an error of the handler. Either way the question stays open.
     """
 

@@ -977,12 +977,16 @@ class _Doubled(list[Any]):
 
 
 def test_the_first_answer_wins(either: Driver) -> None:
-    """Every handler hears the question; the answers of later ones are not looked at."""
-    shared: dict[str, Any] = {}
-    answering = [Answering(None), Answering(Answer("first")), Answering(Answer("second"))]
-    either.run(either.flow(asks(either, "a")), shared, observers=answering)
-    assert shared["answers"] == [["first"]]
-    assert [len(each.asked) for each in answering] == [1, 1, 1]
+    """Every handler hears the question; what later ones answer means nothing.
+
+    Something to await beside the run is cancelled, also where it has not begun.
+    """
+    for kind in answerers(either):
+        shared: dict[str, Any] = {}
+        answering = [Answering(None), Answering(Answer("first")), kind(Answer("second"))]
+        either.run(either.flow(asks(either, "a")), shared, observers=answering)
+        assert shared["answers"] == [["first"]]
+        assert [len(each.asked) for each in answering] == [1, 1, kind is not AnsweringLater]
 
 
 def test_a_refused_answer_is_an_error_of_the_handler(
@@ -1062,8 +1066,8 @@ def test_an_answer_that_was_refused_may_give_up(
 
 
 def test_refused_may_be_awaited(loop: Driver) -> None:
-    """Of handlers that are awaited."""
-    for kind in (AnsweringAsync, AnsweringLater):
+    """Of every handler of an async run."""
+    for kind in ANSWERERS:
         shared: dict[str, Any] = {}
 
         async def again(error: ReplyError) -> Answer[int]:
@@ -1829,6 +1833,57 @@ def test_the_loop_of_a_paused_run_ends(make_node: Make) -> None:
     assert run.status == "cancelled"
     with pytest.raises(RunStateError):
         run.reply(1)
+
+
+def test_a_handler_of_a_question_cancels_the_run(driver: Driver, make: Make) -> None:
+    """And answers it as well: the cancel wins, the node does not go on."""
+    for given in (None, Answer(1)):
+        for kind in answerers(driver):
+
+            class Cancels(kind):  # type: ignore[misc, valid-type]
+                run: Run
+
+                def on_interrupt(self, event: Interrupt) -> Any:
+                    self.run.cancel()
+                    return super().on_interrupt(event)
+
+            if kind is AnsweringAsync:
+                Cancels.on_interrupt = _cancel_async  # type: ignore[method-assign]
+            shared: dict[str, Any] = {}
+            seen = Seen()
+            answering = Cancels(given)
+            run = answering.run = Run(
+                driver.flow(make("a", max_retries=3)), shared, observers=[seen, answering]
+            )
+            with pytest.raises(RunCancelled):
+                driver.wait(run)
+            assert shared["log"] == ["begun", "left"]
+            assert seen.of(Reply) == []
+            seen.check()
+
+
+async def _cancel_async(self: Any, event: Interrupt) -> Any:
+    self.run.cancel()
+    return await AnsweringAsync.on_interrupt(self, event)
+
+
+def test_a_handler_that_fails_the_run_wins_over_an_answer(driver: Driver, make: Make) -> None:
+    """With `on_handler_error="raise"` the node does not go on, and no retry follows."""
+
+    class Broken:
+        def on_interrupt(self, event: Interrupt) -> Any:
+            raise ValueError("broken")
+
+    shared: dict[str, Any] = {}
+    run = Run(
+        driver.flow(make("a", max_retries=3)),
+        shared,
+        observers=[Answering(Answer(1)), Broken()],
+        on_handler_error="raise",
+    )
+    with pytest.raises(ValueError, match="broken"):
+        driver.wait(run)
+    assert shared["log"] == ["begun", "left"]
 
 
 # -- where a node cannot ask ----------------------------------------------------------------------

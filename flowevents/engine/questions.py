@@ -18,6 +18,7 @@ import asyncio
 import inspect
 import threading
 from collections.abc import Awaitable
+from functools import partial
 from typing import Any, Final
 
 from flowevents.asking import Answer, Ask
@@ -48,6 +49,7 @@ def ask(scope: Step, asked: Ask) -> Effects:
         heard = scope.listeners().interrupt
         if heard is not None and sequencer.deliver(question.event, question.put_to(heard)):
             yield from sequencer.flush()
+        yield from sequencer.border()
         while not question.settled():
             yield from _wait(sequencer, question)
             yield from sequencer.border()
@@ -122,7 +124,7 @@ class Question:
     Attributes:
         event: Its `Interrupt`.
         answered: An answer was accepted.
-        looking: The tasks of handlers that still look for an answer, in an async run.
+        looking: What handlers gave to be awaited for an answer, in an async run.
     """
 
     __slots__ = (
@@ -143,7 +145,7 @@ class Question:
         self._value: Any = None
         self._changed: asyncio.Future[None] | None = None
         self.answered: bool = False
-        self.looking: set[asyncio.Task[None]] = set()
+        self.looking: set[asyncio.Future[object]] = set()
         now = sequencer.now()
         self.event: Final = Interrupt(
             run_id=sequencer.run_id,
@@ -180,6 +182,10 @@ class Question:
         expires = self.event.expires
         return expires is not None and self._sequencer.now() >= expires
 
+    def waits(self) -> bool:
+        """Whether it is open, and not answered."""
+        return not self.answered and self.event.id in self._questions.open
+
     def settled(self) -> bool:
         """Whether its code can go on."""
         return not self._questions.held and (self.answered or self.expired())
@@ -193,11 +199,11 @@ class Question:
             f"{self._asked.expires} s."
         )
 
-    def close(self) -> set[asyncio.Task[None]]:
-        """Its code goes on, or is left. Gives the tasks that looked for an answer, cancelled."""
+    def close(self) -> set[asyncio.Future[object]]:
+        """Its code goes on, or is left. Gives what was awaited for an answer, cancelled."""
         self._questions.closed(self)
-        for task in self.looking:
-            task.cancel()
+        for each in self.looking:
+            each.cancel()
         return self.looking
 
     # -- waiting for it -----------------------------------------------------------------------
@@ -252,46 +258,36 @@ class Question:
             )
         )
 
-    def offer(self, answer: object) -> None:
-        """Take what a handler returned, if it is an answer, and nobody was faster."""
-        while isinstance(answer, Answer) and not self.answered:
-            try:
-                return self.accept(answer.value)
-            except ReplyError as refused:
-                if answer.refused is None:
-                    raise
-                answer = answer.refused(refused)
+    def offer(self, answer: object) -> object:
+        """Take what a handler returned, if it is an answer and nobody was faster; gives the rest.
 
-    async def offer_async(self, answer: object) -> None:
-        """`offer` where what is given may have to be awaited first."""
-        while not self.answered:
-            if inspect.isawaitable(answer):
-                answer = await answer
-            if not isinstance(answer, Answer):
-                return
+        The rest is what the handler gave instead: something to await, or what means nothing.
+        """
+        while isinstance(answer, Answer) and self.waits():
             try:
-                return self.accept(answer.value)
+                self.accept(answer.value)
+                return None
             except ReplyError as refused:
                 if answer.refused is None:
                     raise
                 answer = answer.refused(refused)
+        return answer
 
     def look(self, handler: object, answer: Awaitable[object]) -> None:
         """Await, beside the run, what a plain handler of an async run gave."""
-        loop = asyncio.get_running_loop()
-        task = loop.create_task(self._look(handler, answer))
-        if not task.done():  # an eager task may have ended already
-            self.looking.add(task)
-            task.add_done_callback(self._looked)
+        looking = asyncio.ensure_future(answer)
+        self.looking.add(looking)
+        looking.add_done_callback(partial(self._looked, handler))
 
-    async def _look(self, handler: object, answer: Awaitable[object]) -> None:
-        try:
-            await self.offer_async(answer)
-        except Exception as error:
-            self._sequencer.handler_failed(handler, self.event, error)
-
-    def _looked(self, task: asyncio.Task[None]) -> None:
-        self.looking.discard(task)
+    def _looked(self, handler: object, looking: asyncio.Future[object]) -> None:
+        self.looking.discard(looking)
+        if not looking.cancelled():
+            try:
+                rest = self.offer(looking.result())
+                if inspect.isawaitable(rest):
+                    self.look(handler, rest)
+            except Exception as error:
+                self._sequencer.handler_failed(handler, self.event, error)
         self.wake()
 
 
@@ -309,11 +305,9 @@ class _Asked:
         return hash(self.func)
 
     def __call__(self, event: Interrupt) -> object:
-        answer = self.func(event)
-        if isinstance(answer, Answer):
-            self._question.offer(answer)
-        elif self._question._sequencer.loop is not None and inspect.isawaitable(answer):
-            self._question.look(self.func, answer)
+        rest = self._question.offer(self.func(event))
+        if self._question._sequencer.loop is not None and inspect.isawaitable(rest):
+            self._question.look(self.func, rest)
         return None
 
 
@@ -321,7 +315,9 @@ class _AsyncAsked(_Asked):
     """The same of an `async def` handler."""
 
     async def __call__(self, event: Interrupt) -> None:
-        await self._question.offer_async(self.func(event))
+        answer = self.func(event)
+        while inspect.isawaitable(answer):  # also where it is answered already: all hear of it
+            answer = self._question.offer(await answer)
 
 
 def _expired(id: str) -> str:
