@@ -1353,6 +1353,37 @@ def test_a_question_is_answered_once(driver: Driver, make: Make) -> None:
         run.reply(3)
 
 
+@pytest.mark.parametrize("stop", [True, False])
+def test_a_question_that_is_settled_while_an_answer_is_looked_at(
+    either: Driver, stop: bool
+) -> None:
+    """By a cancel, or by an answer: no answer is accepted and lost."""
+
+    class Sly:
+        def __eq__(self, other: object) -> bool:
+            run.cancel() if stop else run.reply("first")
+            return True
+
+        __hash__ = None  # type: ignore[assignment]
+
+    shared: dict[str, Any] = {}
+    run = Run(either.flow(asks(either, Ask("a", choices=["first"]))), shared)
+
+    async def reply() -> None:
+        with pytest.raises(ReplyError, match=r"withdrawn" if stop else r"answered already"):
+            run.reply(Sly())
+
+    pause(either, run)
+    if either.loop is None:
+        with pytest.raises(StopIteration):
+            reply().send(None)
+    elif not stop:  # there a cancel takes effect later
+        either.in_loop(reply())
+    run.cancel() if stop else either.wait(run)
+    either.settle()
+    assert shared.get("answers") == (None if stop else [["first"]])
+
+
 def test_there_is_no_such_question(driver: Driver, make: Make) -> None:
     """The error says which there are."""
     run = Run(driver.flow(make("a")), {})

@@ -170,8 +170,8 @@ class Question:
         """Take this answer. Raises `ReplyError` where it is none, or comes too late."""
         value = self._asked.check(value)
         with self._questions.lock:
-            if self.answered:
-                raise ReplyError(f"Question {self.event.id!r} is answered already.")
+            if not self.waits():
+                raise ReplyError(self._questions.why_not(self.event.id))
             if self.expired():
                 raise ReplyError(_expired(self.event.id))
             self.answered, self._value = True, value
@@ -386,7 +386,7 @@ class Questions:
         with self.lock:
             question = self._the_only() if id is None else self.open.get(id)
             if question is None:
-                raise ReplyError(self._unknown(id))
+                raise ReplyError(self.why_not(id))
         question.accept(value)
 
     def knows(self, id: str | None) -> bool:
@@ -404,7 +404,8 @@ class Questions:
             raise ReplyError(f"Question {answered!r} is answered already.")
         raise ReplyError("No question is open.")
 
-    def _unknown(self, id: str | None) -> str:
+    def why_not(self, id: str | None) -> str:
+        """Why the question with that id takes no answer."""
         if id in self._lapsed:
             return self._lapsed[id]
         if self.knows(id):
