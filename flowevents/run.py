@@ -655,6 +655,8 @@ class Run:
             self._move("done" if error is None else status)
             self._sequencer.close()
             self._sequencer.task = None
+            if self._sequencer.questions is not None:
+                self._sequencer.questions.withdraw()
             run_ended(self._sequencer)
             self._observers.clear()
             if self._ended is not None:

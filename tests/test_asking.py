@@ -1861,7 +1861,9 @@ def test_the_loop_of_a_paused_run_ends(make_node: Make) -> None:
     asyncio.run(main())
     (run,) = kept
     run.cancel()
-    assert run.status == "cancelled"
+    assert (run.status, run.interrupts) == ("cancelled", ())
+    with pytest.raises(ReplyError, match="withdrawn"):
+        run.reply(1, "1")
     with pytest.raises(RunStateError):
         run.reply(1)
 

@@ -381,6 +381,12 @@ class Questions:
                     else f"Question {id!r} was withdrawn: the code that asked it has ended."
                 )
 
+    def withdraw(self) -> None:
+        """The run has ended: none of them takes an answer any more."""
+        with self.lock:
+            for each in list(self.open.values()):
+                self.closed(each)
+
     def reply(self, value: Any, id: str | None) -> None:
         """Answer one of them. Raises `ReplyError` where that cannot be."""
         with self.lock:
