@@ -1957,6 +1957,83 @@ def test_a_task_of_the_nodes_own_cannot_ask(
     loop.settle()
 
 
+def own(kind: Any) -> Any:
+    """A node class with an `_exec` of its own, which calls the one it overrides."""
+    if issubclass(kind, AsyncNode):
+
+        async def exec_async(self: Any, prep_res: Any) -> Any:
+            return await kind._exec(self, prep_res)
+
+        return type(kind.__name__, (kind,), {"_exec": exec_async})
+
+    def exec(self: Any, prep_res: Any) -> Any:
+        return kind._exec(self, prep_res)
+
+    return type(kind.__name__, (kind,), {"_exec": exec})
+
+
+@pytest.mark.parametrize("kind", [Asks, AskName])
+@pytest.mark.parametrize("on_pause", ["return", "wait"])
+def test_an_overridden_exec_cannot_wait(either: Driver, kind: Any, on_pause: Any) -> None:
+    """Where it is plain: the run cannot pause in the middle of a call. A handler can answer."""
+    flow = either.flow(own(kind)())
+    flow.set_params({"name": "a"})
+    shared: dict[str, Any] = {}
+    seen = Seen()
+    run = Run(flow, shared, observers=[seen], on_pause=on_pause)
+    hear, thread = replies(run, lambda event: "by a thread")
+    signals.flow_end.connect(hear, sender=run)
+    if either.loop is None and on_pause == "wait":
+        signals.interrupt.connect(hear, sender=run)
+        either.wait(run)
+    else:
+        with pytest.raises(
+            RuntimeError, match=rf"'{kind.__name__}' asks inside of its own `_exec`"
+        ):
+            either.wait(run)
+        assert run.interrupts == ()
+    thread.join()
+    seen.check()
+    either.run(flow, shared, observers=[Answering(Answer("a"))])
+    assert shared.get("answers", shared.get("named")) in (
+        [["a"]],
+        {"a": "a"},
+        [["by a thread"], ["a"]],
+    )
+
+
+@pytest.mark.parametrize("kind", [AsksAsync, Awaits, AskNameAsync, EachAtOnce, StreamEachAtOnce])
+@pytest.mark.parametrize("pulled", [True, False])
+def test_an_overridden_async_exec_waits(loop: Driver, kind: Any, pulled: bool) -> None:
+    """It is awaited, so that the run can pause in it."""
+    flow = AsyncFlow(own(kind)())
+    flow.set_params({"name": "a"})
+    shared: dict[str, Any] = {"items": list("ab")}
+    seen = Seen()
+    run = Run(flow, shared, observers=[seen])
+    while run.status in ("ready", "running", "paused"):
+        if pulled:
+            loop.pull(run)
+        elif status_of(run) != "paused" or not run.interrupts:
+            try:
+                loop.wait(run)
+            except Paused:
+                pass
+        for each in run.interrupts:
+            run.reply("answer", each.id)
+    assert "answer" in repr(shared)
+    seen.check()
+
+
+def test_ask_in_an_exec_that_is_called_by_hand(loop: Driver) -> None:
+    """Outside of a run nobody can answer, whoever hears of it."""
+    with signals.interrupt.connected_to(answered("a")):
+        with pytest.raises(RuntimeError, match="Asks asked 'a', but no run of it is under way"):
+            Asks("a")._exec([])
+        with pytest.raises(RuntimeError, match="AsksAsync asked 'a', but no run"):
+            loop.in_loop(AsksAsync("a")._exec([]))
+
+
 def test_ask_outside_of_a_run(loop: Driver) -> None:
     """Is an error that says so, also after the run."""
     kept: list[Any] = []

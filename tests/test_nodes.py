@@ -1313,6 +1313,29 @@ def test_an_override_of_exec_may_call_super(way: Way) -> None:
     assert watched.names()[-3:] == ["node_end", "action", "flow_end"]
 
 
+@pytest.mark.parametrize("kind", ["events", "output"])
+def test_an_override_of_exec_may_stream(way: Way, kind: str) -> None:
+    """Whoever pulls gets all of it when the override returns."""
+
+    class Timed(StreamNode):
+        def exec_stream(self, prep_res: Any) -> Iterator[str]:
+            yield from "abc"
+
+        def _exec(self, prep_res: Any) -> Any:
+            return super()._exec(prep_res)
+
+    flow = (Flow if way.name == "sync" else AsyncFlow)(Timed())
+    if kind == "output":
+        assert way.streamed(flow) == ["a", "b", "c"]
+        return
+    run = Run(flow, {})
+
+    async def pulled() -> list[Event]:
+        return [event async for event in run]
+
+    check_events(list(run) if way.name == "sync" else in_loop(pulled))
+
+
 def test_an_override_of_exec_of_a_batch_may_call_super(way: Way) -> None:
     """With the items that it chooses."""
 

@@ -7,13 +7,14 @@ import threading
 from typing import Any
 
 from flowevents.engine.batches import execute
-from flowevents.engine.effects import Await, Effects
+from flowevents.engine.drivers import give
+from flowevents.engine.effects import TAKE, Await, Effects
 from flowevents.engine.graph import Plan, node_name, shape_of
 from flowevents.engine.publish import runs_itself, step_of
 from flowevents.engine.sequencer import Sequencer, Step, Track
 from flowevents.engine.walk import Frame, walk
 
-__all__ = ["begin", "execute_alone", "exhaust", "exhaust_async"]
+__all__ = ["begin", "execute_alone", "execute_alone_async"]
 
 
 class _Alone:
@@ -67,27 +68,33 @@ def _itself(node: Any, params: Any, step: object) -> Any:
     return node
 
 
-def execute_alone(node: Any, prep_res: Any, loop: asyncio.AbstractEventLoop | None) -> Effects:
+def execute_alone(node: Any, prep_res: Any) -> Any:
     """What PocketFlow's `_exec` does, for an override that calls it.
 
-    Its events belong to the step that the node runs; outside a run nobody hears them.
+    Its events belong to the step that the node runs; outside a run nobody hears them. What is for
+    the puller waits for the next border. Raises `RuntimeError` where it would have to wait for an
+    answer, which it cannot in the middle of a call.
     """
-    step = step_of(node)
-    if (
-        step is None
-        or not step.open
-        or (step.plan.node is not node and step.plan.shape is not shape_of(node))
-    ):
-        sequencer = Sequencer("")
-        sequencer.loop = loop
-        sequencer.thread = threading.get_ident()
-        sequencer.close()
-        step = Step(sequencer, Plan(node, node_name(node), node_name(node), ()), 0, 0, (), 1)
-    return execute(Track(step), step, node, prep_res)
+    step = _alone(node, None)
+    effects = execute(Track(step), step, node, prep_res)
+    error: Exception | None = None
+    while True:
+        try:
+            out = next(effects) if error is None else effects.throw(error)
+        except StopIteration as end_of_it:
+            return end_of_it.value
+        error = None
+        if isinstance(out, Await) or step.sequencer.pausing:
+            error = _cannot_wait(step, out)
+        elif out is not TAKE:
+            step.sequencer.outbox.append(out)
 
 
-async def exhaust_async(effects: Effects) -> Any:
-    """`exhaust` in an event loop, in a run or outside of one."""
+async def execute_alone_async(node: Any, prep_res: Any) -> Any:
+    """`execute_alone` in an event loop; in a run it can pause."""
+    step = _alone(node, asyncio.get_running_loop())
+    sequencer = step.sequencer
+    effects = execute(Track(step), step, node, prep_res)
     sent, error = None, None
     while True:
         try:
@@ -100,12 +107,33 @@ async def exhaust_async(effects: Effects) -> Any:
                 sent = await out
             except BaseException as raised:
                 error = raised
+        elif sequencer.pausing:
+            await give(out)
+        elif out is not TAKE:
+            sequencer.outbox.append(out)
 
 
-def exhaust(effects: Effects) -> Any:
-    """What a generator of the engine gives; what is for the puller waits for the next border."""
-    try:
-        while True:
-            next(effects)
-    except StopIteration as end_of_it:
-        return end_of_it.value
+def _cannot_wait(step: Step, out: object) -> RuntimeError:
+    step.sequencer.pausing = False
+    if isinstance(out, Await):
+        out.steps.close()
+    return RuntimeError(
+        f"Node {step.plan.path!r} asks inside of its own `_exec`, where it cannot wait. Have a "
+        "plain handler of `interrupt` answer; in a sync run on_pause='wait' helps too."
+    )
+
+
+def _alone(node: Any, loop: asyncio.AbstractEventLoop | None) -> Step:
+    """The step that the node runs, or one of no run."""
+    step = step_of(node)
+    if (
+        step is None
+        or not step.open
+        or (step.plan.node is not node and step.plan.shape is not shape_of(node))
+    ):
+        sequencer = Sequencer("")
+        sequencer.loop = loop
+        sequencer.thread = threading.get_ident()
+        sequencer.close()
+        step = Step(sequencer, Plan(node, node_name(node), node_name(node), ()), 0, 0, (), 1)
+    return step

@@ -36,10 +36,12 @@ __all__ = ["Questions", "ask", "ask_here"]
 def ask(scope: Step, asked: Ask) -> Effects:
     """Publish a question, wait until it is settled, and give the answer.
 
-    Raises `Expired` where nobody answered in time.
+    Raises `Expired` where nobody answered in time, and `RuntimeError` outside of a run and in a
+    task that a node's code has made: the run could not know whether the rest of it can go on.
     """
     sequencer = scope.sequencer
     yield from sequencer.border()
+    _check_place(scope, asked)
     scope.locate()
     if sequencer.questions is None:
         sequencer.questions = Questions()
@@ -94,28 +96,34 @@ def _wait(sequencer: Sequencer, question: Question) -> Effects:
             group.stuck(-1)
 
 
-async def ask_here(node: Any, asked: Ask) -> Any:
-    """`ask` for the code of an async node, which awaits it.
-
-    Raises `RuntimeError` outside of a run, and in a task that the code itself has made: the run
-    could not know whether the rest of that code can go on.
-    """
-    step = step_of(node)
-    if step is None or not step.open:
+def _check_place(scope: Step | None, asked: Ask, node: Any = None) -> None:
+    if scope is None or not scope.open or not scope.sequencer.run_id:
+        name = type(node if scope is None else scope.plan.node).__name__
         raise RuntimeError(
-            f"{type(node).__name__} asked {asked.prompt!r}, but no run of it is under way: "
-            "await self.ask(…) in its exec_async, while that runs."
+            f"{name} asked {asked.prompt!r}, but no run of it is under way: ask in its exec, while "
+            "that runs."
         )
-    sequencer, track = step.sequencer, current_track.get()
-    if track is None or asyncio.current_task() is not (track.task or sequencer.task):
+    sequencer, track = scope.sequencer, current_track.get()
+    if sequencer.loop is not None and (
+        track is None or asyncio.current_task() is not (track.task or sequencer.task)
+    ):
         raise RuntimeError(
-            f"Node {step.plan.path!r} asked {asked.prompt!r} in a task of its own (made by "
+            f"Node {scope.plan.path!r} asked {asked.prompt!r} in a task of its own (made by "
             "asyncio.gather, create_task or wait_for). Await self.ask(…) in exec_async itself; to "
             "ask several questions at the same time, make each an item of an "
             "AsyncParallelBatchNode."
         )
-    effects = ask(step, asked)
-    return await (perform(effects) if track.group is None else track.group.drive(effects))
+
+
+async def ask_here(node: Any, asked: Ask) -> Any:
+    """`ask` for the code of an async node, which awaits it."""
+    step = step_of(node)
+    if step is None or not step.open:
+        _check_place(step, asked, node)
+    assert step is not None
+    effects, track = ask(step, asked), current_track.get()
+    group = None if track is None else track.group
+    return await (perform(effects) if group is None else group.drive(effects))
 
 
 class Question:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from flowevents.asking import Ask
-from flowevents.engine.begin import execute_alone, exhaust_async
+from flowevents.engine.begin import execute_alone_async
 from flowevents.engine.graph import node_name
 from flowevents.engine.questions import ask_here
 from flowevents.errors import AsyncNodeError
@@ -54,7 +53,7 @@ class AsyncNode(Node):
         return await Run(self, shared, _past="run").wait_async()
 
     async def _exec(self, prep_res: Any) -> Any:
-        return await exhaust_async(execute_alone(self, prep_res, asyncio.get_running_loop()))
+        return await execute_alone_async(self, prep_res)
 
     def _run(self, shared: Any) -> Any:
         raise AsyncNodeError(

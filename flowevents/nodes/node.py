@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from flowevents.engine.begin import execute_alone, exhaust
+from flowevents.engine.begin import execute_alone
 from flowevents.engine.graph import is_node, node_name
 from flowevents.engine.publish import attempt_of, emit, pause_requested, progress
 from flowevents.errors import GraphError
@@ -195,7 +195,7 @@ class BaseNode:
         return Run(self, shared, _past="run").wait()
 
     def _exec(self, prep_res: Any) -> Any:
-        return exhaust(execute_alone(self, prep_res, None))
+        return execute_alone(self, prep_res)
 
 
 class ConditionalTransition:
