@@ -37,6 +37,7 @@ from flowevents import (
     Interrupt,
     Node,
     NodeEnd,
+    NodeStart,
     Paused,
     Reply,
     ReplyError,
@@ -834,6 +835,23 @@ def test_a_step_in_a_context_of_an_observers_asks(driver: Driver, make: Make) ->
     run = Run(driver.flow(make("a", "b")), shared, observers=[traces])
     answer_all(driver, run, lambda event: event.prompt)
     assert shared["answers"] == [["a", "b"]]
+    traces.check()
+
+
+@pytest.mark.parametrize("make_context", [copy_context, Context])
+@pytest.mark.parametrize("node", [Awaits, EachAtOnce, StreamEachAtOnce])
+def test_a_context_for_steps_only(loop: Driver, node: Make, make_context: Any) -> None:
+    """Whatever is in it: its items ask for themselves, and publish for themselves."""
+
+    class Traces(Seen):
+        def context(self, event: Event) -> Context | None:
+            return make_context() if isinstance(event, NodeStart) else None
+
+    traces = Traces()
+    run = Run(AsyncFlow(node()), {"items": list("ab")}, observers=[traces])
+    answer_all(loop, run, lambda event: event.prompt)
+    begun = [each.items for each in traces.of(Chunk) if str(each.data).startswith("begin")]
+    assert sorted(begun) == ([] if node is Awaits else [(0,), (1,)])
     traces.check()
 
 

@@ -12,7 +12,7 @@ from flowevents.engine.attempts import attempts
 from flowevents.engine.calls import awaited, call, end, invoke
 from flowevents.engine.drivers import Group
 from flowevents.engine.effects import Effects
-from flowevents.engine.sequencer import Step, Track, current_track
+from flowevents.engine.sequencer import Step, Track, current_track, on_track
 from flowevents.events import ItemEnd, ItemStart
 
 __all__ = ["end_item", "execute", "length_of", "start_item"]
@@ -145,10 +145,12 @@ async def _parallel_item(
     sequencer, shape = step.sequencer, step.plan.shape
     span = next(sequencer.numbers)
     scope = Step(sequencer, step.plan, span, step.span, (*step.items, index), step.number)
-    scope.of, scope.total, scope.context = step, total, step.context
+    scope.of, scope.total = step, total
     track = Track(scope)
     track.group, track.task = group, asyncio.current_task()
     current_track.set(track)
+    if step.context is not None:
+        scope.context = on_track(step.context.copy(), track)
     if scope.listeners().anybody or not shape.calls:
         return await group.drive(_heard_item(track, scope, node, argument))
     try:  # its first attempt inline: what _heard_item does, but faster

@@ -50,7 +50,16 @@ if TYPE_CHECKING:
     from flowevents.engine.drivers import Group
     from flowevents.engine.questions import Questions
 
-__all__ = ["Sequencer", "Step", "Track", "cancels_of", "current_track", "logger", "name_of"]
+__all__ = [
+    "Sequencer",
+    "Step",
+    "Track",
+    "cancels_of",
+    "current_track",
+    "logger",
+    "name_of",
+    "on_track",
+]
 
 logger: Final = logging.getLogger("flowevents")
 
@@ -160,7 +169,7 @@ class Step(msgspec.Struct, weakref=True):
                 self.sequencer.handler_failed(ask, event, error)
             else:
                 if isinstance(context, Context):
-                    self.context = context
+                    self.context = on_track(context, current_track.get())
                     return
 
 
@@ -186,6 +195,12 @@ class Track:
 
 current_track: ContextVar[Track | None] = ContextVar("flowevents_track", default=None)
 """The track whose code runs in this context: in async runs, and what they start."""
+
+
+def on_track(context: Context, track: Track | None) -> Context:
+    """A context, in which the code that runs belongs to that track from here on."""
+    context.run(current_track.set, track)
+    return context
 
 
 _order = itertools.count()
