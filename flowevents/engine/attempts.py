@@ -101,7 +101,7 @@ def _attempt(scope: Step, node: Any, argument: Any) -> Effects:
     shape = scope.plan.shape
     if shape.asks:
         return _ask(scope, node, argument)
-    offloaded = scope.sequencer.offload and not shape.is_async
+    offloaded = scope.sequencer.offload and not (shape.is_async or "exec" in shape.overrides)
     if shape.streams:
         if offloaded:
             source = OffloadedStream(scope, node.exec_stream, argument)

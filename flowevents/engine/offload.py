@@ -38,23 +38,26 @@ class _Worker:
 
     def __init__(self, scope: Step) -> None:
         self._scope = scope
-        self._context = scope.context or copy_context()
+        # Of its own, because the loop's thread may be in the step's at the same time.
+        self._context = copy_context() if scope.context is None else scope.context.copy()
         self._executor = ThreadPoolExecutor(1, f"flowevents {scope.plan.path}", self._begin)
         self._ident: int | None = None
 
     def _begin(self) -> None:
         self._ident = threading.get_ident()
-        self._scope.sequencer.workers.add(self._ident)
+        self._scope.sequencer.workers[self._ident] = None
 
     async def call(self, function: Callable[..., Any], *args: Any) -> Any:
         """What a call gives, or raises. Cancelled, it waits for the end of the call first."""
         loop = asyncio.get_running_loop()
-        called = loop.run_in_executor(self._executor, self._context.run, function, *args)
-        cancelled: BaseException | None = None
+        called = loop.run_in_executor(self._executor, self._context.run, _call, function, *args)
+        cancelled: asyncio.CancelledError | None = None
         while not called.done():
             try:
                 await asyncio.wait([called])
             except asyncio.CancelledError as error:
+                if cancelled is None and self._ident in self._scope.sequencer.workers:
+                    self._scope.sequencer.workers[self._ident] = error
                 cancelled = error
         if cancelled is None:
             return called.result()
@@ -71,7 +74,19 @@ class _Worker:
     def close(self) -> None:
         """End the thread, which has nothing left to do."""
         self._executor.shutdown()
-        self._scope.sequencer.workers.discard(self._ident)
+        self.forget()
+
+    def forget(self) -> None:
+        """A cancel does not stop it at its next event any more."""
+        self._scope.sequencer.workers.pop(self._ident, None)
+
+
+def _call(function: Callable[..., Any], *args: Any) -> Any:
+    """Call it; a `StopIteration`, which no future can hold, is an error as in any generator."""
+    try:
+        return function(*args)
+    except StopIteration as stop:
+        raise RuntimeError("A node's code raised StopIteration") from stop
 
 
 class OffloadedStream:
@@ -81,6 +96,7 @@ class OffloadedStream:
         self._scope = scope
         self._method, self._argument = method, argument
         self._worker = _Worker(scope)
+        self._produced: Any = None
         self._source: Any = None
         self._ended = False
 
@@ -111,19 +127,22 @@ class OffloadedStream:
         try:
             return advance(*args)
         except StopIteration as end:
-            self._ended, self._source = True, None
+            self._ended, self._source, self._produced = True, None, None
             return _END if end.value is None else Result(end.value)
 
     def _advance(self) -> Any:
         if self._source is None:
-            self._source = iter(self._method(self._argument))
+            self._produced = self._method(self._argument)
+            self._source = iter(self._produced)
         return next(self._source)
 
     async def aclose(self) -> None:
-        """Close the generator, in its thread, and end that."""
+        """Close the generator, and what gave it, in their thread, and end that."""
+        self._worker.forget()  # what the clean-up publishes is heard
         try:
-            close = getattr(self._source, "close", None)
-            if callable(close):
-                await self._worker.call(close)
+            for each in (self._source, self._produced):
+                close = getattr(each, "close", None)
+                if callable(close):
+                    await self._worker.call(close)
         finally:
             self._worker.close()

@@ -132,9 +132,11 @@ def _from_node(step: Step, kind: type[Event], own: dict[str, Any]) -> None:
         with sequencer.lock:
             _publish(step, kind, own)
     elif sequencer.loop is not None:
-        if sequencer.cancelled is not None and threading.get_ident() in sequencer.workers:
-            sequencer.workers.discard(threading.get_ident())  # its clean-up is not interrupted
-            raise sequencer.cancelled
+        here = threading.get_ident()
+        cancelled = sequencer.workers.get(here) or sequencer.cancelled
+        if cancelled is not None and here in sequencer.workers:
+            del sequencer.workers[here]  # its clean-up is not interrupted
+            raise cancelled
         try:
             sequencer.loop.call_soon_threadsafe(_publish, step, kind, own)
         except RuntimeError:  # the loop is closed, and the step with it

@@ -301,7 +301,8 @@ class Sequencer(Audience):
         self.flushing: asyncio.Future[None] | None = None  # while one track delivers the backlog
         self.taking: asyncio.Future[None] | None = None  # the group that waits for its items
         self.offload: bool = offload  # plain code to worker threads
-        self.workers: set[int | None] = set()  # those threads, until they are told of a cancel
+        # Those threads, until they are told of a cancel; and by what their attempt is cancelled.
+        self.workers: dict[int | None, asyncio.CancelledError | None] = {}
         self.waits: bool = waits  # for answers, instead of pausing
         self.questions: Questions | None = None  # since the first one was asked
         self.pausing: bool = False  # nothing can go on until a question is settled
