@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import queue
 import threading
 import weakref
 from collections import deque
@@ -23,6 +24,8 @@ from flowevents.signals import handlers_of, is_async_callable
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    _Wakes = queue.SimpleQueue["Queued | None"]
 
 __all__ = ["Gap", "Queued", "queued"]
 
@@ -96,8 +99,8 @@ class Queued:
         self._thread: threading.Thread | None = None
         self._asleep = True  # there is no thread, or it waits to be woken
         self._closing = False
-        self._woken = threading.Event()
-        weakref.finalize(self, self._woken.set).atexit = False  # `_close_all` does more
+        self._woken: _Wakes = queue.SimpleQueue()
+        weakref.finalize(self, self._woken.put, None).atexit = False  # `_close_all` does more
         puts = {"block": self._put, "drop_oldest": self._drop, "coalesce": self._join}
         self._take: Callable[[Any], None] = puts[overflow]
         for name in {*self._handlers, "flow_end"}:  # by which it knows that a run has ended
@@ -116,7 +119,8 @@ class Queued:
         """
         with self._lock:
             thread, self._closing = self._thread, True
-            self._woken.set()
+            if thread is not None:
+                self._woken.put(self)
         if thread is not None and thread is not threading.current_thread():
             thread.join()
 
@@ -152,14 +156,10 @@ class Queued:
             if self._thread is None:
                 self._closing = False
                 self._thread = threading.Thread(
-                    target=_work,
-                    args=(weakref.ref(self), self._woken),
-                    name="flowevents queued",
-                    daemon=True,
+                    target=_work, args=(self._woken,), name="flowevents queued", daemon=True
                 )
                 self._thread.start()
-            else:
-                self._woken.set()
+            self._woken.put(self)
 
     def _drop(self, event: Event) -> None:
         """Queue an event, dropping what is oldest where there is no room."""
@@ -191,14 +191,17 @@ class Queued:
 
     def _join(self, event: Event) -> None:
         """Queue an event, joining it to the last one where there is no room and it can be."""
-        with self._lock:
+        with self._lock:  # all along, because the last one may be another thread's
             if len(self._events) >= self._maxsize:
                 last = self._events[-1]
                 joined = last if isinstance(last, _Joined) else _Joined(last)
                 if joined.add(event):
                     self._events[-1] = joined
                     return
-        self._put(event)
+                self._wait_for_room()
+            self._events.append(event)
+        if self._asleep:
+            self._wake()
 
     # -- the thread's side --------------------------------------------------------------------
 
@@ -275,12 +278,13 @@ class _Joined:
         return msgspec.structs.replace(self._last, data="".join(self._texts))
 
 
-def _work(reference: weakref.ref[Queued], woken: threading.Event) -> None:
-    """The thread: holds the `Queued` only while there is something to do."""
-    while (queued := reference()) is not None and queued._drain():
+def _work(woken: _Wakes) -> None:
+    """The thread: holds the `Queued` only while there is something to do.
+
+    Who wakes it hands over the `Queued`, so that it cannot be gone before what waits in it.
+    """
+    while (queued := woken.get()) is not None and queued._drain():
         del queued
-        woken.wait()
-        woken.clear()
 
 
 _all: weakref.WeakSet[Queued] = weakref.WeakSet()
