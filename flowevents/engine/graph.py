@@ -12,7 +12,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, Final
 
 from flowevents.errors import GraphError
 from flowevents.signals import Audience, Listeners, sender_key
@@ -156,9 +156,12 @@ def _copies_plainly(cls: Any) -> bool:
     )
 
 
+_new: Final[Callable[[type], Any]] = object.__new__
+
+
 def _copy_attributes(node: Any, params: Any, step: object) -> Any:
     """A shallow copy with these params that knows its step; what `copy.copy` does, faster."""
-    made = object.__new__(node.__class__)
+    made = _new(type(node))
     made.__dict__ = attributes = node.__dict__.copy()
     attributes["params"] = params
     attributes["_flowevents_step"] = step

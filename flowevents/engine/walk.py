@@ -181,7 +181,8 @@ def walk(sequencer: Sequencer, track: Track, frame: Frame, began: bool = False) 
                 place.count = count = place.count + 1
                 span = next(numbers)
                 step = ended = Step(sequencer, plan, span, parent, items, count)
-                node = plan.copy(original, params, step)
+                copy = plan.copy  # a function, no method of the plan
+                node = copy(original, params, step)
                 if plan.nests:
                     frame = Frame(plan, node, step, shared)
                     step = None
