@@ -335,16 +335,17 @@ class Run:
 
     def _take_driver(self, what: str, puller: Puller) -> AsyncDriver:
         """Become the one who drives until there is something for the puller."""
-        sequencer, driver, task = self._sequencer, self._driver, asyncio.current_task()
+        sequencer, driver = self._sequencer, self._driver
         if (
             driver is None
             or self._status != "running"
             or self._driven_by is not None
-            or sequencer.task is not task
+            or sequencer.thread != threading.get_ident()  # asking for the running loop takes longer
+            or sequencer.task is not asyncio.current_task(sequencer.loop)
             or sequencer.puller != puller
         ):
-            driver = self._claim_async(what, puller, task)
-        self._driven_by = task
+            driver = self._claim_async(what, puller, asyncio.current_task())
+        self._driven_by = sequencer.task
         return driver
 
     def _left_by(self, error: BaseException) -> None:

@@ -79,6 +79,8 @@ class Ended(Exception):
 class _Steps:
     """An engine and what it awaits, each of which is resumed without passing through the others."""
 
+    __slots__ = ("_open",)
+
     def __init__(self, engine: Effects) -> None:
         self._open: list[Any] = [engine]
 
@@ -121,6 +123,8 @@ class AsyncDriver:
         advancing: Whether somebody drives the engine now.
     """
 
+    __slots__ = ("_cancelling", "_sequencer", "_steps", "_waiting", "advancing")
+
     def __init__(self, sequencer: Sequencer, engine: Effects) -> None:
         self._sequencer = sequencer
         self._steps = _Steps(engine)
@@ -147,7 +151,7 @@ class AsyncDriver:
         try:
             while True:
                 if self._waiting is _READY:
-                    if error is None and self._must_cancel():
+                    if sequencer.cancelled is not None and error is None and self._must_cancel():
                         self._cancelling = sequencer.cancel_seen = True
                         error = sequencer.cancelled
                     out = resume(error)
@@ -163,7 +167,11 @@ class AsyncDriver:
                 try:
                     if backlog and sequencer.flushing is None:
                         yield from self._flush_handlers()
-                    if self._must_cancel() and not self._cancel_waiting():
+                    if (
+                        sequencer.cancelled is not None
+                        and self._must_cancel()
+                        and not self._cancel_waiting()
+                    ):
                         self._waiting = _READY
                         continue
                     yield self._waiting
