@@ -352,8 +352,11 @@ class Run:
         """Note how the engine ended; one whose driver was dropped has not."""
         if isinstance(error, GeneratorExit):
             raise error
+        if isinstance(error, Ended):
+            self._settle(None)
+            return
         stopped = self._sequencer.stopped_by_task()
-        self._settle(None if isinstance(error, Ended) else error)
+        self._settle(error)
         if stopped and isinstance(self._error, (RunCancelled, asyncio.CancelledError)):
             raise asyncio.CancelledError  # the task was cancelled as well, which it must see
 

@@ -25,8 +25,10 @@ import types
 import weakref
 from collections.abc import Callable, Coroutine, Generator, Hashable, Iterable, Iterator
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import Any, Final, Generic, Literal, TypeVar, cast
 
+import msgspec
 from blinker import ANY, NamedSignal
 
 from flowevents.errors import ObserverError, RunStateError
@@ -113,14 +115,18 @@ def sender_key(sender: object) -> tuple[Hashable, object]:
 
 
 class _Connection:
-    """One receiver with one sender: its place in the order, and who wants it."""
+    """One receiver with one sender: their keys, its place in the order, and who wants it."""
 
-    __slots__ = ("connected", "holds", "order")
+    __slots__ = ("connected", "holds", "keys", "order")
 
-    def __init__(self, order: int) -> None:
+    def __init__(self, keys: tuple[Hashable, Hashable], order: int) -> None:
+        self.keys = keys
         self.order = order
         self.connected = False  # by `connect`, until `disconnect`
         self.holds = 0  # by subscriptions and `connected_to`, each until it ends
+
+
+_order = attrgetter("order")
 
 
 class EventSignal(NamedSignal, Generic[E]):
@@ -179,15 +185,14 @@ class EventSignal(NamedSignal, Generic[E]):
         """Connect, and return the function that undoes just this; calling it twice is harmless."""
         connection = self._add(receiver, sender, False)
         connection.holds += 1
-        key = (_receiver_key(receiver), sender_key(sender)[0])
         held = [connection]
 
         def release() -> None:
             with _lock:
-                if held and self._connections.get(key) is held.pop():
+                if held and self._connections.get(connection.keys) is held.pop():
                     connection.holds -= 1
                     if connection.holds <= 0 and not connection.connected:
-                        self._drop(*key)
+                        self._drop(*connection.keys)
 
         return release
 
@@ -206,11 +211,11 @@ class EventSignal(NamedSignal, Generic[E]):
         if isinstance(alive, Audience) and alive.closed:
             raise RunStateError(f"Cannot listen to {sender!r}: it has ended. Make another Run.")
         receiver_key = _receiver_key(receiver)
+        keys = (receiver_key, key)
         with _lock:
-            connection = self._connections.get((receiver_key, key))
+            connection = self._connections.get(keys)
             if connection is None:
-                connection = _Connection(next(self._orders))
-                self._connections[receiver_key, key] = connection
+                connection = self._connections[keys] = _Connection(keys, next(self._orders))
                 self._by_sender[key].add(receiver_key)
                 self._by_receiver[receiver_key].add(key)
                 if alive is not None and key not in self._weak_senders:
@@ -276,14 +281,17 @@ class EventSignal(NamedSignal, Generic[E]):
         """The receivers for any of these sender keys, in the order of their connection."""
         if self.is_muted or not self.receivers:
             return ()
-        places: dict[Hashable, int] = {}
         with _lock:
-            for key in keys:
-                for receiver_key in self._by_sender.get(key, ()):
-                    order = self._connections[receiver_key, key].order
-                    places[receiver_key] = min(order, places.get(receiver_key, order))
-            found = [self.receivers[each] for each in sorted(places, key=places.__getitem__)]
-        return tuple(_Weak(each) if isinstance(each, weakref.ref) else each for each in found)
+            connections = [
+                self._connections[receiver_key, key]
+                for key in keys
+                if key in self._by_sender
+                for receiver_key in self._by_sender[key]
+            ]
+            connections.sort(key=_order)
+            once = dict.fromkeys([each.keys[0] for each in connections])
+            found = [self.receivers[receiver_key] for receiver_key in once]
+        return tuple([_Weak(each) if isinstance(each, weakref.ref) else each for each in found])
 
     def has_receivers_for(self, sender: object) -> bool:
         """Whether an event of this sender would be heard."""
@@ -376,7 +384,7 @@ class _Weak:
 
 
 def _receiver_key(receiver: object) -> Hashable:
-    if inspect.ismethod(receiver):
+    if isinstance(receiver, types.MethodType):
         return id(receiver.__func__), id(receiver.__self__)
     if isinstance(receiver, types.BuiltinMethodType) and not inspect.ismodule(receiver.__self__):
         return receiver.__name__, id(receiver.__self__)  # as of list.append, made at each access
@@ -422,7 +430,7 @@ class Handlers:
     def __init__(self, calls: tuple[Receiver, ...]) -> None:
         self.calls: tuple[Receiver, ...] = calls
         self.asynchronous: tuple[Receiver, ...] = tuple(
-            each for each in calls if is_async_callable(each)
+            [each for each in calls if is_async_callable(each)]
         )
 
 
@@ -430,7 +438,7 @@ NO_HANDLERS: Final = Handlers(())
 """The handlers of an event that a puller alone takes."""
 
 
-class Listeners:
+class Listeners(msgspec.Struct):
     """Who listens to one node: for each signal its `Handlers`, or `None` where nobody does.
 
     Attributes:
@@ -439,36 +447,24 @@ class Listeners:
         special: More is to be done for a step than to send its events.
     """
 
-    flow_start: Handlers | None
-    node_start: Handlers | None
-    item_start: Handlers | None
-    chunk: Handlers | None
-    progress: Handlers | None
-    retry: Handlers | None
-    interrupt: Handlers | None
-    reply: Handlers | None
-    item_end: Handlers | None
-    node_end: Handlers | None
-    action: Handlers | None
-    flow_end: Handlers | None
-
-    def __init__(self, keys: tuple[Hashable, ...], pulled: bool) -> None:
-        self.__dict__.update(_PULLED if pulled else _UNHEARD)
-        self.anybody: bool = pulled
-        for name, signal in BY_NAME.items():
-            if signal.receivers and (calls := signal.find(keys)):
-                setattr(self, name, Handlers(calls))
-                self.anybody = True
-        self.contexts: tuple[Receiver, ...] = _context.find(keys)
-        self.special: bool = bool(self.contexts)
-        if self.special:  # they are asked about starts, which therefore have to be made
-            self.anybody = True
-            self.node_start = self.node_start or NO_HANDLERS
-            self.item_start = self.item_start or NO_HANDLERS
+    flow_start: Handlers | None = None
+    node_start: Handlers | None = None
+    item_start: Handlers | None = None
+    chunk: Handlers | None = None
+    progress: Handlers | None = None
+    retry: Handlers | None = None
+    interrupt: Handlers | None = None
+    reply: Handlers | None = None
+    item_end: Handlers | None = None
+    node_end: Handlers | None = None
+    action: Handlers | None = None
+    flow_end: Handlers | None = None
+    anybody: bool = False
+    contexts: tuple[Receiver, ...] = ()
+    special: bool = False
 
 
-_UNHEARD: Final = dict.fromkeys(BY_NAME)
-_PULLED: Final = dict.fromkeys(BY_NAME, NO_HANDLERS)
+_NOBODY: Final = Listeners()
 
 
 class Audience:
@@ -492,7 +488,20 @@ class Audience:
 
     def listeners(self, keys: tuple[Hashable, ...]) -> Listeners:
         """Who listens to a node with these sender keys in this run."""
-        return Listeners((_ANY_KEY, self.run_key, *keys), self.puller == "events")
+        keys = (_ANY_KEY, self.run_key, *keys)
+        heard: dict[str, Any] = {}
+        if self.puller == "events":
+            heard = dict.fromkeys(BY_NAME, NO_HANDLERS)
+        for name, signal in BY_NAME.items():
+            if signal.receivers and (calls := signal.find(keys)):
+                heard[name] = Handlers(calls)
+        contexts = _context.find(keys)
+        if contexts:  # they are asked about starts, which therefore have to be made
+            heard.setdefault("node_start", NO_HANDLERS)
+            heard.setdefault("item_start", NO_HANDLERS)
+        if not heard:
+            return _NOBODY
+        return Listeners(**heard, anybody=True, contexts=contexts, special=bool(contexts))
 
     def touch(self) -> None:
         """Make the run look again before its next event."""

@@ -39,8 +39,11 @@ _LIBRARY_CLASSES = frozenset(
 
 def is_node(value: object) -> bool:
     """Whether the engine can run it: it has what PocketFlow's nodes have."""
-    return not isinstance(value, type) and all(
-        hasattr(value, attribute) for attribute in ("prep", "post", "successors")
+    return (
+        not isinstance(value, type)
+        and hasattr(value, "prep")
+        and hasattr(value, "post")
+        and hasattr(value, "successors")
     )
 
 
