@@ -229,9 +229,9 @@ class Plan:
         node: The original, as the graph holds it.
         path: Its path in the run; `""` for the run's own flow.
         name: Its name: that of the last part of the path, or of the run's own flow.
-        shape: What its class says; `simple` is its own, and `nests` whether it is a flow that is
-            walked through.
+        shape: What its class says; `nests` is whether it is a flow that is walked through.
         heard, version: Who listens, and of which version of the audience that is true.
+        inline: Plain calls and their events are all there is to a step of it, while that is so.
     """
 
     __slots__ = (
@@ -241,12 +241,12 @@ class Plan:
         "_taken",
         "copy",
         "heard",
+        "inline",
         "name",
         "nests",
         "node",
         "path",
         "shape",
-        "simple",
         "version",
     )
 
@@ -262,11 +262,11 @@ class Plan:
         self._taken: dict[str, int] = {}
         self.version: object = None
         self.heard: Listeners
+        self.inline: bool = False
 
     def take_shape(self, shape: Shape) -> None:
         """Go by this shape from here on."""
         self.shape: Shape = shape
-        self.simple: bool = shape.simple
         self.nests: bool = shape.is_flow and not shape.overrides
         self.copy: Callable[[Any, Any, object], Any] = (
             self._copy_and_set_params if shape.sets_params else shape.copy
@@ -282,6 +282,7 @@ class Plan:
         if self.version is not audience.version:
             self.version = audience.version
             self.heard = audience.listeners(self._keys)
+            self.inline = self.shape.simple and not self.heard.special
         return self.heard
 
     def child(self, node: Any) -> Plan:

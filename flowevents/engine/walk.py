@@ -110,8 +110,9 @@ class Frame:
 
     def begin_pass(self, params: Any) -> None:
         """Go to the start node, as PocketFlow does: without params of its own, the flow's."""
-        self.params = params or {**self.flow.params}
-        self.next = self.flow.start_node
+        flow = self.flow
+        self.params = params or {**flow.params}
+        self.next = flow.start_node
         for place in self.places.values():
             place.count = 0
         self.last_action = None
@@ -184,17 +185,10 @@ def walk(sequencer: Sequencer, track: Track, frame: Frame, began: bool = False) 
                 step = ended = Step(sequencer, plan, span, parent, items, count)
                 copy = plan.copy  # a function, no method of the plan
                 node = copy(original, params, step)
-                if plan.nests:
-                    frame = Frame(plan, node, step, shared)
-                    step = None
-                    stack.append(frame)
-                    yield from _enter(track, frame)
-                    moved = True
-                    continue
-                track.step = step
                 listeners = plan.heard if plan.version is version else plan.listeners(sequencer)
-                if plan.simple and not listeners.special:
+                if plan.inline:
                     # A plain node, its first attempt inline: what run_step does, but faster.
+                    track.step = step
                     if (heard := listeners.node_start) is not None:
                         step.began = sequencer.monotonic()
                         event: Event = NodeStart(
@@ -250,7 +244,15 @@ def walk(sequencer: Sequencer, track: Track, frame: Frame, began: bool = False) 
                             yield from sequencer.flush()
                     if sequencer.outbox:
                         yield from sequencer.flush()
+                elif plan.nests:
+                    frame = Frame(plan, node, step, shared)
+                    step = None
+                    stack.append(frame)
+                    yield from _enter(track, frame)
+                    moved = True
+                    continue
                 else:
+                    track.step = step
                     action = yield from run_step(track, step, node, shared)
                     listeners = plan.listeners(sequencer)
                 step = None
