@@ -141,13 +141,13 @@ def _in_own_task(scope: Step, effects: Effects) -> Effects:
     In the puller's task a timeout that the code has set would hit the puller.
     """
 
-    async def item(group: Group) -> Any:
+    async def item(group: Group, index: int, argument: Effects) -> Any:
         track = scope.sequencer.main
         track.group, track.task = group, asyncio.current_task()
         try:
-            return await group.drive(effects)
+            return await group.drive(argument)
         finally:
             track.group = track.task = None
 
-    results = yield Await(Group(scope.sequencer).run(iter((item,)), 1))
+    results = yield Await(Group(scope.sequencer).run(item, iter((effects,)), 1))
     return results[0]

@@ -132,20 +132,25 @@ def _parallel_batch(step: Step, node: Any, arguments: Iterable[Any] | None) -> E
     """The items of a parallel batch, each in a task of its own."""
     total = length_of(arguments)
     limit = node.max_concurrency if step.plan.shape.ours else None
-    items = (
-        partial(_parallel_item, step, index, total, node, argument)
-        for index, argument in enumerate(drawn(step, arguments))
-    )
-    return awaited(Group(step.sequencer).run(items, limit))
+    work = partial(_parallel_item, step, total, node)
+    return awaited(Group(step.sequencer).run(work, iter(drawn(step, arguments)), limit))
 
 
 async def _parallel_item(
-    step: Step, index: int, total: int | None, node: Any, argument: Any, group: Group
+    step: Step, total: int | None, node: Any, group: Group, index: int, argument: Any
 ) -> Any:
     sequencer, shape = step.sequencer, step.plan.shape
     span = next(sequencer.numbers)
-    scope = Step(sequencer, step.plan, span, step.span, (*step.items, index), step.number)
-    scope.of, scope.total = step, total
+    scope = Step(
+        sequencer,
+        step.plan,
+        span,
+        step.span,
+        (*step.items, index),
+        step.number,
+        of=step,
+        total=total,
+    )
     track = Track(scope)
     track.group, track.task = group, asyncio.current_task()
     current_track.set(track)

@@ -214,6 +214,12 @@ class AsyncDriver:
         return self._cancelling
 
 
+Work = Callable[["Group", int, Any], Awaitable[Any]]
+"""What a group does for each of its items: it gets the group, the item's index and the item."""
+
+_NO_MORE: Final = object()
+
+
 class Group:
     """Items that run at the same time, each in a task of its own; their results in order.
 
@@ -239,13 +245,11 @@ class Group:
         self._stuck = 0  # items that wait for answers
         self._is_stuck = False  # all of them do
 
-    async def run(
-        self, items: Iterator[Callable[[Group], Awaitable[Any]]], limit: int | None
-    ) -> list[Any]:
-        """Run the items, at most `limit` at once, drawn as there is room."""
+    async def run(self, work: Work, arguments: Iterator[Any], limit: int | None) -> list[Any]:
+        """Do the work for each argument, at most `limit` at once, drawn as there is room."""
         self._limit = limit
         try:
-            return await self._run(items)
+            return await self._run(work, arguments)
         except GeneratorExit:
             raise
         except BaseException as error:
@@ -261,7 +265,7 @@ class Group:
             await self._cancel()
             raise
 
-    async def _run(self, items: Iterator[Callable[[Group], Awaitable[Any]]]) -> list[Any]:
+    async def _run(self, work: Work, arguments: Iterator[Any]) -> list[Any]:
         sequencer, tasks, limit = self._sequencer, self._tasks, self._limit
         while True:
             if self._hands_on:  # first, because items go on while the puller has control
@@ -275,15 +279,15 @@ class Group:
             if self._wake.done():  # before looking at what it stands for
                 self._wake = self._loop.create_future()
             while self._more and self._error is None and (limit is None or len(tasks) < limit):
-                item = next(items, None)
-                if item is None:
+                argument = next(arguments, _NO_MORE)
+                if argument is _NO_MORE:
                     self._more = False
                 else:
                     index = self._begun
                     self._begun += 1
                     if self._keep:
                         self._results.append(None)
-                    task = self._loop.create_task(self._item(index, item))
+                    task = self._loop.create_task(self._item(work, index, argument))
                     if not task.done():  # an eager task may have ended already
                         tasks[index] = task
             self._look_if_stuck()
@@ -301,9 +305,9 @@ class Group:
                 return self._results
             await self._wake
 
-    async def _item(self, index: int, item: Callable[[Group], Awaitable[Any]]) -> None:
+    async def _item(self, work: Work, index: int, argument: Any) -> None:
         try:
-            result = await item(self)
+            result = await work(self, index, argument)
             if self._keep:
                 self._results[index] = result
         except BaseException as error:

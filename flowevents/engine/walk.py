@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import Awaitable, Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from typing import Any
 
 from flowevents.engine.attempts import attempts
@@ -340,7 +339,7 @@ def _enter(track: Track, frame: Frame) -> Effects:
         else:
             limit = flow.max_concurrency if shape.ours else None
             passes = _parallel_passes(frame, prep_res)
-            yield Await(Group(sequencer, keep=False).run(passes, limit))
+            yield Await(Group(sequencer, keep=False).run(_parallel_pass, passes, limit))
     frame.prep_res = prep_res
 
 
@@ -367,16 +366,16 @@ def _item(frame: Frame, index: int, total: int | None) -> Step:
     return item
 
 
-def _parallel_passes(frame: Frame, batch: Any) -> Iterator[Callable[[Group], Awaitable[None]]]:
+def _parallel_passes(frame: Frame, batch: Any) -> Iterator[Frame]:
     """The items of a parallel batch flow, each a pass over its graph on a track of its own."""
     total = length_of(batch)
     for index, params in enumerate(batch):
         inner = Frame(frame.plan, frame.flow, _item(frame, index, total), frame.shared)
         inner.begin_pass({**frame.flow.params, **params})
-        yield partial(_parallel_pass, inner)
+        yield inner
 
 
-async def _parallel_pass(frame: Frame, group: Group) -> None:
+async def _parallel_pass(group: Group, index: int, frame: Frame) -> None:
     track = Track()
     track.group, track.task = group, asyncio.current_task()
     current_track.set(track)
