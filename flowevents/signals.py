@@ -17,7 +17,6 @@ This is the only module that imports blinker.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import threading
@@ -585,6 +584,8 @@ def handlers_of(observer: object) -> dict[str, Receiver]:
         if name == "gap":  # what a queued observer is given where events were dropped
             continue
         if name not in BY_NAME:
+            import difflib  # here: it takes a millisecond, for an error only
+
             close = difflib.get_close_matches(name, BY_NAME, n=1)
             hint = f"Did you mean 'on_{close[0]}'?" if close else f"Known are {_known()}."
             raise ObserverError(
