@@ -344,7 +344,7 @@ class Run:
             or sequencer.task is not asyncio.current_task(sequencer.loop)
             or sequencer.puller != puller
         ):
-            driver = self._claim_async(what, puller, asyncio.current_task())
+            driver = self._claim_async(what, puller)
         self._driven_by = sequencer.task
         return driver
 
@@ -360,10 +360,10 @@ class Run:
         if stopped and isinstance(self._error, (RunCancelled, asyncio.CancelledError)):
             raise asyncio.CancelledError  # the task was cancelled as well, which it must see
 
-    def _claim_async(
-        self, what: str, puller: Puller, task: asyncio.Task[Any] | None
-    ) -> AsyncDriver:
-        engine = self._claim(what, task, asyncio.get_running_loop(), puller)
+    def _claim_async(self, what: str, puller: Puller) -> AsyncDriver:
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
+        engine = self._claim(what, task, loop, puller)
         sequencer = self._sequencer
         sequencer.task, sequencer.task_cancels = task, cancels_of(task)
         sequencer.thread = threading.get_ident()

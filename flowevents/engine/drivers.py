@@ -76,39 +76,31 @@ class Ended(Exception):
         self.value = value
 
 
-class _Steps:
-    """An engine and what it awaits, each of which is resumed without passing through the others."""
+def _resume(opened: list[Any], error: BaseException | None) -> Any:
+    """Go on, or raise `error` there, until something is yielded for the puller or the loop.
 
-    __slots__ = ("_open",)
-
-    def __init__(self, engine: Effects) -> None:
-        self._open: list[Any] = [engine]
-
-    def resume(self, error: BaseException | None) -> Any:
-        """Go on, or raise `error` there, until something is yielded for the puller or the loop.
-
-        Raises `Ended` with what the engine gave, or what it raised.
-        """
-        opened = self._open
-        value: Any = None
-        while True:
-            try:
-                out = opened[-1].send(value) if error is None else opened[-1].throw(error)
-            except StopIteration as end:
-                opened.pop()
-                if not opened:
-                    raise Ended(end.value) from None
-                value, error = end.value, None
-            except BaseException as raised:
-                opened.pop()
-                if not opened:
-                    raise
-                value, error = None, raised
-            else:
-                if out is None or type(out) is not Await:
-                    return out
-                opened.append(out.steps)
-                value, error = None, None
+    `opened` are an engine and what it awaits, each of which is resumed without passing through the
+    others. Raises `Ended` with what the engine gave, or what it raised.
+    """
+    value: Any = None
+    while True:
+        try:
+            out = opened[-1].send(value) if error is None else opened[-1].throw(error)
+        except StopIteration as end:
+            opened.pop()
+            if not opened:
+                raise Ended(end.value) from None
+            value, error = end.value, None
+        except BaseException as raised:
+            opened.pop()
+            if not opened:
+                raise
+            value, error = None, raised
+        else:
+            if out is None or type(out) is not Await:
+                return out
+            opened.append(out.steps)
+            value, error = None, None
 
 
 _READY: Final = object()  # the engine waits for nothing but its driver
@@ -123,11 +115,11 @@ class AsyncDriver:
         advancing: Whether somebody drives the engine now.
     """
 
-    __slots__ = ("_cancelling", "_sequencer", "_steps", "_waiting", "advancing")
+    __slots__ = ("_cancelling", "_opened", "_sequencer", "_waiting", "advancing")
 
     def __init__(self, sequencer: Sequencer, engine: Effects) -> None:
         self._sequencer = sequencer
-        self._steps = _Steps(engine)
+        self._opened: list[Any] = [engine]
         self._waiting: object = _READY  # what the engine yielded for the loop
         self._cancelling = False  # the engine knows, or what it waits for is being cancelled
         self.advancing: bool = False
@@ -143,7 +135,7 @@ class AsyncDriver:
             self._sequencer.backlog,
             self._sequencer.outbox,
         )
-        resume = self._steps.resume
+        opened = self._opened
         error: BaseException | None = None
         before = current_track.get()
         current_track.set(sequencer.main)
@@ -154,7 +146,7 @@ class AsyncDriver:
                     if sequencer.cancelled is not None and error is None and self._must_cancel():
                         self._cancelling = sequencer.cancel_seen = True
                         error = sequencer.cancelled
-                    out = resume(error)
+                    out = _resume(opened, error)
                     error = None
                     if out is TAKE:
                         if outbox or sequencer.pausing:
@@ -357,11 +349,11 @@ class Group:
     def drive(self, effects: Effects) -> Generator[Any, Any, Any]:
         """The driver of an item: what it has for the puller goes through the group."""
         sequencer, outbox = self._sequencer, self._sequencer.outbox
-        steps = _Steps(effects)
+        opened: list[Any] = [effects]
         error: BaseException | None = None
         while True:
             try:
-                out = steps.resume(error)
+                out = _resume(opened, error)
             except Ended as end:
                 return end.value
             error = None
