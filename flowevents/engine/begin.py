@@ -48,9 +48,9 @@ def begin(
     shape = shape_of(node)
     if past is not None:
         shape = shape.without(past)
-    plan = Plan(node, node_name(node), "", ())
-    plan.take_shape(shape)
-    if not shape.is_flow or shape.overrides:
+    if shape.is_flow and not shape.overrides:
+        plan = Plan(node, node_name(node), "", (), shape)
+    else:
         flow = _Alone(node)
         plan = Plan(flow, flow.node_name, "", ())
         child = plan.child(node)

@@ -250,11 +250,18 @@ class Plan:
         "version",
     )
 
-    def __init__(self, node: Any, name: str, path: str, flows: tuple[Hashable, ...]) -> None:
+    def __init__(
+        self,
+        node: Any,
+        name: str,
+        path: str,
+        flows: tuple[Hashable, ...],
+        shape: Shape | None = None,
+    ) -> None:
         self.node: Any = node
         self.name: str = name
         self.path: str = path
-        self.take_shape(shape_of(node))
+        self.take_shape(shape or shape_of(node))
         key = sender_key(node)[0]
         self._keys = (path, key, *self.shape.class_keys, *flows)
         self._flows = (*flows, key) if self.shape.is_flow else flows
