@@ -64,7 +64,6 @@ def start_item(scope: Step) -> Effects:
     if scope.start(listeners.item_start, ItemStart, total=scope.total):
         yield from scope.sequencer.flush()
     if listeners.contexts:
-        scope.context = None if scope.of is None else scope.of.context  # not the last item's
         scope.ask_context(ItemStart, total=scope.total)
 
 
@@ -104,6 +103,7 @@ def _batch(track: Track, step: Step, node: Any, arguments: Iterable[Any] | None)
             scope.attempt = 1
         if anybody:
             scope.open = True
+            scope.context = step.context  # not the last item's
             scope.locate()
             yield from start_item(scope)
         if inline and scope.context is None:

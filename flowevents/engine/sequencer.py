@@ -314,9 +314,7 @@ class Sequencer(Audience):
     def listeners(self, keys: tuple[Hashable, ...]) -> Listeners:
         """Who listens to a node with these sender keys in this run."""
         listeners = super().listeners(keys)
-        if self.offload:
-            listeners.special = True
-        return listeners
+        return msgspec.structs.replace(listeners, special=True) if self.offload else listeners
 
     # -- delivering ---------------------------------------------------------------------------
 
