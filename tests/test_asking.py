@@ -1808,12 +1808,13 @@ def test_a_paused_run_of_parallel_items_is_cancelled(
 
 
 def test_dropping_a_paused_run_is_logged(either: Driver, caplog: pytest.LogCaptureFixture) -> None:
-    """Nobody can answer it any more, which may surprise."""
-    run = Run(either.flow(asks(either, "Evil\n\x1b[31m")), {})
-    until_it_pauses(either, run, False)
-    del run
-    gc.collect()
-    either.settle()
+    """Nobody can answer it any more, which may surprise whom no `Paused` has told."""
+    for pulled in (False, True):
+        run = Run(either.flow(asks(either, "Evil\n\x1b[31m")), {})
+        until_it_pauses(either, run, pulled)
+        del run
+        gc.collect()
+        either.settle()
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert "Nobody can any more" in record.getMessage()
