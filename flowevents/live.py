@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from flowevents.events import Event
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["LiveEvents"]
+__all__ = ["LiveEvents", "end_loop"]
 
 
 class LiveEvents(Iterator[Event]):
@@ -38,8 +39,8 @@ class LiveEvents(Iterator[Event]):
         self._thread = threading.Thread(
             target=_run, args=(drive, channel), name="flowevents run", daemon=True
         )
-        self._stop: Final = weakref.finalize(self, _stop, channel, cancel)
-        self._stop.atexit = False  # `_close_all` does more
+        self._cancel = cancel
+        weakref.finalize(self, _stop, channel, cancel).atexit = False  # `_close_all` does more
         _live.add(self)
         self._thread.start()
 
@@ -73,7 +74,7 @@ class LiveEvents(Iterator[Event]):
 
     def close(self) -> None:
         """Cancel the run if it has not ended, and wait for the end of its thread."""
-        self._stop()
+        _stop(self._channel, self._cancel)
         if threading.current_thread() is not self._thread:
             self._thread.join()
 
@@ -153,6 +154,17 @@ def _stop(channel: _Channel, cancel: Callable[[], None]) -> None:
     channel.close()
     if not channel.ended:
         cancel()
+
+
+async def end_loop() -> None:
+    """End what still goes on in a loop that is about to be closed, as `asyncio.run` does."""
+    loop = asyncio.get_running_loop()
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for each in tasks:
+        each.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await loop.shutdown_asyncgens()
+    await loop.shutdown_default_executor()
 
 
 _live: weakref.WeakSet[LiveEvents] = weakref.WeakSet()

@@ -46,7 +46,7 @@ from flowevents.errors import (
 )
 from flowevents.escape import escape_controls
 from flowevents.events import Event, Interrupt
-from flowevents.live import LiveEvents
+from flowevents.live import LiveEvents, end_loop
 from flowevents.signals import Audience, audiences, handlers_of, is_async_callable, subscribe
 
 if TYPE_CHECKING:
@@ -174,6 +174,7 @@ class Run:
         self._driven_by: object = None  # a thread's number or a task, while one drives
         self._closing: asyncio.Task[None] | None = None
         self._own_loop: asyncio.AbstractEventLoop | None = None  # of an async run in a thread
+        self._own_loop_lock = threading.Lock()
         self._at_end: list[asyncio.Future[None]] = []  # who waits for the end, on the loop
         self._lock = threading.RLock()
         self._ended: threading.Event | None = None  # set at the end, where a thread waits for it
@@ -233,19 +234,38 @@ class Run:
         self._sequencer.outbox.clear()
         return self._result()
 
-    def _pull(self, puller: Puller = None, *, closes: bool = False) -> Generator[Any, None, Any]:
+    def _pull(
+        self,
+        puller: Puller = None,
+        *,
+        closes: bool = False,
+        take: Callable[[Any], object] | None = None,
+    ) -> Generator[Any, None, Any]:
         engine = self._claim("run it", threading.get_ident(), None, puller)
         sequencer = self._sequencer
+        sequencer.take = take or sequencer.take
         if puller is None:
             sequencer.outbox.clear()
         sequencer.thread = threading.get_ident()
+        paused = False  # from then on another thread may drive it
+
+        def pauses() -> bool:
+            nonlocal paused
+            paused = self._pauses()
+            return paused
+
         try:
-            yield from drive(sequencer, engine, self._settle, self._pauses)
+            yield from drive(sequencer, engine, self._settle, pauses)
         finally:
-            self._release()
-            if closes and self._status != "paused":
-                self.close()
-        return None if self._status == "paused" and puller is not None else self._result()
+            if not paused:
+                self._release()
+                if closes:
+                    self.close()
+        if not paused:
+            return self._result()
+        if puller is None:
+            raise self._paused()
+        return None
 
     def in_thread(self, maxsize: int = 1000) -> LiveEvents:
         """Drive the run in a background thread, and give an iterator over its events, live.
@@ -255,33 +275,36 @@ class Run:
         goes on.
         """
         self._may_be_driven("run it in a thread")
+        if self._driven_by is not None:
+            raise self._driven("run it in a thread")
         return LiveEvents(self._drive_live, self.cancel, maxsize)
 
     def _drive_live(self, put: Callable[[Event], None]) -> None:
-        sequencer = self._sequencer
-        sequencer.take = put  # what plain code emits does not wait in the outbox
-        try:
-            if shape_of(self._flow).is_async:
-                self._in_own_loop(self._pull_into(put))
-            else:
-                for event in self._pull("events"):
-                    put(event)
-        finally:
-            sequencer.take = sequencer.outbox.append
+        """Put every event, also what plain code emits, which does not wait in the outbox then."""
+        if shape_of(self._flow).is_async:
+            self._in_own_loop(self._pull_into(put))
+        else:
+            for event in self._pull("events", take=put):
+                put(event)
 
     async def _pull_into(self, put: Callable[[Event], None]) -> None:
+        self._claim_async("run it in a thread", "events", asyncio.current_task())
+        self._driven_by = None  # `_next` takes it
+        self._sequencer.take = put
         async for event in self:
             put(event)
 
     def _in_own_loop(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run this in the loop that the run has for itself, which a pause leaves as it is."""
-        loop = self._own_loop = self._own_loop or asyncio.new_event_loop()
-        try:
-            loop.run_until_complete(coroutine)
-        finally:
-            if self._is_over():
-                loop.run_until_complete(loop.shutdown_asyncgens())
-                loop.close()
+        with self._own_loop_lock:  # who has just paused it may not have left it yet
+            loop = self._own_loop = self._own_loop or asyncio.new_event_loop()
+            try:
+                loop.run_until_complete(coroutine)
+            finally:
+                if self._sequencer.loop is not loop or self._status not in ("running", "paused"):
+                    loop.run_until_complete(end_loop())
+                    loop.close()
+                    self._own_loop = None
 
     # -- driving it, async --------------------------------------------------------------------
 
@@ -413,6 +436,7 @@ class Run:
             if not sequencer.questions.hold():
                 return False
             self._move("paused")
+            self._driven_by = None
             return True
 
     # -- stopping it --------------------------------------------------------------------------
@@ -466,6 +490,8 @@ class Run:
             self._engine.throw(self._sequencer.cancelled)
         except BaseException as error:
             self._settle(error)
+        finally:
+            self._driven_by = None
 
     def _cancel_on_loop(self) -> None:
         if self._is_over() or self._driver is None:
@@ -501,7 +527,7 @@ class Run:
         Called by the run's own code it only asks for that. Raises `RunStateError` for an async
         run that has begun: use `aclose`.
         """
-        if self._status in ("running", "paused") and self._sequencer.loop is not None:
+        if self._began_async() and not self._has_own_loop():
             raise RunStateError(
                 f"Cannot close it like this: run {self._id} is {self._status} and async. "
                 "Use aclose."
@@ -515,9 +541,19 @@ class Run:
             self._ended = self._ended or threading.Event()
         self._ended.wait()
 
+    def _began_async(self) -> bool:
+        return self._status in ("running", "paused") and self._sequencer.loop is not None
+
+    def _has_own_loop(self) -> bool:
+        """Whether its loop is one of its own, and another than that of the caller."""
+        loop = self._sequencer.loop
+        return loop is self._own_loop and loop is not asyncio._get_running_loop()
+
     async def aclose(self) -> None:
         """`close` for an async run."""
-        if self._status in ("running", "paused") and self._sequencer.loop is None:
+        if self._status in ("running", "paused") and (
+            not self._began_async() or self._has_own_loop()
+        ):
             self.close()
             return
         idle = self._driver is not None and not self._driver.advancing and self._closing is None
@@ -559,6 +595,12 @@ class Run:
     def _refusal(self, what: str) -> RunStateError:
         return RunStateError(f"Cannot {what}: run {self._id} is {self._status}. Make another Run.")
 
+    def _driven(self, what: str) -> RunStateError:
+        return RunStateError(
+            f"Cannot {what}: run {self._id} is {self._status} and already driven by another loop, "
+            "thread or task."
+        )
+
     def _may_be_driven(self, what: str) -> None:
         if self._is_over() and self._told and not self._sequencer.outbox:
             raise self._refusal(what)
@@ -573,10 +615,8 @@ class Run:
                     raise self._refusal(what)
                 return _ended()  # its last events, or what it failed with, are still to come
             if self._driven_by is not None:
-                raise RunStateError(
-                    f"Cannot {what}: run {self._id} is {self._status} and already driven by "
-                    "another loop, thread or task."
-                )
+                raise self._driven(what)
+            self._sequencer.take = self._sequencer.outbox.append
             if self._sequencer.puller != puller:
                 self._sequencer.puller = puller
                 self._sequencer.touch()
@@ -630,7 +670,12 @@ class Run:
         self._move("running")
 
     def _release(self) -> None:
-        self._driven_by = None
+        """Nobody drives a sync run now; one that was cancelled meanwhile is unwound."""
+        with self._lock:
+            cancelled = self._sequencer.cancelled is not None and not self._is_over()
+            self._driven_by = threading.get_ident() if cancelled else None
+        if cancelled:
+            self._unwind()
 
     def _is_over(self) -> bool:
         return not _NEXT[self._status]
@@ -675,16 +720,19 @@ class Run:
             f"(id {each.id!r})"
             for each in self.interrupts
         )
-        return f"Run {self._id} is paused: {asked}."
+        return f"Run {self._id} is paused: {asked or 'its questions are answered'}."
+
+    def _paused(self) -> Paused:
+        self._told = True
+        return Paused(
+            f"{self._open_questions()} Answer with .run.reply(…), then go on with .run.wait() or "
+            "another loop over .run.",
+            self,
+        )
 
     def _result(self) -> Any:
         if self._status == "paused":
-            self._told = True
-            raise Paused(
-                f"{self._open_questions()} Answer with .run.reply(…), then go on with .run.wait() "
-                "or another loop over .run.",
-                self,
-            )
+            raise self._paused()
         self._told = True
         if self._error is not None:
             raise self._error

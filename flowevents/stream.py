@@ -29,6 +29,7 @@ class Stream(Iterator[Any]):
     """The data of a run's `output` chunks, as they come; the run's action is the return value.
 
     Dropping it, or `close()`, cancels the run. Exhausting it with `yield from` gives the action.
+    It ends where the run pauses; after `run.reply` another loop over it, or over the run, goes on.
 
     Attributes:
         run: The run that is streamed.
@@ -41,6 +42,8 @@ class Stream(Iterator[Any]):
 
     def __iter__(self) -> Generator[Any, None, Any]:
         self._begun = True
+        if self.run.status == "paused":
+            self._data = self.run._pull("output", closes=True)
         return self._data
 
     def __next__(self) -> Any:
@@ -89,7 +92,7 @@ class AsyncStream(AsyncIterator[Any]):
 
     def __del__(self) -> None:
         _warn_unused(self, "async for … in")
-        if getattr(self, "_begun", False):
+        if getattr(self, "_begun", False) and self.run.status != "paused":
             self.run.cancel()
 
 

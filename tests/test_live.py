@@ -1,0 +1,411 @@
+"""A run in a thread of its own, and its events as they come."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Generator, Iterator
+from typing import Any
+
+import pytest
+
+from flowevents import (
+    Answer,
+    Ask,
+    AsyncFlow,
+    AsyncNode,
+    AsyncParallelBatchNode,
+    AsyncStreamNode,
+    Chunk,
+    Event,
+    Flow,
+    FlowEnd,
+    Interrupt,
+    LiveEvents,
+    Node,
+    Reply,
+    Run,
+    RunCancelled,
+    RunStateError,
+    StreamNode,
+)
+from flowevents.testing import check_events
+from tests.driving import PATIENCE, Seen, connected, driving, in_thread, status_of
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left() -> Iterator[None]:
+    """No test leaves a handler connected, or a thread."""
+    before = set(threading.enumerate())
+    yield
+    assert connected() == []
+    assert set(threading.enumerate()) <= before
+
+
+class Say(StreamNode):
+    """Streams, and asks as often as it is told to."""
+
+    questions = 0
+
+    def prep(self, shared: Any) -> Any:
+        return shared
+
+    def exec_stream(self, shared: Any) -> Generator[Any, Any, Any]:
+        try:
+            for number in range(3):
+                yield number
+            for number in range(self.questions):
+                shared[number] = yield Ask(number)
+        finally:
+            shared["left"] = threading.current_thread().name
+        return "said"
+
+    def post(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
+        return exec_res
+
+
+class SayAsync(AsyncStreamNode):
+    """The same, async."""
+
+    questions = 0
+
+    async def prep_async(self, shared: Any) -> Any:
+        return shared
+
+    async def exec_stream_async(self, shared: Any) -> AsyncIterator[Any]:
+        try:
+            for number in range(3):
+                await asyncio.sleep(0)
+                yield number
+            for number in range(self.questions):
+                shared[number] = yield Ask(number)
+        finally:
+            shared["left"] = threading.current_thread().name
+
+    async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
+        return "said"
+
+
+def flow_of(kind: Any, questions: int = 0) -> Any:
+    """A flow of one such node."""
+    node = kind()
+    node.questions = questions
+    return (AsyncFlow if kind is SayAsync else Flow)(node)
+
+
+KINDS = [Say, SayAsync]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_event_comes(kind: Any) -> None:
+    """As another loop would give them; the run is done, and its thread has ended."""
+    seen = Seen()
+    run = Run(flow_of(kind), {}, observers=[seen])
+    live = run.in_thread()
+    assert isinstance(live, LiveEvents)
+    events = list(live)
+    assert events == seen.events
+    check_events(events)
+    assert (run.status, run.action) == ("done", "said")
+    assert list(live) == []
+    assert live.over
+    with pytest.raises(RunStateError, match="done"):
+        run.in_thread()
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_events_come_the_moment_they_happen(asynchronous: bool) -> None:
+    """Also what `exec` emits, while it is still at work."""
+    may_go = threading.Event()
+
+    class Works(Node):
+        def exec(self, prep_res: Any) -> None:
+            self.emit("at work")
+            assert may_go.wait(PATIENCE)
+
+    live = Run((AsyncFlow if asynchronous else Flow)(Works()), {}).in_thread()
+    for event in live:
+        if isinstance(event, Chunk):
+            may_go.set()
+            break
+    assert [type(each).__name__ for each in live] == ["NodeEnd", "Action", "FlowEnd"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_slow_taker_slows_the_run(kind: Any) -> None:
+    """At most so many events wait."""
+    seen = Seen()
+    live = Run(flow_of(kind), {}, observers=[seen]).in_thread(maxsize=2)
+    taken = 0
+    for _ in live:
+        taken += 1
+        assert len(seen.events) <= taken + 3
+    assert taken == len(seen.events)
+    with pytest.raises(ValueError, match="maxsize=0"):
+        Run(flow_of(kind), {}).in_thread(0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_has_come_is_there_without_waiting(kind: Any) -> None:
+    """`ready` gives it, for a timer; after the last event it gives nothing."""
+    live = Run(flow_of(kind), {}).in_thread()
+    events: list[Event] = []
+    while not live.over:
+        events += live.ready()
+    check_events(events)
+    assert live.ready() == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_in_a_thread_pauses(kind: Any) -> None:
+    """The iterator ends; after a reply another goes on, in the same loop, where it stood."""
+    shared: dict[Any, Any] = {}
+    run = Run(flow_of(kind, 2), shared)
+    events = list(run.in_thread())
+    for number in range(2):
+        assert isinstance(events[-1], Interrupt)
+        assert run.status == "paused"
+        check_events(events)
+        run.reply(f"answer {number}")
+        with run.in_thread() as live:
+            events += live
+    check_events(events)
+    assert (shared[0], shared[1]) == ("answer 0", "answer 1")
+    assert status_of(run) == "done"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_in_a_thread_waits_for_replies(kind: Any) -> None:
+    """With `on_pause="wait"` who takes the events answers, and they go on coming."""
+    shared: dict[Any, Any] = {}
+    run = Run(flow_of(kind, 2), shared, on_pause="wait")
+    events = []
+    for event in run.in_thread():
+        events.append(event)
+        if isinstance(event, Interrupt):
+            run.reply(event.prompt * 10, event.id)
+    check_events(events)
+    assert (shared[0], shared[1]) == (0, 10)
+    assert len([each for each in events if isinstance(each, Reply)]) == 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_handlers_answer_in_its_thread(kind: Any) -> None:
+    """Then it never pauses."""
+    threads: set[str] = set()
+
+    class Answers:
+        def on_interrupt(self, event: Interrupt) -> Answer[int]:
+            threads.add(threading.current_thread().name)
+            return Answer(1)
+
+    run = Run(flow_of(kind, 2), {}, observers=[Answers()])
+    check_events(list(run.in_thread()))
+    assert threads == {"flowevents run"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("stop", ["close", "with", "drop", "cancel"])
+def test_it_is_stopped(kind: Any, stop: str) -> None:
+    """The node's generator is closed, the ends are delivered, and its thread has ended."""
+    shared: dict[Any, Any] = {}
+    seen = Seen()
+    run = Run(flow_of(kind), shared, observers=[seen])
+    live = run.in_thread(maxsize=1)
+    next(live)
+    (thread,) = [each for each in threading.enumerate() if each.name == "flowevents run"]
+    if stop == "close":
+        live.close()
+    elif stop == "with":
+        with live:
+            pass
+    elif stop == "cancel":
+        run.cancel()
+        with pytest.raises(RunCancelled):
+            list(live)
+    else:
+        del live
+        gc.collect()
+    thread.join(PATIENCE)
+    assert run.status == "cancelled"
+    assert shared.get("left", "flowevents run") == "flowevents run"
+    assert seen.ends()[-1] == "cancelled"
+    seen.check()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("stop", ["cancel", "close", "with", "drop"])
+def test_a_paused_run_is_stopped(kind: Any, stop: str) -> None:
+    """From any thread, also where it had a loop of its own; that is closed."""
+    shared: dict[Any, Any] = {}
+    seen = Seen()
+    runs = [Run(flow_of(kind, 1), shared, observers=[seen])]
+    list(runs[0].in_thread())
+    if stop == "cancel":
+        runs[0].cancel()
+    elif stop == "close":
+        in_thread(runs[0].close)
+    elif stop == "with":
+        with runs[0]:
+            pass
+    else:
+        del runs[:]
+    assert "left" in shared
+    assert seen.ends() == ["cancelled", "cancelled"]
+    seen.check()
+    for run in runs:
+        assert run.status == "cancelled"
+        with pytest.raises(RunCancelled):
+            list(run.in_thread())
+
+
+def test_an_own_loop_is_closed_in_another() -> None:
+    """`aclose` of a run that had a loop of its own, from a loop."""
+    run = Run(flow_of(SayAsync, 1), {})
+    list(run.in_thread())
+    with driving("async") as driver:
+        driver.close(run)
+    assert run.status == "cancelled"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_that_is_driven_cannot_be_driven_twice(kind: Any) -> None:
+    """The second is refused at once, and the first loses nothing."""
+    run = Run(flow_of(kind), {})
+    live = run.in_thread(maxsize=1)
+    first = next(live)
+    for _ in range(3):
+        with pytest.raises(RunStateError, match="already driven"):
+            run.in_thread()
+    check_events([first, *live])
+
+
+def test_a_run_of_a_loop_cannot_go_on_in_a_thread() -> None:
+    """Nor the other way round; both lose nothing."""
+    with driving("async") as driver:
+        run = Run(flow_of(SayAsync), {})
+        events = driver.pull(run, 3)
+        with pytest.raises(RunStateError, match="began async, in its loop"):
+            list(run.in_thread())
+        check_events(events + driver.pull(run))
+        run = Run(flow_of(SayAsync, 1), {})
+        events = list(run.in_thread())
+        with pytest.raises(RunStateError, match="began async, in its loop"):
+            driver.pull(run)
+        run.reply(1)
+        check_events(events + list(run.in_thread()))
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_an_error_is_raised_at_the_end(asynchronous: bool) -> None:
+    """What the run failed with, once, after its last event; also where it could not begin."""
+
+    class Fails(Node):
+        def exec(self, prep_res: Any) -> None:
+            raise ValueError("broken")
+
+    flow: Any = (AsyncFlow if asynchronous else Flow)(Fails())
+    live = Run(flow, {}).in_thread()
+    events = []
+    with pytest.raises(ValueError, match="broken"):
+        for event in live:
+            events.append(event)
+    assert isinstance(events[-1], FlowEnd)
+    check_events(events)
+    assert list(live) == []
+    wrong = Fails()
+    wrong.node_name = "a/b"
+    flow = (AsyncFlow if asynchronous else Flow)(wrong)
+    run = Run(flow, {})
+    for _ in range(2):
+        with pytest.raises(ValueError, match="'a/b'"):
+            list(run.in_thread())
+    assert run.status == "ready"
+
+
+def test_a_loop_of_its_own_ends_as_that_of_asyncio_run() -> None:
+    """Tasks that the code has left are cancelled, and the loop's worker threads are gone."""
+    log: list[str] = []
+
+    async def forever() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            log.append("cancelled")
+
+    kept: list[Any] = []
+
+    class Leaves(AsyncNode):
+        async def exec_async(self, prep_res: Any) -> None:
+            kept.append(asyncio.create_task(forever()))
+            await asyncio.to_thread(log.append, "in a thread")
+
+    check_events(list(Run(AsyncFlow(Leaves()), {}).in_thread()))
+    assert log == ["in a thread", "cancelled"]
+
+
+class EachAsks(AsyncParallelBatchNode):
+    """All items ask at the same time."""
+
+    async def prep_async(self, shared: Any) -> Any:
+        return range(4)
+
+    async def exec_async(self, item: Any) -> Any:
+        return await self.ask(item)
+
+    async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> None:
+        shared["results"] = exec_res
+
+
+@pytest.mark.parametrize("on_pause", ["return", "wait"])
+def test_parallel_items_in_a_thread(on_pause: Any) -> None:
+    """Are answered from this one, in any order."""
+    shared: dict[str, Any] = {}
+    run = Run(AsyncFlow(EachAsks()), shared, on_pause=on_pause)
+    events: list[Event] = []
+    while status_of(run) in ("ready", "paused"):
+        for event in run.in_thread():
+            events.append(event)
+            if isinstance(event, Interrupt) and on_pause == "wait":
+                run.reply(event.prompt + 1, event.id)
+        for each in reversed(run.interrupts):
+            run.reply(each.prompt + 1, each.id)
+    check_events(events)
+    assert shared["results"] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_cancel_races_with_the_pause(kind: Any) -> None:
+    """Whichever comes first, the run is over when `close` returns, and nothing hangs."""
+    for _ in range(60):
+        seen = Seen()
+        run = Run(flow_of(kind, 1), {}, observers=[seen])
+        live = run.in_thread()
+        for event in live:
+            if isinstance(event, Interrupt):
+                run.cancel()
+        in_thread(run.close)
+        assert run.status == "cancelled"
+        seen.check()
+        assert seen.ends() == ["cancelled", "cancelled"]
+
+
+def test_the_end_of_the_process() -> None:
+    """A run that goes on in a thread is cancelled, and its clean-up is done."""
+    code = (
+        "from flowevents import Flow, Run, StreamNode\n"
+        "class Forever(StreamNode):\n"
+        "    def exec_stream(self, prep_res):\n"
+        "        try:\n"
+        "            while True:\n"
+        "                yield 1\n"
+        "        finally:\n"
+        "            print('closed')\n"
+        "live = Run(Flow(Forever()), {}).in_thread(maxsize=3)\n"
+        "next(live), next(live), next(live)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("closed\n", "")
