@@ -427,6 +427,69 @@ def test_a_stream_ends_at_the_question(driver: Driver, make: Make) -> None:
     assert shared["log"] == ["begun", "b", "left"]
 
 
+def test_a_stream_that_paused_goes_on(driver: Driver, make: Make) -> None:
+    """In another loop over it; whoever holds its run may let go of it."""
+    stream = driver.stream(driver.flow(make("a")), {})
+    assert driver.rest(stream) == []
+    stream.run.reply("b")
+    assert driver.rest(stream) == ["answered: ['b']"]
+    stream = driver.stream(driver.flow(make("a")), {})
+    assert driver.rest(stream) == []
+    run = stream.run
+    del stream
+    gc.collect()
+    driver.settle()
+    run.reply("b")
+    assert driver.wait(run) == "b"
+
+
+def test_a_loop_that_is_left_after_a_cancel_ends_the_run(driver: Driver) -> None:
+    """A handler cancelled it; who iterates breaks at that very event."""
+    seen = Seen()
+    run = Run(driver.flow(asks(driver, "a")), {}, observers=[seen])
+    signals.interrupt.connect(lambda event: run.cancel(), sender=run)
+    driver.each(run, lambda event: isinstance(event, Interrupt))
+    driver.settle()
+    if driver.loop is None:
+        assert run.status == "cancelled"
+        in_thread(run.close)
+        seen.check()
+    else:
+        driver.close(run)
+    assert seen.ends() == ["cancelled", "cancelled"]
+
+
+def test_another_thread_goes_on_at_once() -> None:
+    """Whoever sees that a sync run is paused may answer it and drive it, or end it."""
+    for stop in (False, True):
+        for _ in range(100):
+            shared: dict[str, Any] = {}
+            seen = Seen()
+            run = Run(Flow(Asks("a")), shared, observers=[seen])
+            ended: list[str] = []
+
+            def go_on(run: Run = run, stop: bool = stop, ended: list[str] = ended) -> None:
+                while status_of(run) != "paused":
+                    pass
+                if stop:
+                    run.cancel()
+                    run.close()
+                else:
+                    run.reply("b")
+                    run.wait()
+                ended.append(run.status)
+
+            thread = threading.Thread(target=go_on)
+            thread.start()
+            try:
+                with pytest.raises((Paused, RunCancelled)):
+                    run.wait()
+            finally:
+                thread.join(PATIENCE)
+            assert ended == ["cancelled" if stop else "done"]
+            seen.check()
+
+
 def test_a_question_that_nobody_hears_is_asked(driver: Driver, make: Make) -> None:
     """No observer and no puller is needed."""
     shared: dict[str, Any] = {}
