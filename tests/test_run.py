@@ -1386,6 +1386,8 @@ def test_options_are_keywords_only() -> None:
         ({"max_steps": -1}, ValueError, "max_steps=-1"),
         ({"max_steps": True}, ValueError, "max_steps=True"),
         ({"on_handler_error": "ignore"}, ValueError, "on_handler_error='ignore'"),
+        ({"on_pause": "stop"}, ValueError, "on_pause='stop'"),
+        ({"on_pause": None}, ValueError, "on_pause=None"),
         ({"redact": "secrets"}, ValueError, "redact='secrets'"),
         ({"observers": print}, TypeError, "observers="),
         ({"observers": "show"}, TypeError, "observers='show'"),

@@ -1292,6 +1292,55 @@ def test_a_wait_that_is_cancelled_already_takes_no_time() -> None:
     assert clock.sleeps == []
 
 
+@pytest.mark.parametrize("by", ["woken", "time", "time before"])
+def test_a_wait_of_a_manual_clock(by: str) -> None:
+    """Goes on when it is woken, or when the clock was advanced far enough, in one go or in many."""
+    clock, woken = ManualClock(0), threading.Event()
+    until = None if by == "woken" else 60.0
+    waiting = threading.Thread(target=clock.wait, args=(woken, until), daemon=True)
+    if by == "time before":
+        clock.advance(60)
+    waiting.start()
+    if by == "woken":
+        clock.advance(1_000)
+        assert waiting.is_alive()
+        woken.set()
+    elif by == "time":
+        clock.advance(59)
+        assert waiting.is_alive()
+        clock.advance(1)
+    waiting.join(30)
+    assert not waiting.is_alive()
+    assert clock.sleeps == []
+
+
+@pytest.mark.parametrize("by", ["woken", "time", "time before"])
+def test_an_async_wait_of_a_manual_clock(by: str) -> None:
+    """The same, in a loop; the clock may be advanced in another thread."""
+
+    async def main() -> None:
+        clock, woken = ManualClock(0), asyncio.get_running_loop().create_future()
+        until = None if by == "woken" else 60.0
+        if by == "time before":
+            clock.advance(60)
+        waiting = asyncio.create_task(clock.wait_async(woken, until))
+        await asyncio.sleep(0)
+        if by == "woken":
+            clock.advance(1_000)
+            await asyncio.sleep(0)
+            assert not waiting.done()
+            woken.set_result(None)
+        elif by == "time":
+            await asyncio.to_thread(clock.advance, 59)
+            await asyncio.sleep(0)
+            assert not waiting.done()
+            await asyncio.to_thread(clock.advance, 1)
+        await asyncio.wait_for(waiting, 30)
+        assert clock.sleeps == []
+
+    asyncio.run(main())
+
+
 def test_a_manual_clock_can_be_advanced_from_many_threads() -> None:
     """No second is lost."""
     clock = ManualClock(0)

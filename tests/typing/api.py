@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import (
+    AsyncGenerator,
     AsyncIterator,
     Awaitable,
     Callable,
@@ -19,6 +20,10 @@ from typing import TYPE_CHECKING, Any
 from flowevents import (
     ANY,
     Action,
+    Answer,
+    Ask,
+    AskNode,
+    AsyncAskNode,
     AsyncBatchFlow,
     AsyncBatchNode,
     AsyncFlow,
@@ -34,20 +39,25 @@ from flowevents import (
     Chunk,
     Clock,
     Event,
+    Expired,
     Flow,
     FlowEnd,
     FlowEventsError,
     FlowStart,
+    Gap,
     GraphError,
     Interrupt,
     ItemEnd,
     ItemStart,
+    LiveEvents,
     Node,
     NodeEnd,
     NodeStart,
     ObserverError,
+    Paused,
     Progress,
     Reply,
+    ReplyError,
     Result,
     Retry,
     Run,
@@ -62,8 +72,10 @@ from flowevents import (
     events,
     observe,
     on,
+    queued,
     signals,
 )
+from flowevents.observers.queued import Queued
 from flowevents.testing import ManualClock, ScriptedModel, capture_events, check_events
 
 if TYPE_CHECKING:
@@ -181,6 +193,61 @@ class PerFileAtOnce(AsyncParallelBatchFlow):
 
     async def post_async(self, shared: Shared, prep_res: Any, exec_res: None) -> str:
         return "done"
+
+
+class Draft(StreamNode):
+    """A plain generator that asks: what it is sent is of any type."""
+
+    def exec_stream(self, prep_res: str) -> Generator[str | Ask, Any, str]:
+        answer = yield Ask("Go on?", choices=["yes", "no"], type=str, expires=60)
+        assert_type(answer, Any)
+        assert_type(self.pause_requested, bool)
+        try:
+            yield Ask({"any": "data"}, choices=range(3))
+        except Expired as expired:
+            as_timeout: TimeoutError = expired
+            return str(as_timeout)
+        return str(answer)
+
+
+class DraftAsync(AsyncStreamNode):
+    """An async one, where mypy wants `AsyncGenerator` for what is sent."""
+
+    async def exec_stream_async(
+        self, prep_res: str
+    ) -> AsyncGenerator[str | Ask | Result[str], Any]:
+        answer = yield Ask("Go on?")
+        assert_type(answer, Any)
+        assert_type(await self.ask("Really?", type=bool, expires=1.5), Any)
+        yield Result(str(answer))
+
+
+class Review(AsyncNode):
+    async def exec_async(self, prep_res: str) -> bool:
+        assert_type(await self.ask("Ship it?", choices=["yes", "no"]), Any)
+        return bool(await self.ask(prep_res, type=bool))
+
+
+class Approve(AskNode):
+    def question(self, prep_res: str) -> Ask:
+        asked = Ask(f"Ship {prep_res}?")
+        assert_type(asked.choices, list[Any] | None)
+        assert_type(asked.expires, float | None)
+        assert_type(asked.schema, dict[str, Any] | None)
+        assert_type(asked.check("yes"), Any)
+        return asked
+
+    def post(self, shared: Shared, prep_res: str, exec_res: str) -> str:
+        return exec_res
+
+
+class ApproveAsync(AsyncAskNode):
+    async def question_async(self, prep_res: str) -> Ask:
+        return Ask(prep_res)
+
+
+class ApproveAll(ApproveAsync, AsyncParallelBatchNode):
+    """A question for each item."""
 
 
 def graph() -> Flow:
@@ -399,6 +466,68 @@ async def run_it_async(shared: Shared) -> None:
     assert_type(await Fetch().run_stream_async(shared, callback=None, id="r"), Any)
 
 
+def answer(event: Interrupt) -> Answer[str] | None:
+    """A handler that may answer."""
+    assert_type(event.prompt, Any)
+    assert_type(event.choices, list[Any] | None)
+    assert_type(event.expires, float | None)
+    return Answer("yes", refused=refused) if event.choices else None
+
+
+def refused(error: ReplyError) -> Answer[str]:
+    """What it answers then."""
+    as_value: ValueError = error
+    return Answer(str(as_value))
+
+
+async def answer_async(event: Interrupt) -> Answer[bool]:
+    """One that is awaited."""
+    given = Answer(True)
+    assert_type(given, Answer[bool])
+    assert_type(given.value, bool)
+    return given
+
+
+signals.interrupt.connect(answer)
+signals.interrupt.connect(answer_async)
+
+
+def ask_and_answer(shared: Shared) -> None:
+    """A run that pauses."""
+    try:
+        flow.run(shared, on_pause="return")
+    except Paused as paused:
+        run = paused.run
+        run.reply("yes")
+    flow.run(shared, on_pause="never")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    run = Run(flow, shared, on_pause="wait")
+    assert_type(run.interrupts, tuple[Interrupt, ...])
+    for each in run.interrupts:
+        assert_type(run.reply("yes", each.id), None)
+    assert_type(run.pause(), None)
+    live = run.in_thread(maxsize=10)
+    assert_type(live, LiveEvents)
+    assert_type(live.ready(), list[Event])
+    assert_type(live.over, bool)
+    assert_type(live.close(), None)
+    with run.in_thread() as opened:
+        for event in opened:
+            assert_type(event, Event)
+
+
+def in_background(shared: Shared) -> None:
+    """Slow handlers."""
+    background = queued(show_any, maxsize=10, overflow="drop_oldest")
+    assert_type(background, Queued)
+    flow.run(shared, observers=[background, queued(Display())])
+    queued(show_any, overflow="drop")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    with queued(show_any, overflow="coalesce") as opened, observe(opened):
+        signals.chunk.connect(opened)
+    assert_type(background.close(), None)
+    gap = Gap(run_id="r", dropped=1)
+    assert_type(gap.dropped, int)
+
+
 def full_control(shared: Shared) -> None:
     """A run, sync."""
     run = Run(flow, shared, observers=[show_any], id=None, metadata=None, max_steps=None)
@@ -421,7 +550,7 @@ def full_control(shared: Shared) -> None:
 
 async def full_control_async(shared: Shared) -> None:
     """A run, async."""
-    run = Run(async_graph(), shared, clock=Clock())
+    run = Run(async_graph(), shared, clock=Clock(), offload=True)
     async for event in run:
         assert_type(event, Event)
     assert_type(await run.wait_async(), Any)
@@ -479,6 +608,12 @@ class SlowClock(Clock):
 
     async def sleep_async(self, seconds: float) -> None:
         await asyncio.sleep(seconds * 2)
+
+    def wait(self, woken: threading.Event, until: float | None) -> None:
+        woken.wait(until)
+
+    async def wait_async(self, woken: asyncio.Future[None], until: float | None) -> None:
+        await asyncio.wait([woken], timeout=until)
 
 
 def in_tests(shared: Shared) -> None:
