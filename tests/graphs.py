@@ -31,7 +31,7 @@ from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 
-from flowevents import Chunk, Event, Result
+from flowevents import Ask, Chunk, Event, Result
 from flowevents.testing import check_events
 
 __all__ = [
@@ -101,6 +101,7 @@ class Leaf:
         pauses: How often an async method lets others go on.
         chunks: How many chunks a streaming node yields; how often any other emits.
         result: A streaming node's generator returns a value of its own.
+        asks: How many questions each attempt asks, one after the other.
     """
 
     label: str
@@ -117,6 +118,7 @@ class Leaf:
     pauses: int = 0
     chunks: int = 0
     result: bool = False
+    asks: int = 0
 
     @property
     def is_async(self) -> bool:
@@ -190,6 +192,7 @@ class _Drawing:
     none_batches: bool
     streams: bool
     no_attempts: bool
+    asks: bool = False
     labels: int = 0
 
     def label(self, letter: str) -> str:
@@ -254,7 +257,12 @@ def _leaf(drawing: _Drawing, asynchronous: bool, parallel: bool) -> Leaf:
         pauses=draw(st.integers(0, 2)) if kind.startswith("Async") else 0,
         chunks=draw(st.integers(0, 3)) if drawing.streams else 0,
         result=draw(st.booleans()) if "Stream" in kind else False,
+        asks=draw(st.integers(0, 2)) if drawing.asks and _can_ask(kind) else 0,
     )
+
+
+def _can_ask(kind: str) -> bool:
+    return "Stream" in kind or kind.startswith("Async")
 
 
 def _error(drawing: _Drawing, parallel: bool) -> tuple[str, str]:
@@ -323,6 +331,7 @@ def graphs(
     none_batches: bool = True,
     streams: bool = False,
     no_attempts: bool = False,
+    asks: bool = False,
 ) -> Graph:
     """Draw a flow.
 
@@ -332,8 +341,9 @@ def graphs(
         none_batches: With async batches whose `prep` gives `None`, which pocketflow 0.0.3 refuses.
         streams: With flowevents' streaming nodes, and nodes that emit.
         no_attempts: With `max_retries=0`, which only pocketflow 0.0.3 allows.
+        asks: With nodes that ask.
     """
-    drawing = _Drawing(draw, none_successors, none_batches, streams, no_attempts)
+    drawing = _Drawing(draw, none_successors, none_batches, streams, no_attempts, asks)
     return _graph(drawing, asynchronous, False, 2)
 
 
@@ -456,6 +466,14 @@ class NodeRecorder(Recorder):
         item = self.item(prep_res)
         self.note("exec", prep_res, self.retry(item), item=item)
 
+    def prompts(self, prep_res: Any) -> list[Any]:
+        """What an attempt asks."""
+        return [[self.spec.label, prep_res, index] for index in range(self.spec.asks)]
+
+    def answered(self, prep_res: Any, answer: Any) -> None:
+        """Write down an answer."""
+        self.note("answer", answer, item=self.item(prep_res))
+
     def fail(self, prep_res: Any) -> None:
         """Raise, if this attempt is to fail."""
         key = (self.spec.label, self.scope(), prep_res)
@@ -504,6 +522,8 @@ class SyncStream(SyncNode):
         self.begin(prep_res)
         for index in range(self.spec.chunks):
             yield f"{prep_res} chunk {index}"
+        for prompt in self.prompts(prep_res):
+            self.answered(prep_res, (yield Ask(prompt)))
         self.fail(prep_res)
         return f"{prep_res} streamed" if self.spec.result else None
 
@@ -520,6 +540,9 @@ class AsyncNode(NodeRecorder):
 
     async def exec_async(self, prep_res: Any) -> Any:
         await self.pause()
+        for prompt in self.prompts(prep_res):
+            node: Any = self
+            self.answered(prep_res, await node.ask(prompt))
         return self.do_exec(prep_res)
 
     async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
@@ -533,6 +556,8 @@ class AsyncStream(AsyncNode):
         for index in range(self.spec.chunks):
             await self.pause()
             yield f"{prep_res} chunk {index}"
+        for prompt in self.prompts(prep_res):
+            self.answered(prep_res, (yield Ask(prompt)))
         self.fail(prep_res)
         if self.spec.result:
             yield Result(f"{prep_res} streamed")
