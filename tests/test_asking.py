@@ -2366,6 +2366,98 @@ def test_nothing_of_a_question_is_kept(either: Driver) -> None:
     assert questions == []
 
 
+@pytest.mark.parametrize("on_pause", ["return", "wait"])
+@pytest.mark.parametrize("stops", [True, False])
+def test_reply_expiry_and_cancel_race(either: Driver, on_pause: Any, stops: bool) -> None:
+    """From threads of their own: one wins, the run ends, and an accepted answer is never lost."""
+    for _ in range(100):
+        clock = ManualClock()
+        seen = Seen()
+        shared: dict[str, Any] = {}
+        asked = Ask("a", expires=60)
+        run = Run(
+            either.flow(asks(either, asked)),
+            shared,
+            observers=[seen],
+            clock=clock,
+            on_pause=on_pause,
+        )
+        accepted: list[bool] = []
+        begin = threading.Barrier(3)
+
+        def answer(
+            run: Run = run, begin: threading.Barrier = begin, accepted: list[bool] = accepted
+        ) -> None:
+            begin.wait()
+            try:
+                run.reply("answer", "1")
+                accepted.append(True)
+            except (ReplyError, RunStateError):
+                accepted.append(False)
+
+        def expire(clock: ManualClock = clock, begin: threading.Barrier = begin) -> None:
+            begin.wait()
+            clock.advance(60)
+
+        def stop(run: Run = run, begin: threading.Barrier = begin) -> None:
+            begin.wait()
+            if stops:
+                run.cancel()
+
+        threads = [threading.Thread(target=each) for each in (answer, expire, stop)]
+        meet = [each.start for each in threads]
+
+        def hear(event: Interrupt, meet: list[Any] = meet) -> None:
+            for each in meet:
+                each()
+
+        signals.interrupt.connect(hear, sender=run)
+        ended: BaseException | None = None
+        while status_of(run) in ("ready", "running", "paused"):
+            try:
+                either.wait(run)
+            except Paused:
+                continue
+            except (RunCancelled, Expired) as error:
+                ended = error
+        for each in threads:
+            each.join(PATIENCE)
+        seen.check()
+        if run.status == "done":
+            assert (shared["answers"], accepted) == ([["answer"]], [True])
+        elif run.status == "failed":
+            assert isinstance(ended, Expired)
+            assert accepted == [False]
+        else:
+            assert stops
+            assert isinstance(ended, RunCancelled)
+        assert run.interrupts == ()
+
+
+def test_replies_and_pauses_race(loop: Driver) -> None:
+    """Items answered from a thread while their run pauses and goes on: each answer gets home."""
+    for _ in range(20):
+        shared: dict[str, Any] = {"items": list(range(20))}
+        run = Run(AsyncFlow(EachAtOnce(max_concurrency=3)), shared)
+        left = set(range(1, 21))
+
+        def answer(run: Run = run, left: set[int] = left) -> None:
+            while left:
+                for each in run.interrupts:
+                    run.reply(each.prompt, each.id)
+                    left.discard(int(each.id))
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        while status_of(run) in ("ready", "running", "paused"):
+            try:
+                loop.wait(run)
+            except Paused:
+                continue
+        thread.join(PATIENCE)
+        assert shared["results"] == list(range(20))
+
+
 # -- any graph ------------------------------------------------------------------------------------
 
 
