@@ -288,7 +288,7 @@ class Run:
                 put(event)
 
     async def _pull_into(self, put: Callable[[Event], None]) -> None:
-        self._claim_async("run it in a thread", "events", asyncio.current_task())
+        self._claim_async("run it in a thread", "events")
         self._driven_by = None  # `_next` takes it
         self._sequencer.take = put
         async for event in self:

@@ -50,7 +50,8 @@ class _Worker:
     async def call(self, function: Callable[..., Any], *args: Any) -> Any:
         """What a call gives, or raises. Cancelled, it waits for the end of the call first."""
         loop = asyncio.get_running_loop()
-        called = loop.run_in_executor(self._executor, self._context.run, _call, function, *args)
+        begin = partial(self._context.run, _call, function, *args)
+        called = loop.run_in_executor(self._executor, begin)
         cancelled: asyncio.CancelledError | None = None
         while not called.done():
             try:

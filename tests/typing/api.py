@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import io
 import threading
 from collections.abc import (
     AsyncGenerator,
@@ -38,6 +39,7 @@ from flowevents import (
     BatchNode,
     Chunk,
     Clock,
+    ConsoleAnswers,
     Event,
     Expired,
     Flow,
@@ -49,7 +51,9 @@ from flowevents import (
     Interrupt,
     ItemEnd,
     ItemStart,
+    JsonLines,
     LiveEvents,
+    LogObserver,
     Node,
     NodeEnd,
     NodeStart,
@@ -67,13 +71,18 @@ from flowevents import (
     StreamFlow,
     StreamNode,
     Subscription,
+    TerminalDisplay,
     TooManySteps,
     UnknownEvent,
     events,
     observe,
     on,
     queued,
+    read_events,
     signals,
+    timeline_svg,
+    to_chrome_trace,
+    to_mermaid,
 )
 from flowevents.observers.queued import Queued
 from flowevents.testing import ManualClock, ScriptedModel, capture_events, check_events
@@ -595,6 +604,27 @@ def errors(shared: Shared) -> str:
         root: FlowEventsError = error
         return str(root)
     return ""
+
+
+# -- consumers ------------------------------------------------------------------------------------
+
+
+def consumers(shared: Shared, file: io.StringIO) -> None:
+    """Those that come with the package."""
+    flow.run(
+        shared,
+        observers=[
+            TerminalDisplay(transient=True, show="Plan*"),
+            ConsoleAnswers(source=file, target=file),
+            LogObserver(levels={Chunk: 10, Action: None}),
+            JsonLines("run.jsonl"),
+        ],
+    )
+    events = read_events("run.jsonl")
+    assert_type(events, Iterator[Event])
+    assert_type(timeline_svg(events, width=800), str)
+    assert_type(to_mermaid(flow, events), str)
+    assert_type(to_chrome_trace(events), dict[str, Any])
 
 
 # -- testing --------------------------------------------------------------------------------------
