@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Generic, TypeVar, get_origin
+from typing import Any, Final, Generic, TypeVar, final, get_origin
 
 import msgspec
 
@@ -15,6 +15,7 @@ __all__ = ["Answer", "Ask"]
 T = TypeVar("T")
 
 
+@final
 class Ask:
     """A question: `answer = yield Ask("Ship it?", choices=["yes", "no"])`.
 
@@ -50,6 +51,12 @@ class Ask:
             raise ValueError("Ask: choices is empty, so nobody could answer. Give one, or None.")
         if expires is not None and not expires > 0:
             raise ValueError(f"Ask: expires={expires!r}; give seconds above 0, or None.")
+
+    def __init_subclass__(cls) -> None:
+        raise TypeError(
+            f"{cls.__name__} cannot be a class of questions: a node would stream it as a chunk. "
+            "Write a function that returns an Ask."
+        )
 
     def __repr__(self) -> str:
         return f"Ask({self.prompt!r})"

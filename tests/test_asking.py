@@ -1520,6 +1520,12 @@ def test_a_question_says_what_is_wrong_with_it() -> None:
     assert Ask("a", type=annotated).schema == {"type": "string", "examples": ["a"]}
 
 
+def test_a_question_has_no_subclasses() -> None:
+    """A node that yields one would stream it, unseen."""
+    with pytest.raises(TypeError, match="Confirm cannot be a class of questions"):
+        type("Confirm", (Ask,), {})
+
+
 # -- expiry ---------------------------------------------------------------------------------------
 
 
