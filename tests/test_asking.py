@@ -1881,6 +1881,27 @@ def test_a_paused_run_of_parallel_items_is_cancelled(
     assert all(run.interrupts == () for run in runs)
 
 
+def test_a_sync_run_awaits_no_answer(caplog: pytest.LogCaptureFixture) -> None:
+    """A handler that gives it something to await is told so; the question stays open."""
+
+    async def later() -> Answer[str]:
+        return Answer("too late")
+
+    class Later:
+        def on_interrupt(self, event: Interrupt) -> Any:
+            return later()
+
+    class Asks(AskNode):
+        def question(self, prep_res: Any) -> Ask:
+            return Ask("Now?")
+
+    with pytest.raises(Paused):
+        Asks().run({}, observers=[Later()])
+    (record,) = caplog.records
+    assert record.exc_info is not None
+    assert "returned an awaitable, but the run is sync" in str(record.exc_info[1])
+
+
 def test_dropping_a_paused_run_is_logged(either: Driver, caplog: pytest.LogCaptureFixture) -> None:
     """Nobody can answer it any more, which may surprise whom no `Paused` has told."""
     for pulled in (False, True):

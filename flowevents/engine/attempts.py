@@ -11,12 +11,13 @@ import asyncio
 from typing import Any
 
 from flowevents.asking import Ask
+from flowevents.engine.ask import ask
 from flowevents.engine.calls import awaited, call, invoke
 from flowevents.engine.drivers import Group
 from flowevents.engine.effects import Await, Effects
 from flowevents.engine.offload import OffloadedStream, offload
-from flowevents.engine.questions import ask
-from flowevents.engine.sequencer import Sequencer, Step, Track, current_track, logger
+from flowevents.engine.sequencer import Sequencer, logger
+from flowevents.engine.step import Step, Track, current_track
 from flowevents.engine.streams import one_chunk, stream, stream_async
 from flowevents.events import Retry
 

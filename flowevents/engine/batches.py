@@ -12,7 +12,7 @@ from flowevents.engine.attempts import attempts
 from flowevents.engine.calls import awaited, call, end, invoke
 from flowevents.engine.drivers import Group
 from flowevents.engine.effects import Effects
-from flowevents.engine.sequencer import Step, Track, current_track, on_track
+from flowevents.engine.step import Step, Track, current_track, on_track
 from flowevents.events import ItemEnd, ItemStart
 
 __all__ = ["end_item", "execute", "length_of", "start_item"]

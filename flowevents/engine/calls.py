@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from flowevents.engine.effects import Await, CallbackFailed, Effects, Failed
-from flowevents.engine.sequencer import Sequencer, Step
+from flowevents.engine.sequencer import Sequencer
+from flowevents.engine.step import Step
 from flowevents.errors import AsyncNodeError
 from flowevents.events import Event, Status
 from flowevents.signals import Handlers

@@ -15,7 +15,8 @@ from threading import get_ident
 from typing import Any, Final
 
 from flowevents.engine.effects import TAKE, Await, Effects, wake
-from flowevents.engine.sequencer import Sequencer, current_track
+from flowevents.engine.sequencer import Sequencer
+from flowevents.engine.step import current_track
 from flowevents.events import Event
 
 __all__ = ["AsyncDriver", "Ended", "Group", "drive", "give", "perform"]

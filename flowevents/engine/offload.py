@@ -16,7 +16,8 @@ from functools import partial
 from typing import Any, Final
 
 from flowevents.engine.effects import Await, Effects
-from flowevents.engine.sequencer import Step, logger
+from flowevents.engine.sequencer import logger
+from flowevents.engine.step import Step
 from flowevents.engine.streams import Result
 
 __all__ = ["OffloadedStream", "offload"]

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from flowevents.engine.effects import wake
-from flowevents.engine.sequencer import Sequencer, Step, current_track
+from flowevents.engine.sequencer import Sequencer
+from flowevents.engine.step import Step, current_track
 from flowevents.events import Chunk, Event, Progress
 from flowevents.signals import NO_HANDLERS, Handlers, audiences
 

@@ -1,15 +1,11 @@
-"""A node asks and waits: the open questions of a run, and what happens until one is settled.
+"""The open questions of a run, and what makes one of them settled.
 
 The rules of this file:
 
-* A question is open from before its `Interrupt` is delivered until its code goes on or is left.
-  It is settled by an answer, once, or by the time at which it expires.
-* A track that waits cannot go on. A sync run, and the main track of an async one, then say so to
-  their driver by `pausing` and `TAKE`; an item of a parallel batch says it to its group, which
-  does so once all of its items wait. With `on_pause="wait"` the engine itself waits instead.
+* A question is settled by an answer, once, or by the time at which it expires.
+* Answers come from any thread: one lock decides which is the first, and whether the run pauses.
 * While a run is paused its questions are `held`: an answer is accepted, but what waits for it goes
   on only when somebody drives the run again.
-* Answers come from any thread: one lock decides which is the first, and whether the run pauses.
 """
 
 from __future__ import annotations
@@ -22,108 +18,14 @@ from functools import partial
 from typing import Any, Final
 
 from flowevents.asking import Answer, Ask
-from flowevents.engine.drivers import perform
-from flowevents.engine.effects import TAKE, Await, Effects, wake
-from flowevents.engine.publish import step_of
-from flowevents.engine.sequencer import Sequencer, Step, current_track
+from flowevents.engine.effects import wake
+from flowevents.engine.sequencer import name_of
+from flowevents.engine.step import Step
 from flowevents.errors import Expired, ReplyError
-from flowevents.events import Interrupt, Reply
+from flowevents.events import Interrupt
 from flowevents.signals import Handlers, Receiver, is_async_callable
 
-__all__ = ["Questions", "ask", "ask_here"]
-
-
-def ask(scope: Step, asked: Ask) -> Effects:
-    """Publish a question, wait until it is settled, and give the answer.
-
-    Raises `Expired` where nobody answered in time, and `RuntimeError` outside of a run and in a
-    task that a node's code has made: the run could not know whether the rest of it can go on.
-    """
-    sequencer = scope.sequencer
-    yield from sequencer.border()
-    _check_place(scope, asked)
-    scope.locate()
-    if sequencer.questions is None:
-        sequencer.questions = Questions()
-    question = Question(scope, asked, sequencer.questions)
-    sequencer.pause_requested = False
-    try:
-        heard = scope.listeners().interrupt
-        if heard is not None and sequencer.deliver(question.event, question.put_to(heard)):
-            yield from sequencer.flush()
-        yield from sequencer.border()
-        while not question.settled():
-            yield from _wait(sequencer, question)
-            yield from sequencer.border()
-    except BaseException as error:
-        looking = question.close()
-        if looking and not isinstance(error, GeneratorExit):
-            yield Await(asyncio.wait(looking))
-        raise
-    looking = question.close()
-    if looking:
-        yield Await(asyncio.wait(looking))
-    answer = question.result()
-    heard = scope.listeners().reply
-    if heard is not None:
-        value = sequencer.clean(answer)
-        if scope.publish(heard, Reply, id=question.event.id, value=value):
-            yield from sequencer.flush()
-    return answer
-
-
-def _wait(sequencer: Sequencer, question: Question) -> Effects:
-    """Let the driver, the group or the loop have control until the question may be settled."""
-    if sequencer.loop is None:
-        if sequencer.waits:
-            question.block()
-        else:
-            sequencer.pausing = True
-            yield TAKE
-        return
-    track = current_track.get()
-    group = None if track is None else track.group
-    if sequencer.waits or question.looking:
-        yield Await(question.changed())
-    elif group is None:
-        sequencer.pausing = True
-        yield TAKE
-    else:
-        group.stuck(1)
-        try:
-            yield Await(question.changed())
-        finally:
-            group.stuck(-1)
-
-
-def _check_place(scope: Step | None, asked: Ask, node: Any = None) -> None:
-    if scope is None or not scope.open or not scope.sequencer.run_id:
-        name = type(node if scope is None else scope.plan.node).__name__
-        raise RuntimeError(
-            f"{name} asked {asked.prompt!r}, but no run of it is under way: ask in its exec, while "
-            "that runs."
-        )
-    sequencer, track = scope.sequencer, current_track.get()
-    if sequencer.loop is not None and (
-        track is None or asyncio.current_task() is not (track.task or sequencer.task)
-    ):
-        raise RuntimeError(
-            f"Node {scope.plan.path!r} asked {asked.prompt!r} in a task of its own (made by "
-            "asyncio.gather, create_task or wait_for). Await self.ask(…) in exec_async itself; to "
-            "ask several questions at the same time, make each an item of an "
-            "AsyncParallelBatchNode."
-        )
-
-
-async def ask_here(node: Any, asked: Ask) -> Any:
-    """`ask` for the code of an async node, which awaits it."""
-    step = step_of(node)
-    if step is None or not step.open:
-        _check_place(step, asked, node)
-    assert step is not None
-    effects, track = ask(step, asked), current_track.get()
-    group = None if track is None else track.group
-    return await (perform(effects) if group is None else group.drive(effects))
+__all__ = ["Question", "Questions"]
 
 
 class Question:
@@ -171,6 +73,11 @@ class Question:
             expires=None if asked.expires is None else now + asked.expires,
         )
         questions.open[self.event.id] = self
+
+    @property
+    def is_async(self) -> bool:
+        """Whether its run is in an event loop."""
+        return self._sequencer.loop is not None
 
     # -- its answer ---------------------------------------------------------------------------
 
@@ -312,11 +219,19 @@ class _Asked:
     def __hash__(self) -> int:
         return hash(self.func)
 
-    def __call__(self, event: Interrupt) -> object:
+    def __call__(self, event: Interrupt) -> Any:
         rest = self._question.offer(self.func(event))
-        if self._question._sequencer.loop is not None and inspect.isawaitable(rest):
+        if not inspect.isawaitable(rest):
+            return
+        if self._question.is_async:
             self._question.look(self.func, rest)
-        return None
+            return
+        if inspect.iscoroutine(rest):
+            rest.close()
+        raise TypeError(
+            f"Handler {name_of(self.func)} returned an awaitable, but the run is sync: nothing can "
+            "await it. Return an Answer, or run the flow with run_async."
+        )
 
 
 class _AsyncAsked(_Asked):

@@ -26,7 +26,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager
-from contextvars import Context, ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -34,174 +33,17 @@ import msgspec
 from flowevents.engine.clock import SYSTEM, Clock
 from flowevents.engine.effects import TAKE, Await, Cancelled, Effects, Failed, wake
 from flowevents.engine.graph import Plan
+from flowevents.engine.step import Track, current_track
 from flowevents.errors import TooManySteps
-from flowevents.events import (
-    MAX_ERROR,
-    Chunk,
-    Event,
-    FlowStart,
-    ItemStart,
-    NodeStart,
-    describe_error,
-)
+from flowevents.events import MAX_ERROR, Chunk, Event, describe_error
 from flowevents.signals import Audience, Handlers, Listeners
 
 if TYPE_CHECKING:
-    from flowevents.engine.drivers import Group
     from flowevents.engine.questions import Questions
 
-__all__ = [
-    "Sequencer",
-    "Step",
-    "Track",
-    "cancels_of",
-    "current_track",
-    "logger",
-    "name_of",
-    "on_track",
-]
+__all__ = ["Sequencer", "cancels_of", "logger", "name_of"]
 
 logger: Final = logging.getLogger("flowevents")
-
-
-StartEvent = type[FlowStart] | type[NodeStart] | type[ItemStart]
-
-
-class Step(msgspec.Struct, weakref=True):
-    """An open start: an execution of a node or a flow, or an item of its batch.
-
-    Attributes:
-        sequencer, plan: The run's sequencer, and the node that is executed.
-        span, parent: `seq` of its start event and of the enclosing start.
-        items, number, attempt: As in its events.
-        began: When it began, on the clock's monotonic time; `None` where nobody listens.
-        context: Where to make the calls into its code, if an observer said.
-        item: The open item of a sequential batch; `item_attempt` is the last of the last one.
-        of: The step that this is an item of.
-        done, total: How many of its items have ended, and of how many, where that is known.
-        where: For an item of a sequential batch, what its span and items are now.
-    """
-
-    sequencer: Sequencer
-    plan: Plan
-    span: int
-    parent: int
-    items: tuple[int, ...]
-    number: int
-    attempt: int = 1
-    began: float | None = None
-    open: bool = True
-    context: Context | None = None
-    item: Step | None = None
-    item_attempt: int = 0
-    of: Step | None = None
-    done: int = 0
-    total: int | None = None
-    where: Callable[[], tuple[int, tuple[int, ...]]] | None = None
-    warned: bool = False
-
-    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
-        return _no_step, ()  # a copy in another process, or a deep one, runs no step
-
-    def locate(self) -> None:
-        """Take over the span and the items of the item that is open now."""
-        if self.where is not None:
-            self.span, self.items = self.where()
-
-    def listeners(self) -> Listeners:
-        """Who listens to its node now."""
-        return self.plan.listeners(self.sequencer)
-
-    def publish(self, handlers: Handlers, kind: type[Event], /, **own: Any) -> bool:
-        """Make an event of this step, number it and deliver it; see `Sequencer.deliver`."""
-        sequencer = self.sequencer
-        event = kind(
-            run_id=sequencer.run_id,
-            seq=next(sequencer.numbers),
-            time=sequencer.now(),
-            span=self.span,
-            node=self.plan.path,
-            items=self.items,
-            step=self.number,
-            attempt=self.attempt,
-            **own,
-        )
-        return sequencer.deliver(event, handlers)
-
-    def start(self, handlers: Handlers | None, kind: StartEvent, /, **own: Any) -> bool:
-        """Deliver its start event, whose number it already has."""
-        sequencer = self.sequencer
-        self.began = sequencer.monotonic()
-        if handlers is None:
-            return False
-        event = kind(
-            run_id=sequencer.run_id,
-            seq=self.span,
-            time=sequencer.now(),
-            span=self.span,
-            node=self.plan.path,
-            items=self.items,
-            step=self.number,
-            attempt=self.attempt,
-            parent=self.parent,
-            **own,
-        )
-        return sequencer.deliver(event, handlers)
-
-    def ask_context(self, kind: StartEvent, /, **own: Any) -> None:
-        """Ask the observers in which context its code shall run; the first that says wins."""
-        for ask in self.listeners().contexts:
-            event = kind(
-                run_id=self.sequencer.run_id,
-                seq=self.span,
-                time=self.sequencer.now(),
-                span=self.span,
-                node=self.plan.path,
-                items=self.items,
-                step=self.number,
-                attempt=self.attempt,
-                parent=self.parent,
-                **own,
-            )
-            try:
-                context = ask(event)
-            except Exception as error:
-                self.sequencer.handler_failed(ask, event, error)
-            else:
-                if isinstance(context, Context):
-                    self.context = on_track(context, current_track.get())
-                    return
-
-
-def _no_step() -> None:
-    return None
-
-
-class Track:
-    """A strand of a run in which one thing happens after the other: the run, or an item of it.
-
-    Attributes:
-        step: The step that is open and whose code may run; cleared at the end.
-        group, task: The group of which it is an item, and the task in which that runs.
-    """
-
-    __slots__ = ("group", "step", "task")
-
-    def __init__(self, step: Step | None = None) -> None:
-        self.step: Step | None = step
-        self.group: Group | None = None
-        self.task: asyncio.Task[Any] | None = None
-
-
-current_track: ContextVar[Track | None] = ContextVar("flowevents_track", default=None)
-"""The track whose code runs in this context: in async runs, and what they start."""
-
-
-def on_track(context: Context, track: Track | None) -> Context:
-    """A context, in which the code that runs belongs to that track from here on."""
-    context.run(current_track.set, track)
-    return context
-
 
 _order = itertools.count()
 

@@ -11,11 +11,12 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from flowevents.asking import Ask
+from flowevents.engine.ask import ask
 from flowevents.engine.calls import call
 from flowevents.engine.drivers import give, perform
 from flowevents.engine.effects import TAKE, Await, Effects
-from flowevents.engine.questions import ask
-from flowevents.engine.sequencer import Step, logger
+from flowevents.engine.sequencer import logger
+from flowevents.engine.step import Step
 from flowevents.errors import Expired
 from flowevents.events import Chunk, Event
 from flowevents.signals import Handlers

@@ -22,7 +22,8 @@ from flowevents.engine.calls import call, end, invoke, require_await
 from flowevents.engine.drivers import Group
 from flowevents.engine.effects import Await, Effects, unstopped
 from flowevents.engine.graph import Plan
-from flowevents.engine.sequencer import Sequencer, Step, Track, current_track, logger
+from flowevents.engine.sequencer import Sequencer, logger
+from flowevents.engine.step import Step, Track, current_track
 from flowevents.events import Action, Event, FlowEnd, FlowStart, NodeEnd, NodeStart
 
 __all__ = ["Frame", "walk"]

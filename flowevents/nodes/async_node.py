@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from flowevents.asking import Ask
+from flowevents.engine.ask import ask_here
 from flowevents.engine.begin import execute_alone_async
 from flowevents.engine.graph import node_name
-from flowevents.engine.questions import ask_here
 from flowevents.errors import AsyncNodeError
 from flowevents.nodes.node import BatchNode, Node
 from flowevents.run import Run
