@@ -1,10 +1,10 @@
 # The project's commands. They need CPython 3.10 to 3.14, make and git; the rest goes into .venv.
 #
 #   make demo [ASK="a question"] [DOCS=folder]   the agent at work
-#   make test                                    everything that .ci/run runs: check, pythons, pytest
+#   make test                                    everything that .ci/run runs: check, then pythons
 #   make check                                   linters, type checkers and the layer contract
 #   make pytest [ARGS="-k chunk"]                the tests, with the Python of .venv
-#   make pythons                                 the tests, with every other CPython found
+#   make pythons                                 the tests, with it and with every other CPython found
 #   make soak                                    the reliability tests at full size, about 20 minutes
 #   make bench                                   flowevents against pocketflow and plain Python
 #   make clean                                   remove what these commands made
@@ -32,7 +32,7 @@ unexport PYRIGHT_PYTHON_FORCE_VERSION PYRIGHT_PYTHON_PYLANCE_VERSION
 demo: .venv/.demos
 	@$(PY) demos/agent.py
 
-test: check pythons pytest
+test: check pythons
 
 check: .venv/.dev
 	$(BIN)/ruff check
@@ -43,14 +43,14 @@ check: .venv/.dev
 	$(BIN)/lint-imports --no-logo
 
 pytest: .venv/.mermaid
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -q $(ARGS)
 
-# Two at a time: a test session mostly uses one core.
+# Two at a time, because a test session mostly uses one core; the longest, with all tests, first.
 pythons: .venv/.mermaid
 	@main=$$($(PY) -c 'import sys; print("%d.%d" % sys.version_info[:2])') && found=$$(.ci/pythons) && \
-	echo "$$found" | while read -r version python; do \
+	{ echo pytest; echo "$$found" | while read -r version python; do \
 	    test $$version = $$main || echo pytest-$$version; \
-	done | xargs -r -n 1 -P 2 $(MAKE) --no-print-directory
+	done; } | xargs -n 1 -P 2 $(MAKE) --no-print-directory
 
 pytest-%: .venv-%/.test
 	FLOWEVENTS_HYPOTHESIS_PROFILE=quick \
