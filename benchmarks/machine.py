@@ -20,12 +20,17 @@ def pin() -> bool:
 
 def describe(pinned: bool) -> dict[str, str]:
     """The machine, the Python and the packages measured, by name."""
+    return setting(pinned, {name: _version(name) for name in PACKAGES})
+
+
+def setting(pinned: bool, versions: dict[str, str]) -> dict[str, str]:
+    """The machine and the Python, by name, and these versions."""
     return {
         "machine": f"{_processor()}, {os.cpu_count()} cores",
         "pinned to one core": "yes" if pinned else "no",
         "system": f"{platform.system()} {platform.machine()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
-        **{name: _version(name) for name in PACKAGES},
+        **versions,
     }
 
 
