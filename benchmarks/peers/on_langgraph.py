@@ -142,7 +142,7 @@ async def square(value: int) -> dict[str, list[int]]:
     return {"squares": [value * value]}
 
 
-@PEER.does(PARALLEL_ITEM, units=20_000, way="`Send`")
+@PEER.does(PARALLEL_ITEM, units=5_000, way="`Send`")
 def parallel_items(number: int) -> None:
     graph = StateGraph(Squares)
     graph.add_node("square", square)

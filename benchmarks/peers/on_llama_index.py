@@ -160,7 +160,7 @@ class Batch(Workflow):
         return StopEvent(result=sum(ev.square for ev in evs))
 
 
-@PEER.does(PARALLEL_ITEM, units=2_000, way="`list[Event]`")
+@PEER.does(PARALLEL_ITEM, units=500, way="`list[Event]`")
 def parallel_items(number: int) -> None:
     result = asyncio.run(_result(Batch(timeout=None), number))
     expect(result, squares_below(number), "the sum of the squares")

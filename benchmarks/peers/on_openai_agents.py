@@ -128,7 +128,7 @@ class Calls(Model):
         raise NotImplementedError
 
 
-@PEER.does(STEP, units=400, way="a turn of the model and one of its tool are two")
+@PEER.does(STEP, units=200, way="a turn of the model and one of its tool are two")
 def steps(number: int) -> None:
     set_tracing_disabled(True)
     calls = 0

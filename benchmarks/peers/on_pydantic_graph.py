@@ -83,7 +83,7 @@ def awaited_chunks(number: int) -> None:
     _chunks(number, wait=True)
 
 
-@PEER.does(CONCURRENT, units=100_000, way=STREAM)
+@PEER.does(CONCURRENT, units=20_000, way=f"{STREAM}, 200 runs")
 def concurrent(number: int) -> None:
     graph = talk_graph()
 
