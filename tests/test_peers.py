@@ -67,7 +67,8 @@ def test_what_is_not_installed_is_named() -> None:
 
 def test_peers_are_rotated_and_one_that_fails_gives_its_reason() -> None:
     """Each round begins with another one; without figures of one the others are measured."""
-    ways = [*([{"work": ""}] * 3), {"work": CHUNK.name, "name": "", "units": 1_000}]
+    no_way: dict[str, object] = {"work": ""}
+    ways = [no_way, no_way, no_way, {"work": CHUNK.name, "name": "", "units": 1_000}]
     peers = [
         Surveyed(module, module, "", "", 0, ways)
         for module in ("on_python", "on_blinker", "on_pocketflow")  # blinker has no fourth way

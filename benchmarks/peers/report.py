@@ -184,6 +184,8 @@ def _cell(work: Work, peer: str, rows: Iterable[Row]) -> str:
 def _amount(value: float | None, unit: str) -> str:
     if not value:
         return NOTHING
+    if value < 1:  # less than what the difference of two processes can tell
+        return f"< 1 {unit}" if unit == "ms" else f"{value:.2f} {unit}"
     return f"{value:.0f} {unit}" if value >= 10 else f"{value:.1f} {unit}"
 
 

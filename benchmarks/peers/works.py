@@ -46,7 +46,7 @@ def _dispatch(handlers: int) -> Work:
     return Work(
         f"an event to {count}",
         DISPATCH,
-        f"One event is sent again and again to {count} that count their calls. "
+        f"One event is sent again and again to {count}, and the calls are counted. "
         "Plain Python: `for handler in handlers: handler(event)`.",
     )
 
