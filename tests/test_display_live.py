@@ -61,6 +61,29 @@ def test_the_display_stands_still_while_a_question_is_open() -> None:
     display.stop()
 
 
+def test_what_a_question_is_about_is_seen() -> None:
+    """The text so far stands above it, once; if a retry follows, all of it is void."""
+    run = Recorder()
+    span = run.start(ev.NodeStart, "Draft", run.root)
+    run.add(ev.Chunk, span, "Draft", data="Dear Ada, lunch?")
+    run.add(ev.Interrupt, span, "Draft", id="q", prompt="Send it?")
+    screen = Screen()
+    display = still(screen)
+    for event in run.events:
+        display(event)
+    assert screen.shown.endswith("· Draft\n  Dear Ada, lunch?\n? Draft asks\n  Send it?")
+    display(run.add(ev.Reply, span, "Draft", id="q", value="no"))
+    display(run.add(ev.Chunk, span, "Draft", data="Never mind."))
+    display.refresh()
+    assert screen.shown.count("Dear Ada") == 1
+    display(run.add(ev.Retry, span, "Draft", error="ValueError: no"))
+    display.refresh()
+    void = screen.shown[screen.shown.index("attempt 1 is void") :]
+    assert "Dear Ada, lunch?" in void
+    assert "Never mind." in void
+    display.stop()
+
+
 def test_a_question_that_follows_at_once_is_shown() -> None:
     """Nothing was drawn between the reply and the next question; then it stands still again."""
     run, span = asking()

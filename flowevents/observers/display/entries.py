@@ -35,6 +35,10 @@ def entry_lines(entry: Entry, canvas: Canvas) -> Iterator[Line]:
 
 
 def _said(entry: Said, canvas: Canvas) -> Iterator[Line]:
+    if entry.so_far:
+        yield canvas.fit(Line((canvas.signs["dot"], "dim"), " ", _name(entry, canvas)))
+        yield from _blocks(entry.blocks, canvas, "")
+        return
     sign = "retry" if entry.retry is not None else entry.status or "left"
     style = "yellow" if entry.retry is not None else STYLES.get(sign, "")
     line = Line((canvas.signs[sign], style), " ", _name(entry, canvas))

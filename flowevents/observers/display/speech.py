@@ -50,12 +50,14 @@ class Speech:
     """The chunks of one attempt.
 
     Attributes:
-        blocks: What was said, in order.
+        blocks: What was said and stands on the screen only for now, in order.
+        shown: What was said before that, and stays on the screen already.
         chunks: How many chunks of text there were.
         first, last: The `time` of the first and last of them, in seconds since the epoch.
     """
 
     blocks: list[Block] = field(default_factory=list)
+    shown: list[Block] = field(default_factory=list)
     chunks: int = 0
     first: float = 0.0
     last: float = 0.0

@@ -135,6 +135,7 @@ class Said(Entry):
         first: Seconds from the attempt's beginning to its first chunk.
         rate: Chunks of text per second.
         moved: The transition that followed.
+        so_far: It goes on: a question has come up.
     """
 
     blocks: list[Block]
@@ -145,6 +146,7 @@ class Said(Entry):
     rate: float | None = None
     retry: Retry | None = None
     moved: Action | None = None
+    so_far: bool = False
 
 
 @dataclass(slots=True, eq=False)

@@ -182,6 +182,7 @@ class Watch:
         if step.row is not None:
             step.row.retries += 1
             said = self._said(run, step, None)
+            said.blocks = step.speech.shown + said.blocks  # all of it is void
             said.retry, said.error = event, event.error
             self.entries.append(said)
         step.retry = event
@@ -195,6 +196,13 @@ class Watch:
         step.questions[event.id] = event
         left = float("inf") if event.expires is None else event.expires - event.time
         self.questions[run.id, event.id] = now + left
+        speech = step.speech
+        if speech.blocks:  # what the question is about has to be seen
+            said = self._said(run, step, None)
+            said.so_far = True
+            self.entries.append(said)
+            speech.shown += speech.blocks
+            speech.blocks = []
         self.entries.append(Asked(self._number(run), event.node, event.items, event))
 
     def _reply(self, run: Run, event: Reply, now: float) -> None:
