@@ -166,6 +166,8 @@ class Question:
 
     def put_to(self, heard: Handlers) -> Handlers:
         """These handlers, with what they return taken for an answer where it is an `Answer`."""
+        if not heard.calls:
+            return heard
         return Handlers(
             tuple(
                 _AsyncAsked(self, each) if is_async_callable(each) else _Asked(self, each)
