@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowevents.events import Chunk, Event, FlowStart, NodeEnd, NodeStart
+from flowevents.events import Chunk, Event, FlowEnd, FlowStart, NodeEnd, NodeStart, Retry
 from flowevents.observers.spans import RunSpans, read_spans
 from flowevents.testing import check_events
 from tests.whole_run import full_record
@@ -140,6 +140,16 @@ def test_any_record_gives_spans(record: list[Event]) -> None:
     assert {run.run_id for run in runs} == {event.run_id for event in record}
     for run in runs:
         check_nesting(run)
+
+
+def test_what_comes_after_the_end_of_all_is_put_before_it() -> None:
+    """As where a record is out of order."""
+    end = FlowEnd(run_id="r", seq=9, time=110.0, span=1, node="", status="ok", duration=10.0)
+    start = NodeStart(run_id="r", seq=2, time=100.0, span=2, node="A", parent=1)
+    retry = Retry(run_id="r", seq=3, time=101.0, span=2, node="A", error="E", wait=0.5)
+    (run,) = read_spans([end, start, retry])
+    check_nesting(run)
+    assert [attempt.end for attempt in list(run)[1].attempts] == [110.0, 110.0]
 
 
 def test_interleaved_runs_are_told_apart() -> None:

@@ -263,7 +263,7 @@ class RunSpans:
 
     def _add(self, event: Event, kind: Kind, parent: Span | None, start: float) -> Span:
         parent = parent or self.flow
-        span = Span(event, kind, parent, max(start, parent.start) if parent else start)
+        span = Span(event, kind, parent, _inside(parent, start))
         self._spans[event.span] = span
         (span.parent.children if span.parent else self.roots).append(span)
         return span
@@ -292,6 +292,7 @@ class RunSpans:
             span = self._add(event, guess, None, now)
         if span.status is not None:
             return  # it has ended: nothing more happens in it
+        now = _inside(span.parent, now)
         attempt = span.attempts[-1]
         attempt.start = min(attempt.start, now)  # its pause was shorter than was said
         if isinstance(event, Retry):
@@ -304,6 +305,17 @@ class RunSpans:
             span.chunks += 1
             if attempt.first_chunk is None:
                 attempt.first_chunk = now
+
+
+def _inside(span: Span | None, time: float) -> float:
+    """The time, or the nearest one that the span and all around it still were open."""
+    if span is not None:
+        time = max(time, span.start)
+    while span is not None:
+        if span.status is not None:
+            time = min(time, span.end)
+        span = span.parent
+    return time
 
 
 def _text(value: object) -> str:
