@@ -159,7 +159,7 @@ def _parser() -> argparse.ArgumentParser:
         default="",
         help="the peers whose name contains NAME, beside plain Python and flowevents",
     )
-    parser.add_argument("--quick", action="store_true", help="a few minutes, rough figures")
+    parser.add_argument("--quick", action="store_true", help="two or three minutes, rough figures")
     parser.add_argument(
         "--json", metavar="FILE", type=Path, help="write the figures, unrounded, to FILE as well"
     )
