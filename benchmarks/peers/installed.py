@@ -6,6 +6,7 @@ import re
 from importlib import metadata
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[2]
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
@@ -38,11 +39,12 @@ def _named(requirement: str) -> str:
 
 
 def _own_size(distribution: str) -> int:
-    found = metadata.distribution(distribution)
-    files = [Path(str(file.locate())) for file in found.files or ()]
-    if any(file.name.startswith("__editable__") for file in files):  # its folder lies elsewhere
-        package = Path(__file__).parents[2] / distribution
-        files += package.rglob("*")
+    ours = ROOT / distribution
+    if ours.is_dir():  # installed as a link to this folder
+        files = set(ours.rglob("*"))
+    else:
+        found = metadata.distribution(distribution).files
+        files = {Path(str(file.locate())) for file in found or ()}
     return sum(file.stat().st_size for file in files if _counts(file))
 
 
