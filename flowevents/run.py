@@ -15,7 +15,9 @@ thread, async driving in the caller's task; a run that began one way goes on tha
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
+import sys
 import threading
 import weakref
 from collections.abc import (
@@ -261,6 +263,8 @@ class Run:
                 self._release()
                 if closes:
                     self.close()
+                elif self._status == "running":
+                    _leave(self)
         if not paused:
             return self._result()
         if puller is None:
@@ -437,6 +441,7 @@ class Run:
                 return False
             self._move("paused")
             self._driven_by = None
+            _leave(self)
             return True
 
     # -- stopping it --------------------------------------------------------------------------
@@ -572,6 +577,8 @@ class Run:
             await over
 
     def __del__(self) -> None:
+        if sys.is_finalizing():  # `_cancel_left` has been; nothing can be delivered any more
+            return
         status = getattr(self, "_status", None)
         if status == "paused" and not self._told:
             logger.warning("%s Nobody can any more: it is cancelled.", self._open_questions())
@@ -737,6 +744,26 @@ class Run:
         if self._error is not None:
             raise self._error
         return self._action
+
+
+_left: Final[weakref.WeakSet[Run]] = weakref.WeakSet()  # that nobody drives, maybe for ever
+
+
+def _leave(run: Run) -> None:
+    """Have it cancelled at the end of the process, before its observers are closed.
+
+    What is registered with `atexit` last is called first: so each run anew, after its observers.
+    """
+    if run not in _left:
+        _left.add(run)
+        atexit.unregister(_cancel_left)
+        atexit.register(_cancel_left)
+
+
+def _cancel_left() -> None:
+    for run in list(_left):
+        if run.status in ("running", "paused"):
+            run.cancel()
 
 
 def _ended() -> Effects:

@@ -409,3 +409,42 @@ def test_the_end_of_the_process() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("closed\n", "")
+
+
+# -- the end of the process -----------------------------------------------------------------------
+
+LEFT = """
+import sys
+from flowevents import Ask, AskNode, Flow, Run, queued
+from flowevents.observers.display import TerminalDisplay
+from rich.console import Console
+
+class Asks(AskNode):
+    def question(self, prep_res):
+        return Ask("Now?")
+
+class Slow:
+    def on_node_end(self, event):
+        print("the end is", event.status, flush=True)
+
+screen = TerminalDisplay(console=Console(force_terminal=True, file=sys.stderr))
+observers = [screen, queued(Slow())]
+if sys.argv[1] == "raised":
+    Flow(Asks()).run({}, observers=observers)  # nobody catches the Paused
+run = Run(Flow(Asks()), {}, observers=observers)
+for event in run:
+    if sys.argv[1] == "left" and event.signal == "node_start":
+        break
+"""
+
+
+@pytest.mark.parametrize("how", ["raised", "paused", "left"])
+def test_a_run_that_is_left_ends_with_the_process(how: str) -> None:
+    """Its ends are delivered, also by a queue and a display, and the process does not hang."""
+    done = subprocess.run(
+        [sys.executable, "-c", LEFT, how], capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert done.stdout == "the end is cancelled\n"
+    assert done.returncode == (1 if how == "raised" else 0)
+    assert ("Paused" in done.stderr) == (how == "raised")
+    assert "shutdown" not in done.stderr

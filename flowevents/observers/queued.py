@@ -155,10 +155,15 @@ class Queued:
             self._asleep = False
             if self._thread is None:
                 self._closing = False
-                self._thread = threading.Thread(
+                thread = threading.Thread(
                     target=_work, args=(self._woken,), name="flowevents queued", daemon=True
                 )
-                self._thread.start()
+                try:
+                    thread.start()
+                except RuntimeError:  # at the end of the process none can start any more
+                    self._drain()
+                    return
+                self._thread = thread
             self._woken.put(self)
 
     def _drop(self, event: Event) -> None:
