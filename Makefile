@@ -79,7 +79,7 @@ clean:
 	@touch $@
 
 .venv/.demos: .venv/.created pyproject.toml
-	@echo "Installing flowevents and what the demos need into .venv"
+	@echo "Installing flowevents and what the demos need into .venv (about a minute)"
 	@$(PY) -m pip install --editable '.[demos]'
 	@touch $@
 

@@ -26,8 +26,8 @@ class Ask:
             `msgspec.Struct`, a dataclass, `list[str]` and so on. Its JSON schema is in the event.
         expires: After how many seconds nobody can answer any more.
 
-    Raises `ValueError` for no choices or an `expires` that is not positive, and `TypeError` for a
-    `type` that has no JSON schema.
+    Raises `ValueError` for no choices, for one that is not of the `type` and for an `expires` that
+    is not positive, and `TypeError` for a `type` that has no JSON schema.
     """
 
     __slots__ = ("choices", "expires", "prompt", "schema", "type")
@@ -49,8 +49,16 @@ class Ask:
         self.expires: float | None = expires
         if self.choices is not None and not self.choices:
             raise ValueError("Ask: choices is empty, so nobody could answer. Give one, or None.")
-        if expires is not None and not expires > 0:
+        if expires is not None and not (isinstance(expires, (int, float)) and expires > 0):
             raise ValueError(f"Ask: expires={expires!r}; give seconds above 0, or None.")
+        for choice in (self.choices or ()) if type is not None else ():
+            try:
+                msgspec.convert(choice, type)
+            except msgspec.ValidationError as error:
+                raise ValueError(
+                    f"Ask: the choice {choice!r} is not of type {_name(type)}: {error}. "
+                    "Nobody could ever give it."
+                ) from None
 
     def __init_subclass__(cls) -> None:
         raise TypeError(

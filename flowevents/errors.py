@@ -55,11 +55,13 @@ class Paused(FlowEventsError):
 
     Attributes:
         run: The `Run` that is paused.
+        interrupts: The questions that were open, each an `Interrupt`.
     """
 
     def __init__(self, text: str, run: Any) -> None:
         super().__init__(text)
         self.run: Any = run
+        self.interrupts: tuple[Any, ...] = run.interrupts
 
 
 class ReplyError(FlowEventsError, ValueError):

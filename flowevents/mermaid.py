@@ -18,7 +18,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any, Final
 
-from flowevents.engine.graph import Plan, check_graph, node_name
+from flowevents.engine.graph import Plan, check_graph, is_node, node_name
+from flowevents.errors import GraphError
 from flowevents.escape import escape_controls
 from flowevents.events import Event
 from flowevents.observers.spans import Span, read_spans
@@ -63,8 +64,10 @@ def to_mermaid(flow: Any, events: Iterable[Event] | None = None) -> str:
             before an open question, a step that has not ended, a cancelled one, an ok one. Labels
             count executions, batch items and retries, and the edges that were taken stand out.
 
-    Raises `GraphError` where something in the graph is not a node.
+    Raises `GraphError` where it, or something in the graph, is not a node.
     """
+    if not is_node(flow):
+        raise GraphError(f"to_mermaid draws a flow or a node, not {flow!r}.")
     check_graph(flow, names=False)
     name = node_name(flow)
     drawing = _Drawing(_Past(events) if events is not None else None)

@@ -142,8 +142,12 @@ class Run:
             raise ObserverError(f"observers={observers!r} is no list of observers; put it in one.")
         if id is not None and (not isinstance(id, str) or not id):
             raise ValueError(f"id={id!r}: a run's id is a string that is not empty, or None.")
-        if max_steps is not None and (isinstance(max_steps, bool) or max_steps < 1):
-            raise ValueError(f"max_steps={max_steps!r}: at least 1, or None for no limit.")
+        if max_steps is not None and (type(max_steps) is not int or max_steps < 1):
+            raise ValueError(
+                f"max_steps={max_steps!r}: a whole number from 1, or None for no limit."
+            )
+        if metadata is not None and not isinstance(metadata, Mapping):
+            raise ValueError(f"metadata={metadata!r}: a dict of JSON values, or None.")
         if on_handler_error not in ("log", "raise"):
             raise ValueError(f"on_handler_error={on_handler_error!r}: 'log' or 'raise'.")
         if on_pause not in ("return", "wait"):

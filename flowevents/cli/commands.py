@@ -179,7 +179,8 @@ def run(flow: str, shared: str | None, log: bool, record: str | None, otel: bool
         observers = _observers(stack, log=log, record=record, otel=otel)
         error = _drive(Run(loaded, given, observers=observers), is_async=shape_of(loaded).is_async)
     if isinstance(error, Paused):  # said when the display is done
-        _say(f"{error} Nobody answered: stdin has ended.")
+        for asked in error.interrupts:
+            _say(f"{asked.node} asked {asked.prompt!r}, and nobody answered: stdin has ended.")
     elif error is not None:
         _tell(error)
     return 0 if error is None else FAILED
@@ -195,8 +196,11 @@ def _observers(stack: ExitStack, *, log: bool, record: str | None, otel: bool) -
     if record is not None:
         observers.append(stack.enter_context(_recorder(record)))
     if otel:
+        try:
+            from flowevents.observers.traces import TraceObserver
+        except MissingExtra as missing:
+            raise WrongInput(f"--otel: {missing}") from None
         from flowevents.cli.telemetry import exporting
-        from flowevents.observers.traces import TraceObserver
 
         stack.enter_context(exporting())
         observers.append(stack.enter_context(TraceObserver()))

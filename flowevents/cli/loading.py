@@ -67,7 +67,11 @@ def _module(name: str) -> Any:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
             raise WrongInput(
                 f"There is no module {error.name!r}, neither in {folder} nor installed. "
-                "Go to the folder that it is in."
+                + (
+                    f"Did you mean {name.removesuffix('.py')!r}?"
+                    if name.endswith(".py")
+                    else "Go to the folder that it is in."
+                )
             ) from None
         raise WrongInput(f"Importing {name!r} failed with {_described(error)}.") from error
     except (Exception, SystemExit) as error:

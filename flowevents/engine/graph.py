@@ -8,6 +8,8 @@ written to a node but to the copies that `Plan.copy` makes.
 from __future__ import annotations
 
 import copy
+import inspect
+import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -114,12 +116,31 @@ class Shape:
         self.class_keys: tuple[int, ...] = tuple(
             id(each) for each in cls.__mro__ if each is not object
         )
+        self.mistake: str = "" if self.overrides or not self.ours else self._mistake(cls)
 
     def without(self, override: str) -> Shape:
         """The same, but for one override that is not run through."""
         shape = copy.copy(self)
         shape.overrides = self.overrides - {override}
         return shape
+
+    def _mistake(self, cls: Any) -> str:
+        """What its author has probably not meant, as a sentence, or `""`."""
+        wanted, other = "exec_stream", "exec_stream_async"
+        if self.is_async:
+            wanted, other = other, wanted
+        kind = "AsyncStreamNode" if self.is_async else "StreamNode"
+        run = "exec_async" if self.is_async else "exec"
+        if not self.chunked and hasattr(cls, wanted):
+            return f"has {wanted}, but is no {kind}: nothing of it is streamed."
+        if self.chunked and not self.streams:
+            if hasattr(cls, other):
+                return f"has {other}, but its class streams {wanted}: that is never called."
+            if inspect.isgeneratorfunction(getattr(cls, run)):
+                return f"has a generator as {run}: call it {wanted}, to stream what it yields."
+        if not self.is_flow and not self.is_async and inspect.iscoroutinefunction(cls.exec):
+            return "has an async exec: derive it from AsyncNode, and call it exec_async."
+        return ""
 
     def _overrides(self, cls: type, method: str) -> bool:
         """Whether it is the instance's own, or the first class that defines it is the user's."""
@@ -219,6 +240,8 @@ def shape_of(node: Any) -> Shape:
     known = _shapes.get(cls)
     if known is None or known.methods_of(cls) != known.methods:
         known = _shapes[cls] = _Known(cls)
+        if known.shape.mistake:
+            warnings.warn(f"{cls.__qualname__} {known.shape.mistake}", RuntimeWarning, stacklevel=2)
     return known.shape
 
 

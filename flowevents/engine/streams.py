@@ -5,6 +5,7 @@ A generator that a node returned is closed on every path before anything else is
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from functools import partial
@@ -65,7 +66,7 @@ def stream(scope: Step, node: Any, argument: Any) -> Effects:
     produced = call(scope, node.exec_stream, argument)
     kept: list[Any] | None = [] if node.keep_chunks else None
     keep = None if kept is None else kept.append
-    source = call(scope, iter, produced)
+    source = call(scope, _iterator, scope, produced)
     asynchronous = sequencer.loop is not None  # what it yields might be taken for the loop's
     run_id, now, numbers, outbox = (
         sequencer.run_id,
@@ -198,7 +199,7 @@ async def stream_async(scope: Step, node: Any, produced: Any) -> Any:
     keep = None if kept is None else kept.append
     if not hasattr(produced, "__aiter__") and hasattr(produced, "__await__"):
         produced = await Await(produced, scope.context)
-    source = _async_iterator(produced, scope.context)
+    source = _async_iterator(scope, produced)
     run_id, now, numbers, outbox = (
         sequencer.run_id,
         sequencer.now,
@@ -302,18 +303,37 @@ async def _close_async(scope: Step, source: Any) -> None:
             _log_close(scope, error)
 
 
-def _async_iterator(produced: Any, context: Context | None) -> Any:
+def _iterator(scope: Step, produced: Any) -> Any:
+    """What a plain iterable gives. Raises `TypeError`, which names the node, for anything else."""
+    if hasattr(produced, "__iter__") or hasattr(produced, "__getitem__"):
+        return iter(produced)
+    close = getattr(produced, "close", None)
+    if inspect.iscoroutine(produced) and close is not None:
+        close()
+    what = "exec_stream_async" if scope.plan.shape.is_async else "exec_stream"
+    hint = "it is to yield what it streams"
+    if isinstance(produced, Ask):
+        hint = "it is to yield its question, `answer = yield Ask(…)`"
+    elif inspect.isawaitable(produced) or hasattr(produced, "__aiter__"):
+        hint = "an `async def` belongs to an AsyncStreamNode, as exec_stream_async"
+    raise TypeError(
+        f"{what} of node {scope.plan.path!r} gave {produced!r}, over which nothing can iterate: "
+        f"{hint}."
+    )
+
+
+def _async_iterator(scope: Step, produced: Any) -> Any:
     """What `async for` takes, whatever iterable the node gave."""
     if not hasattr(produced, "__aiter__"):
-        return _Plain(produced)
-    return produced if context is None else _InContext(produced, context)
+        return _Plain(_iterator(scope, produced))
+    return produced if scope.context is None else _InContext(produced, scope.context)
 
 
 class _Plain:
     """What a plain iterable yields, as an async iterator."""
 
-    def __init__(self, produced: Any) -> None:
-        self._source = iter(produced)
+    def __init__(self, source: Any) -> None:
+        self._source = source
 
     def __aiter__(self) -> _Plain:
         return self

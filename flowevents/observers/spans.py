@@ -9,6 +9,7 @@ the events say, nothing here raises, and what is enclosed lies within what enclo
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from typing import Final, Literal, get_args
 
@@ -332,6 +333,8 @@ def read_spans(events: Iterable[Event]) -> list[RunSpans]:
         events: Of any number of runs, interleaved or not; each run's own in order. They are read
             once.
     """
+    if isinstance(events, (str, bytes, os.PathLike)):
+        raise TypeError(f"{events!r} is no list of events: read_events({events!r}) gives those.")
     runs: dict[str, RunSpans] = {}
     for event in events:
         run = runs.get(event.run_id)
