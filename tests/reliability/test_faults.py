@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import warnings
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowevents import RunCancelled
-from tests.driving import Driver
+from flowevents import AsyncFlow, AsyncStreamNode, Flow, Node, Run, RunCancelled, StreamNode
+from tests.driving import Driver, driving
 from tests.graphs import Graph, Halt, graphs
 from tests.reliability.faults import (
     ERRORS,
@@ -161,3 +162,66 @@ def test_an_observer_that_cannot_be_made_leaves_nothing(how: str) -> None:
     with nothing_is_left(), pytest.raises(ValueError, match="no"):
         begin()
     assert made == []
+
+
+def closes_badly(how: str, error: type[BaseException], raised: list[BaseException]) -> Any:
+    """A node whose generator raises when it ends or is closed, between two that do nothing."""
+
+    def fail() -> None:
+        raised.append(error("in finally"))
+        raise raised[-1]
+
+    class Closes(StreamNode):
+        def exec_stream(self, prep_res: Any) -> Iterator[int]:
+            try:
+                yield from range(3)
+            finally:
+                fail()
+
+    class ClosesAsync(AsyncStreamNode):
+        async def exec_stream_async(self, prep_res: Any) -> AsyncIterator[int]:
+            try:
+                for index in range(3):
+                    await asyncio.sleep(0)
+                    yield index
+            finally:
+                fail()
+
+    before = Node()
+    before >> (Closes() if how == "sync" else ClosesAsync()) >> Node()
+    return Flow(before) if how == "sync" else AsyncFlow(before)
+
+
+@both
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("at", [None, 3, 5, 6, 8])
+@pytest.mark.parametrize("stop", ["cancel", "leave"])
+def test_a_generators_finally_fails(
+    how: str, error: type[BaseException], at: int | None, stop: str
+) -> None:
+    """On its own it is the node's error; of a run that is stopped it is logged, or goes on up."""
+    observer, raised = Observed(), list[BaseException]()
+    run = Run(closes_badly(how, error, raised), {}, observers=[observer])
+    came: BaseException | None = None
+
+    def look(event: Any) -> bool:
+        if event.seq == at and stop == "cancel":
+            run.cancel()
+        return event.seq == at and stop == "leave"
+
+    with nothing_is_left(), driving(how) as driver:
+        try:
+            driver.each(run, look)
+            if run.status == "running":
+                driver.close(run)
+        except BaseException as out:
+            came = out
+        driver.settle()
+    check(observer.events)
+    assert run.status in ("done", "failed", "cancelled")
+    if at is None:
+        assert is_from(came, *raised)
+    elif came is not None:
+        assert isinstance(came, RunCancelled) or is_from(came, *raised)
+    if raised and isinstance(raised[0], (KeyboardInterrupt, SystemExit)) and stop == "cancel":
+        assert came is raised[0]
