@@ -5,7 +5,7 @@
 #   make check                                   linters, type checkers and the layer contract
 #   make pytest [ARGS="-k chunk"]                the tests, with the Python of .venv
 #   make pythons                                 the tests, with it and with every other CPython found
-#   make soak                                    the reliability tests at full size, about 20 minutes
+#   make soak                                    the reliability tests at full size; it takes its time
 #   make bench                                   flowevents against pocketflow and plain Python
 #   make bench-peers [ARGS="--quick"]            flowevents and other libraries against plain Python
 #   make clean                                   remove what these commands made
