@@ -56,17 +56,13 @@ def begin(
         plan = Plan(flow, flow.node_name, "", ())
         child = plan.child(node)
         child.take_shape(shape)
-        child.copy = _itself
+        child.run_itself()
         node = flow
     step = Step(sequencer, plan, next(sequencer.numbers), 0, (), 0)
     frame = Frame(plan, node, step, shared)
     frame.metadata = metadata
     frame.routes = frame.routes or isinstance(node, _Alone)
     return walk(sequencer, sequencer.main, frame)
-
-
-def _itself(node: Any, params: Any, step: object) -> Any:
-    return node
 
 
 def execute_alone(node: Any, prep_res: Any) -> Any:

@@ -1,8 +1,8 @@
 """How the engine reads a graph: by its attributes, ours and pocketflow's alike.
 
 A `Shape` is what a node's class says of it, read once per class. A `Plan` is what a run knows of
-one node at one place of its graph: its path, its shape and who listens to it. Nothing here is
-written to a node but to the copies that `Plan.copy` makes.
+one node at one place of its graph: its path, its shape and who listens to it. Nothing is written
+to a node but to its copies.
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ class Shape:
         fallback: It has an `exec_fallback` of its own.
         overrides: Which of PocketFlow's private `run`, `exec` and `orch` it overrides.
         routes: It has a `get_next_node` of its own (or pocketflow's).
+        copies_plainly: `copy.copy` does no more than copy the attributes.
         simple: Plain `prep`, `exec` and `post` calls are all there is to it.
     """
 
@@ -109,9 +110,8 @@ class Shape:
         self.simple: bool = self.calls and not (
             self.is_flow or self.is_async or self.batch or self.overrides
         )
-        plainly = self.ours and not self._overrides(cls, "__new__") and _copies_plainly(cls)
-        self.copy: Callable[[Any, Any, object], Any] = (
-            _copy_attributes if plainly else _copy_by_protocol
+        self.copies_plainly: bool = (
+            self.ours and not self._overrides(cls, "__new__") and _copies_plainly(cls)
         )
         self.class_keys: tuple[int, ...] = tuple(
             id(each) for each in cls.__mro__ if each is not object
@@ -180,26 +180,6 @@ def _copies_plainly(cls: Any) -> bool:
     )
 
 
-_new: Final[Callable[[type], Any]] = object.__new__
-
-
-def _copy_attributes(node: Any, params: Any, step: object) -> Any:
-    """A shallow copy with these params that knows its step; what `copy.copy` does, faster."""
-    made = _new(type(node))
-    made.__dict__ = attributes = node.__dict__.copy()
-    attributes["params"] = params
-    attributes["_flowevents_step"] = step
-    return made
-
-
-def _copy_by_protocol(node: Any, params: Any, step: object) -> Any:
-    made = copy.copy(node)
-    made.params = params
-    if hasattr(made, "emit"):
-        made._flowevents_step = step
-    return made
-
-
 _METHODS = (
     "__new__",
     "_exec",
@@ -255,6 +235,8 @@ class Plan:
         shape: What its class says; `nests` is whether it is a flow that is walked through.
         heard, version: Who listens, and of which version of the audience that is true.
         inline: Plain calls and their events are all there is to a step of it, while that is so.
+        is_copied: A copy runs, as in PocketFlow, not the original itself.
+        copies_plainly: `copy` does no more than copy the attributes and set two of them.
     """
 
     __slots__ = (
@@ -262,9 +244,10 @@ class Plan:
         "_flows",
         "_keys",
         "_taken",
-        "copy",
+        "copies_plainly",
         "heard",
         "inline",
+        "is_copied",
         "name",
         "nests",
         "node",
@@ -284,6 +267,7 @@ class Plan:
         self.node: Any = node
         self.name: str = name
         self.path: str = path
+        self.is_copied: bool = True
         self.take_shape(shape or shape_of(node))
         key = sender_key(node)[0]
         self._keys = (path, key, *self.shape.class_keys, *flows)
@@ -298,13 +282,23 @@ class Plan:
         """Go by this shape from here on."""
         self.shape: Shape = shape
         self.nests: bool = shape.is_flow and not shape.overrides
-        self.copy: Callable[[Any, Any, object], Any] = (
-            self._copy_and_set_params if shape.sets_params else shape.copy
-        )
+        self.copies_plainly: bool = shape.copies_plainly and not shape.sets_params
 
-    def _copy_and_set_params(self, node: Any, params: Any, step: object) -> Any:
-        made = self.shape.copy(node, node.params, step)
-        made.set_params(params)
+    def run_itself(self) -> None:
+        """Have the original run, not a copy, as the node of a run does."""
+        self.is_copied = self.copies_plainly = False
+
+    def copy(self, params: Any, step: object) -> Any:
+        """What runs in a step: a shallow copy with these params that knows its step."""
+        if not self.is_copied:
+            return self.node
+        made = copy.copy(self.node)
+        if hasattr(made, "emit"):
+            made._flowevents_step = step
+        if self.shape.sets_params:
+            made.set_params(params)
+        else:
+            made.params = params
         return made
 
     def listeners(self, audience: Audience) -> Listeners:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from flowevents.engine.attempts import attempts
@@ -47,8 +47,8 @@ class Frame:
         step: Its open start.
         scope: The open start around its nodes: its own, or that of an item of its batch.
         shared, params: What its nodes get.
-        next: The original of the node to run next, or `None` at the end of a pass.
-        places: The nodes that were reached in this pass, by the id of the original.
+        next: The place of the node to run next, or `None` at the end of a pass.
+        places: Those that were reached in this pass, by the id of the original.
         last_action: What the last node of the pass gave.
         batch, index: The items still to run of a sequential batch flow, and the next one's index.
         routes: Its `get_next_node` is asked for the way.
@@ -78,7 +78,7 @@ class Frame:
         self.scope: Step = step
         self.shared: Any = shared
         self.params: Any = None
-        self.next: Any = None
+        self.next: Place | None = None
         self.places: dict[int, Place] = {}
         self.last_action: Any = None
         self.prep_res: Any = None
@@ -90,32 +90,44 @@ class Frame:
     def draw_item(self) -> bool:
         """Draw the next item of a sequential batch and begin its pass; whether there is one."""
         assert self.batch is not None
-        for params in self.batch:
-            step, item, index = self.step, self.scope, self.index
-            item.items = step.items + (index,)  # noqa: RUF005 - a third of the time of unpacking
-            item.span = next(step.sequencer.numbers)
-            item.open = True
-            step.done = index
-            self.index = index + 1
-            self.begin_pass({**self.flow.params, **params})
-            return True
+        item, index = self.scope, self.index
+        try:
+            for params in self.batch:
+                item.items = self.step.items + (index,)  # noqa: RUF005 - a third of the time
+                item.span = next(item.sequencer.numbers)
+                if not item.open:
+                    item.open = True
+                self.index = index + 1
+                flow, start = self.flow, self.flow.start_node
+                self.params = {**flow.params, **params}
+                for place in self.places.values():
+                    place.count = 0
+                self.next = self.places.get(id(start)) or self.place(start)
+                return True
+        except BaseException:
+            item.open = False
+            raise
+        item.open = False
         return False
 
-    def place(self, node: Any) -> Place:
-        """The place of a node in this pass."""
+    def end_item(self, error: BaseException | None = None) -> Effects:
+        """End the item of a sequential batch that is open, if one is."""
+        self.step.done = self.index - 1
+        return end_item(self.scope, error)
+
+    def begin_pass(self, params: Any) -> None:
+        """Begin the only pass, as PocketFlow does: without params of its own, with the flow's."""
+        self.params = params or {**self.flow.params}
+        self.next = self.place(self.flow.start_node)
+
+    def place(self, node: Any) -> Place | None:
+        """The place of a node in this pass; there is none of `None`."""
+        if node is None:
+            return None
         place = self.places.get(id(node))
         if place is None:
             place = self.places[id(node)] = Place(self.plan.child(node))
         return place
-
-    def begin_pass(self, params: Any) -> None:
-        """Go to the start node, as PocketFlow does: without params of its own, the flow's."""
-        flow = self.flow
-        self.params = params or {**flow.params}
-        self.next = flow.start_node
-        for place in self.places.values():
-            place.count = 0
-        self.last_action = None
 
 
 def walk(sequencer: Sequencer, track: Track, frame: Frame, began: bool = False) -> Effects:
@@ -129,22 +141,22 @@ def walk(sequencer: Sequencer, track: Track, frame: Frame, began: bool = False) 
     bottom = frame
     limited = sequencer.max_steps is not None
     run_id, numbers, now = sequencer.run_id, sequencer.numbers, sequencer.now
+    new: Callable[[type], Any] = object.__new__
     step: Step | None = None  # the open step of a node
     version: object = None
-    original: Any
-    params: Any
-    original = params = None
-    parent, items, places = 0, frame.step.items, frame.places
+    place: Place | None = None  # of the node to run
+    params: Any = None
+    parent, items = 0, frame.step.items
     moved = True  # to another frame, or to another item of a batch
     try:
         if not began:
             yield from _enter(track, frame)
         while True:
             if moved:
-                original, params, places = frame.next, frame.params, frame.places
+                place, params = frame.next, frame.params
                 parent, items = frame.scope.span, frame.scope.items
                 moved = False
-            if original is None:  # at the end of a pass
+            if place is None:  # at the end of a pass
                 moved = True
                 if sequencer.version is not version:
                     yield from sequencer.border()
@@ -157,9 +169,7 @@ def walk(sequencer: Sequencer, track: Track, frame: Frame, began: bool = False) 
                     listeners = plan.heard if plan.version is version else item.listeners()
                     anybody = listeners.anybody
                     if anybody:
-                        yield from end_item(item)
-                    else:
-                        item.open = False
+                        yield from frame.end_item()
                     if frame.draw_item():
                         if anybody:
                             yield from start_item(item)
@@ -176,15 +186,20 @@ def walk(sequencer: Sequencer, track: Track, frame: Frame, began: bool = False) 
                 if sequencer.version is not version:
                     yield from sequencer.border()
                     version = sequencer.version
-                place = places.get(id(original)) or frame.place(original)
                 plan = place.plan
                 if limited:
                     sequencer.count_step(plan)
                 place.count = count = place.count + 1
                 span = next(numbers)
                 step = ended = Step(sequencer, plan, span, parent, items, count)
-                copy = plan.copy  # a function, no method of the plan
-                node = copy(original, params, step)
+                original = plan.node
+                if plan.copies_plainly:  # what `Plan.copy` does, but faster
+                    node = new(type(original))
+                    node.__dict__ = attributes = original.__dict__.copy()
+                    attributes["params"] = params
+                    attributes["_flowevents_step"] = step
+                else:
+                    node = plan.copy(params, step)
                 listeners = plan.heard if plan.version is version else plan.listeners(sequencer)
                 if plan.inline:
                     # A plain node, its first attempt inline: what run_step does, but faster.
@@ -211,10 +226,11 @@ def walk(sequencer: Sequencer, track: Track, frame: Frame, began: bool = False) 
                     except Exception as error:
                         sequencer.plain_ended()
                         exec_res = yield from attempts(track, step, node, prep_res, error)
+                        sequencer.plain = True
                     if sequencer.version is not version:
                         sequencer.plain_ended()
                         yield from sequencer.border()
-                    sequencer.plain = True
+                        sequencer.plain = True
                     action = node.post(shared, prep_res, exec_res)
                     sequencer.plain = False
                     if sequencer.guests:
@@ -264,6 +280,9 @@ def walk(sequencer: Sequencer, track: Track, frame: Frame, began: bool = False) 
                     following = successors[action or "default"]
                 except (KeyError, TypeError):
                     _no_successor(successors, ended, action)
+            place = None
+            if following is not None:
+                place = frame.places.get(id(following)) or frame.place(following)
             if (heard := listeners.action) is not None:
                 event = Action(
                     run_id=run_id,
@@ -275,13 +294,12 @@ def walk(sequencer: Sequencer, track: Track, frame: Frame, began: bool = False) 
                     step=ended.number,
                     attempt=ended.attempt,
                     action=_text(action),
-                    target=None if following is None else frame.place(following).plan.path,
+                    target=None if place is None else place.plan.path,
                 )
                 if sequencer.deliver(event, heard):
                     yield from sequencer.flush()
-            if moved or following is None:
-                frame.next, frame.last_action = following, action
-            original = following
+            if moved or place is None:
+                frame.next, frame.last_action = place, action
     except BaseException as error:
         sequencer.plain_ended()
         final = yield from _unwind(sequencer, track, stack, step, error, began)
@@ -486,7 +504,7 @@ def _unwind(
         open_ends.append(_end_step(step, None, error))
     for frame in reversed(stack[1:] if began else stack):
         if frame.step.item is not None:
-            open_ends.append(end_item(frame.step.item, error))
+            open_ends.append(frame.end_item(error))
         open_ends.append(end(frame.step, FlowEnd, frame.step.listeners().flow_end, error, {}))
     track.step = None
     if sequencer.backlog and not isinstance(error, GeneratorExit):  # what plain code had emitted
