@@ -82,7 +82,7 @@ def _batch(track: Track, step: Step, node: Any, arguments: Iterable[Any] | None)
     """The items of a sequential batch, drawn one by one."""
     sequencer = step.sequencer
     shape = step.plan.shape
-    inline = shape.calls and not (shape.is_async or sequencer.offload)
+    calls = shape.calls and not (shape.is_async or sequencer.offload)
     run, numbers = node.exec, sequencer.numbers
     scope = step.item = Step(sequencer, step.plan, 0, step.span, (), step.number)
     scope.of, scope.total, scope.context = step, length_of(arguments), step.context
@@ -91,22 +91,25 @@ def _batch(track: Track, step: Step, node: Any, arguments: Iterable[Any] | None)
     scope.open = False
     results: list[Any] = []
     version: object = None
-    anybody = False
+    anybody = inline = tried = False
     for index, argument in enumerate(drawn(step, arguments)):
         if sequencer.version is not version:
             yield from sequencer.border()
             version = sequencer.version
             anybody = scope.listeners().anybody
             scope.open = not anybody  # where nobody hears of items, the batch is one open item
+            scope.context = step.context
+            inline = calls and scope.context is None
         span = next(numbers)
-        if scope.attempt > 1:
-            scope.attempt = 1
+        if tried:
+            scope.attempt, tried = 1, False
         if anybody:
             scope.open = True
             scope.context = step.context  # not the last item's
             scope.locate()
             yield from start_item(scope)
-        if inline and scope.context is None:
+            inline = calls and scope.context is None
+        if inline:
             sequencer.plain = True
             try:
                 result = run(argument)
@@ -115,8 +118,10 @@ def _batch(track: Track, step: Step, node: Any, arguments: Iterable[Any] | None)
                     sequencer.await_guests()
             except Exception as error:
                 sequencer.plain_ended()
+                tried = True
                 result = yield from attempts(track, scope, node, argument, error)
         else:
+            tried = True
             result = yield from attempts(track, scope, node, argument)
         results.append(result)
         if anybody or sequencer.version is not version:
@@ -139,24 +144,16 @@ def _parallel_batch(step: Step, node: Any, arguments: Iterable[Any] | None) -> E
 async def _parallel_item(
     step: Step, total: int | None, node: Any, group: Group, index: int, argument: Any
 ) -> Any:
-    sequencer, shape = step.sequencer, step.plan.shape
+    sequencer, plan = step.sequencer, step.plan
     span = next(sequencer.numbers)
-    scope = Step(
-        sequencer,
-        step.plan,
-        span,
-        step.span,
-        (*step.items, index),
-        step.number,
-        of=step,
-        total=total,
-    )
-    track = Track(scope)
-    track.group, track.task = group, asyncio.current_task()
+    scope = Step(sequencer, plan, span, step.span, (*step.items, index), step.number)
+    scope.of, scope.total = step, total
+    track = Track(scope, group, asyncio.current_task(sequencer.loop))
     current_track.set(track)
     if step.context is not None:
         scope.context = on_track(step.context.copy(), track)
-    if scope.listeners().anybody or not shape.calls:
+    version = sequencer.version
+    if plan.version is not version or plan.heard.anybody or not plan.shape.calls:
         return await group.drive(_heard_item(track, scope, node, argument))
     try:  # its first attempt inline: what _heard_item does, but faster
         result = await node.exec_async(argument)
@@ -165,7 +162,7 @@ async def _parallel_item(
     except BaseException as error:
         await group.drive(end_item(scope, error))
         raise
-    if scope.listeners().item_end is None:
+    if sequencer.version is version:  # nobody listens
         scope.open = False
         step.done += 1
     else:

@@ -260,6 +260,7 @@ class Group:
 
     async def _run(self, work: Work, arguments: Iterator[Any]) -> list[Any]:
         sequencer, tasks, limit = self._sequencer, self._tasks, self._limit
+        keep, results, create_task = self._keep, self._results, self._loop.create_task
         while True:
             if self._hands_on:  # first, because items go on while the puller has control
                 if sequencer.failure is not None or sequencer.cancelled is not None:
@@ -275,14 +276,14 @@ class Group:
                 argument = next(arguments, _NO_MORE)
                 if argument is _NO_MORE:
                     self._more = False
-                else:
-                    index = self._begun
-                    self._begun += 1
-                    if self._keep:
-                        self._results.append(None)
-                    task = self._loop.create_task(self._item(work, index, argument))
-                    if not task.done():  # an eager task may have ended already
-                        tasks[index] = task
+                    break
+                index = self._begun
+                self._begun = index + 1
+                if keep:
+                    results.append(None)
+                task = create_task(self._item(work, index, argument))
+                if not task.done():  # an eager task may have ended already
+                    tasks[index] = task
             self._look_if_stuck()
             if self._error is not None:
                 raise self._error
@@ -307,9 +308,11 @@ class Group:
             if self._error is None:
                 self._error = error
         finally:
-            self._tasks.pop(index, None)
-            self._look_if_stuck()
-            if self._more or not self._tasks or self._error is not None:
+            tasks = self._tasks
+            tasks.pop(index, None)
+            if self._stuck:
+                self._look_if_stuck()
+            if self._more or not tasks or self._error is not None:
                 wake(self._wake)
 
     def stuck(self, more: int) -> None:

@@ -142,10 +142,15 @@ class Track:
 
     __slots__ = ("group", "step", "task")
 
-    def __init__(self, step: Step | None = None) -> None:
+    def __init__(
+        self,
+        step: Step | None = None,
+        group: Group | None = None,
+        task: asyncio.Task[Any] | None = None,
+    ) -> None:
         self.step: Step | None = step
-        self.group: Group | None = None
-        self.task: asyncio.Task[Any] | None = None
+        self.group: Group | None = group
+        self.task: asyncio.Task[Any] | None = task
 
 
 current_track: ContextVar[Track | None] = ContextVar("flowevents_track", default=None)

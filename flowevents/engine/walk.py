@@ -395,8 +395,7 @@ def _parallel_passes(frame: Frame, batch: Any) -> Iterator[Frame]:
 
 
 async def _parallel_pass(group: Group, index: int, frame: Frame) -> None:
-    track = Track()
-    track.group, track.task = group, asyncio.current_task()
+    track = Track(None, group, asyncio.current_task())
     current_track.set(track)
     await group.drive(_pass(track, frame))
 
