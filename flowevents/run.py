@@ -49,7 +49,7 @@ from flowevents.errors import (
 from flowevents.escape import escape_controls
 from flowevents.events import Event, Interrupt
 from flowevents.live import LiveEvents, end_loop
-from flowevents.signals import Audience, audiences, handlers_of, is_async_callable, subscribe
+from flowevents.signals import Audience, audiences, handlers_of, is_async_callable
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -674,7 +674,7 @@ class Run:
                 "Give each run an id of its own, or none."
             )
         for observer, handlers in self._observers:
-            subscribe(observer, handlers, self)
+            self._sequencer.add_observer(observer, handlers)
         self._sequencer.loop = loop
         self._engine = begin(self._sequencer, self._flow, self._shared, self._metadata, self._past)
         self._sequencer.engine = weakref.ref(self._engine)

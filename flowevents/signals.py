@@ -10,6 +10,8 @@ The rules of this file, which the engine relies on:
   no receiver left.
 * A run looks its handlers up once per step through its `Audience`, and again only when
   `Audience.version` is another object: every connect, disconnect and mute replaces it.
+* A run's own observers are no connections but the audience's, which ends with the run; they are
+  called in the same order, as if they had been connected when the run began.
 * Connecting and disconnecting is safe from any thread; one lock guards all signals.
 
 This is the only module that imports blinker.
@@ -19,12 +21,13 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import threading
 import types
 import weakref
-from collections.abc import Callable, Coroutine, Generator, Hashable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Generator, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from operator import attrgetter
+from operator import itemgetter
 from typing import Any, Final, Generic, Literal, TypeVar, cast
 
 import msgspec
@@ -77,6 +80,9 @@ E = TypeVar("E", bound=Event)
 R = TypeVar("R")
 Receiver = Callable[[Any], object]
 
+Entry = tuple[int, Hashable, Receiver]
+"""A receiver's place in the order, its key, and the receiver itself."""
+
 _ANY_KEY: Final = 0  # blinker's key for "any sender"
 _lock = threading.RLock()  # reentrant: a weak sender may die, and be dropped, while it is held
 
@@ -125,7 +131,9 @@ class _Connection:
         self.holds = 0  # by subscriptions and `connected_to`, each until it ends
 
 
-_order = attrgetter("order")
+_orders: Final = itertools.count(1)
+_order: Final = itemgetter(0)
+_connected: Final[set[_Connection]] = set()  # all of them, of all signals
 
 
 class EventSignal(NamedSignal, Generic[E]):
@@ -137,7 +145,6 @@ class EventSignal(NamedSignal, Generic[E]):
     """
 
     is_muted: bool
-    _orders = iter(range(1, 1 << 62))
 
     def __init__(self, name: str, event_type: type[E]) -> None:
         super().__init__(name, doc=event_type.__doc__)
@@ -196,7 +203,10 @@ class EventSignal(NamedSignal, Generic[E]):
         return release
 
     def disconnect(self, receiver: Callable[[E], object], sender: object = ANY) -> None:
-        """Disconnect from that sender, by default from all; unknown ones are ignored."""
+        """Disconnect from that sender, by default from all; unknown ones are ignored.
+
+        A run's own observers, which it was given with `observers=`, hear it until it ends.
+        """
         self._disconnect(_receiver_key(receiver), sender_key(sender)[0])
         if "receiver_disconnected" in self.__dict__:
             self.receiver_disconnected.send(self, receiver=receiver, sender=sender)
@@ -214,7 +224,8 @@ class EventSignal(NamedSignal, Generic[E]):
         with _lock:
             connection = self._connections.get(keys)
             if connection is None:
-                connection = self._connections[keys] = _Connection(keys, next(self._orders))
+                connection = self._connections[keys] = _Connection(keys, next(_orders))
+                _connected.add(connection)
                 self._by_sender[key].add(receiver_key)
                 self._by_receiver[receiver_key].add(key)
                 if alive is not None and key not in self._weak_senders:
@@ -238,7 +249,7 @@ class EventSignal(NamedSignal, Generic[E]):
                     self._drop(receiver_id, key)
 
     def _drop(self, receiver_key: Hashable, key: Hashable) -> None:
-        del self._connections[receiver_key, key]
+        _connected.discard(self._connections.pop((receiver_key, key)))
         for table, one, other in (
             (self._by_sender, key, receiver_key),
             (self._by_receiver, receiver_key, key),
@@ -276,29 +287,39 @@ class EventSignal(NamedSignal, Generic[E]):
 
     # -- sending ------------------------------------------------------------------------------
 
-    def find(self, keys: Iterable[Hashable]) -> tuple[Receiver, ...]:
-        """The receivers for any of these sender keys, in the order of their connection."""
-        if self.is_muted or not self.receivers:
+    def find(self, keys: Iterable[Hashable], own: Sequence[Entry] = ()) -> tuple[Receiver, ...]:
+        """The receivers for any of these sender keys, and `own` ones, in order and each once."""
+        if self.is_muted or not (own or self.receivers):
             return ()
-        with _lock:
-            connections = [
-                self._connections[receiver_key, key]
-                for key in keys
-                if key in self._by_sender
-                for receiver_key in self._by_sender[key]
-            ]
-            connections.sort(key=_order)
-            once = dict.fromkeys([each.keys[0] for each in connections])
-            found = [self.receivers[receiver_key] for receiver_key in once]
-        return tuple([_Weak(each) if isinstance(each, weakref.ref) else each for each in found])
+        entries = list(own)
+        if self.receivers:
+            with _lock:
+                for key in keys:
+                    for receiver_key in self._by_sender.get(key, ()):
+                        connection = self._connections[receiver_key, key]
+                        receiver = self.receivers[receiver_key]
+                        entries.append((connection.order, receiver_key, receiver))
+        if len(entries) > 1:
+            entries.sort(key=_order)
+        once: dict[Hashable, Receiver] = {}
+        for _, receiver_key, receiver in entries:
+            once.setdefault(receiver_key, receiver)
+        return tuple(
+            [_Weak(each) if isinstance(each, weakref.ref) else each for each in once.values()]
+        )
+
+    def _find_for(self, sender: object) -> tuple[Receiver, ...]:
+        key, alive = sender_key(sender)
+        own = alive.own.get(self.name, ()) if isinstance(alive, Audience) else ()
+        return self.find((_ANY_KEY, key), own)
 
     def has_receivers_for(self, sender: object) -> bool:
         """Whether an event of this sender would be heard."""
-        return bool(self.find((_ANY_KEY, sender_key(sender)[0])))
+        return bool(self._find_for(sender))
 
     def receivers_for(self, sender: object) -> Generator[Callable[..., Any], None, None]:
         """Yield the receivers for a sender and those for everything, in order."""
-        for each in self.find((_ANY_KEY, sender_key(sender)[0])):
+        for each in self._find_for(sender):
             receiver = each.func if isinstance(each, _Weak) else each
             if receiver is not None:
                 yield receiver
@@ -313,7 +334,7 @@ class EventSignal(NamedSignal, Generic[E]):
             Pairs of handler and what it returned, in order. Raises `RuntimeError` for an
             `async def` handler, before any is called: use `send_async`.
         """
-        if not self.receivers:
+        if not (self.receivers or _observed):
             return []
         handlers = self._sent_to(event)
         if handlers.asynchronous:
@@ -358,12 +379,15 @@ class EventSignal(NamedSignal, Generic[E]):
                 f"Signal {self.name!r} sends {self.event_type.__name__} events, not {event!r}."
             )
         if self._everything_version is not _hand_sent.version:
-            only = not (self._by_sender.keys() - {_ANY_KEY})
+            only = not (self._by_sender.keys() - {_ANY_KEY} or _observed)
             self._everything = Handlers(self.find((_ANY_KEY,))) if only else None
             self._everything_version = _hand_sent.version
         if self._everything is not None:
             return self._everything
-        return Handlers(self.find((_ANY_KEY, event.node, ("run", event.run_id))))
+        run_key = ("run", event.run_id)
+        run = _observed.get(run_key)
+        own = () if run is None else run.own.get(self.name, ())
+        return Handlers(self.find((_ANY_KEY, event.node, run_key), own))
 
 
 class _Weak:
@@ -473,28 +497,62 @@ class Audience:
         version: Another object whenever a lookup may give another result.
         puller: Whether somebody iterates over the run, and takes every one of its `"events"`, so
             that all are made, or the data of its `"output"` chunks.
+        own: The handlers of the run's own observers, by the name of their signal.
     """
 
-    __slots__ = ("__weakref__", "closed", "puller", "run_key", "version")
+    __slots__ = (
+        "__weakref__",
+        "_own_listeners",
+        "_own_version",
+        "closed",
+        "own",
+        "puller",
+        "run_key",
+        "version",
+    )
 
     def __init__(self, run_key: Hashable) -> None:
         self.run_key: Hashable = run_key
         self.version: object = object()
         self.closed: bool = False
         self.puller: Literal["events", "output"] | None = None
+        self.own: dict[str, list[Entry]] = {}
+        self._own_version: object = None  # for which this is true:
+        self._own_listeners: Listeners = _NOBODY
         with _lock:
             _audiences.add(self)
 
+    def add_observer(self, observer: object, handlers: dict[str, Receiver]) -> None:
+        """Have an observer of the run's own hear it, until it ends."""
+        order = next(_orders)
+        for name, handler in _with_context(observer, handlers).items():
+            self.own.setdefault(name, []).append((order, _receiver_key(handler), handler))
+        with _lock:
+            _observed[self.run_key] = self
+            _changed(self)
+
     def listeners(self, keys: tuple[Hashable, ...]) -> Listeners:
         """Who listens to a node with these sender keys in this run."""
-        keys = (_ANY_KEY, self.run_key, *keys)
+        if _connected:
+            return self._look_up((_ANY_KEY, self.run_key, *keys))
+        version = self.version
+        if self._own_version is not version:  # the same for all nodes, as long as that is so
+            self._own_listeners = self._look_up(())
+            self._own_version = version
+        return self._own_listeners
+
+    def _look_up(self, keys: tuple[Hashable, ...]) -> Listeners:
+        own = self.own
         heard: dict[str, Any] = {}
         if self.puller == "events":
             heard = dict.fromkeys(BY_NAME, NO_HANDLERS)
-        for name, signal in BY_NAME.items():
-            if signal.receivers and (calls := signal.find(keys)):
-                heard[name] = Handlers(calls)
-        contexts = _context.find(keys)
+        with _lock:  # once for all of them: threads that connect meanwhile want it too
+            for name, signal in BY_NAME.items():
+                if (name in own or signal.receivers) and (
+                    calls := signal.find(keys, own.get(name, ()))
+                ):
+                    heard[name] = Handlers(calls)
+            contexts = _context.find(keys, own.get("context", ()))
         if contexts:  # they are asked about starts, which therefore have to be made
             heard.setdefault("node_start", NO_HANDLERS)
             heard.setdefault("item_start", NO_HANDLERS)
@@ -511,12 +569,18 @@ class Audience:
         with _lock:
             self.closed = True
             _audiences.discard(self)
-            for signal in (*BY_NAME.values(), _context):
-                if self.run_key in signal._by_sender:
-                    signal._forget(self.run_key)
+            if self.own:
+                self.own = {}
+                _observed.pop(self.run_key, None)
+                _changed(self)
+            if _connected:
+                for signal in (*BY_NAME.values(), _context):
+                    if self.run_key in signal._by_sender:
+                        signal._forget(self.run_key)
 
 
 _audiences: weakref.WeakSet[Audience] = weakref.WeakSet()
+_observed: weakref.WeakValueDictionary[Hashable, Audience] = weakref.WeakValueDictionary()
 _hand_sent = Audience(("run", ""))  # what `send` compares; strong, so always told
 
 
@@ -630,18 +694,16 @@ def observe(observer: object, *, sender: object = ANY) -> Subscription:
 
     Raises `ObserverError` for an unknown `on_…`, before anything is connected.
     """
-    handlers = handlers_of(observer)
+    handlers = _with_context(observer, handlers_of(observer))
     sender_key(sender)
-    return subscribe(observer, handlers, sender)
+    signals = {**BY_NAME, "context": _context}
+    return Subscription([signals[name].hold(handler, sender) for name, handler in handlers.items()])
 
 
-def subscribe(observer: object, handlers: dict[str, Receiver], sender: object) -> Subscription:
-    """`observe` with the handlers looked up already."""
-    releases = [BY_NAME[name].hold(handler, sender) for name, handler in handlers.items()]
+def _with_context(observer: object, handlers: dict[str, Receiver]) -> dict[str, Receiver]:
+    """An observer's handlers, and its `context` method as that of the signal that asks for it."""
     context = getattr(observer, "context", None)
-    if callable(context):
-        releases.append(_context.hold(context, sender))
-    return Subscription(releases)
+    return {**handlers, "context": context} if callable(context) else handlers
 
 
 def on(

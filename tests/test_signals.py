@@ -63,6 +63,9 @@ def left() -> dict[str, Any]:
         for table in ("receivers", "_by_sender", "_by_receiver", "_weak_senders", "_connections"):
             if held := getattr(signal, table):
                 found[f"{signal.name}.{table}"] = dict(held)
+    for table in ("_connected", "_observed"):
+        if held := list(getattr(signals, table)):
+            found[table] = held
     return found
 
 
@@ -945,6 +948,43 @@ def test_a_runs_observers_and_others_are_called_in_order(drive: Drive) -> None:
     assert calls == ["all", "first", "second"]
 
 
+def test_what_is_connected_during_a_run_comes_after_its_observers(drive: Drive) -> None:
+    """And one that is connected as well as an observer of the run is called once, in its place."""
+    calls: list[str] = []
+    first, second = NamedAtBothEnds("first", calls), NamedAtBothEnds("second", calls)
+
+    class Connects(Mute):
+        def prep(self, shared: Any) -> None:
+            signals.node_end.connect(lambda event: calls.append("all"))
+            signals.node_end.connect(first.on_node_end)
+
+    with observe(second):
+        drive(Connects(), observers=[first, second, first])
+    assert calls == ["second", "first", "second", "first", "all"]
+
+
+def test_a_runs_observers_are_found_until_it_ends() -> None:
+    """By who asks for its receivers, and by what is sent by hand in its name; nowhere else."""
+    heard, everything = Heard(), Heard()
+    run = Run(Talk(), {}, id="mine", observers=[heard])
+    events = iter(run)
+    next(events)
+    assert not signals.chunk.receivers
+    assert signals.chunk.has_receivers_for(run)
+    assert not signals.chunk.has_receivers_for(ANY)
+    assert [*signals.chunk.receivers_for(run)] == [heard]
+    heard.clear()
+    assert signals.chunk.send(chunk("x", "Talk", "mine")) == [(heard, None)]
+    assert signals.chunk.send(chunk("y", "Talk", "another")) == []
+    signals.chunk.connect(everything)
+    assert signals.chunk.send(chunk("z", "Talk", "mine")) == [(heard, None), (everything, None)]
+    assert heard.data == ["x", "z"]
+    with signals.chunk.muted():
+        assert not signals.chunk.has_receivers_for(run)
+    run.close()
+    assert signals.chunk.send(chunk("x", "Talk", "mine")) == [(everything, None)]
+
+
 class Named:
     """An observer that notes its name at each node's start."""
 
@@ -953,6 +993,13 @@ class Named:
         self.calls = calls
 
     def on_node_start(self, event: NodeStart) -> None:
+        self.calls.append(self.name)
+
+
+class NamedAtBothEnds(Named):
+    """One that notes it at each node's end too."""
+
+    def on_node_end(self, event: NodeEnd) -> None:
         self.calls.append(self.name)
 
 

@@ -14,7 +14,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any
 
 from flowevents.errors import GraphError
 from flowevents.signals import Audience, Listeners, sender_key
