@@ -291,7 +291,7 @@ class EventSignal(NamedSignal, Generic[E]):
         """The receivers for any of these sender keys, and `own` ones, in order and each once."""
         if self.is_muted or not (own or self.receivers):
             return ()
-        entries = list(own)
+        entries: list[Any] = list(own)
         if self.receivers:
             with _lock:
                 for key in keys:
