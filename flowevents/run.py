@@ -346,7 +346,7 @@ class Run:
         sequencer = self._sequencer
         outbox = sequencer.outbox
         while not outbox:
-            if self._is_over():
+            if self._status != "running" and self._is_over():
                 if not self._told:
                     self._result()
                 raise StopAsyncIteration
@@ -400,6 +400,8 @@ class Run:
         sequencer.thread = threading.get_ident()
         if self._driver is None:
             self._driver = AsyncDriver(sequencer, engine)
+        if puller is not None:
+            self._driver.keep_context()
         return self._driver
 
     # -- asking and answering -----------------------------------------------------------------

@@ -243,6 +243,41 @@ def test_the_consumers_context_is_its_own() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("events", [True, False])
+@pytest.mark.parametrize("a_task_each", [True, False])
+def test_a_node_that_is_pulled_keeps_its_context(a_task_each: bool, events: bool) -> None:
+    """What it sets is not seen by who pulls it, and is there when it goes on."""
+    mine: contextvars.ContextVar[str] = contextvars.ContextVar("mine", default="unset")
+
+    class Sets(AsyncStreamNode):
+        async def prep_async(self, shared: Any) -> None:
+            mine.set(f"{mine.get()}, prepared")
+
+        async def exec_stream_async(self, prep_res: Any) -> AsyncIterator[str]:
+            for number in range(3):
+                token = mine.set(f"{mine.get()}, {number}")
+                await asyncio.sleep(0)
+                yield mine.get()
+                mine.reset(token)
+
+    async def main() -> None:
+        mine.set("the consumer's")
+        flow = AsyncFlow(Sets())
+        pulled: Any = aiter(Run(flow, {})) if events else flow.run_stream_async({})
+        seen: list[Any] = []
+        while True:
+            step = anext(pulled)
+            try:
+                seen.append(await (asyncio.create_task(step) if a_task_each else step))
+            except StopAsyncIteration:
+                break
+            assert mine.get() == "the consumer's"
+        chunks = [each.data for each in seen if isinstance(each, Chunk)] if events else seen
+        assert chunks == [f"the consumer's, prepared, {number}" for number in range(3)]
+
+    asyncio.run(main())
+
+
 def test_runs_take_turns_in_one_thread() -> None:
     """Two that are pulled by turns, and one inside the other: each emits into its own."""
     nodes = [Say(), Say(), Say()]

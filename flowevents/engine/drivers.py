@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 import types
 from collections.abc import Awaitable, Callable, Generator, Iterator
+from contextvars import Context, copy_context
 from threading import get_ident
 from typing import Any, Final
 
 from flowevents.engine.effects import TAKE, Await, Effects, wake
 from flowevents.engine.sequencer import Sequencer
-from flowevents.engine.step import current_track
+from flowevents.engine.step import current_track, on_track
 from flowevents.events import Event
 
 __all__ = ["AsyncDriver", "Ended", "Group", "drive", "give", "perform"]
@@ -116,14 +117,24 @@ class AsyncDriver:
         advancing: Whether somebody drives the engine now.
     """
 
-    __slots__ = ("_cancelling", "_opened", "_sequencer", "_waiting", "advancing")
+    __slots__ = ("_cancelling", "_context", "_opened", "_sequencer", "_waiting", "advancing")
 
     def __init__(self, sequencer: Sequencer, engine: Effects) -> None:
         self._sequencer = sequencer
         self._opened: list[Any] = [engine]
         self._waiting: object = _READY  # what the engine yielded for the loop
         self._cancelling = False  # the engine knows, or what it waits for is being cancelled
+        self._context: Context | None = None  # of the run's own, or that of who drives it
         self.advancing: bool = False
+
+    def keep_context(self) -> None:
+        """Run the engine in a context of its own from here on: a copy of this one.
+
+        A puller goes on with other things where the engine stands in the middle of a node's code:
+        what that has set must not be seen there, and has to be there when it goes on.
+        """
+        if self._context is None:
+            self._context = on_track(copy_context(), self._sequencer.main)
 
     @types.coroutine
     def advance(self) -> Generator[Any, Any, None]:
@@ -136,10 +147,13 @@ class AsyncDriver:
             self._sequencer.backlog,
             self._sequencer.outbox,
         )
-        opened = self._opened
+        opened, context = self._opened, self._context
         error: BaseException | None = None
-        before = current_track.get()
-        current_track.set(sequencer.main)
+        before = None
+        restores = context is None
+        if restores:
+            before = current_track.get()
+            current_track.set(sequencer.main)
         self.advancing = True
         try:
             while True:
@@ -147,7 +161,10 @@ class AsyncDriver:
                     if sequencer.cancelled is not None and error is None and self._must_cancel():
                         self._cancelling = sequencer.cancel_seen = True
                         error = sequencer.cancelled
-                    out = _resume(opened, error)
+                    if context is None:
+                        out = _resume(opened, error)
+                    else:
+                        out = context.run(_resume, opened, error)
                     error = None
                     if out is TAKE:
                         if outbox or sequencer.pausing:
@@ -168,20 +185,21 @@ class AsyncDriver:
                         self._waiting = _READY
                         continue
                     yield self._waiting
-                except GeneratorExit:  # dropped, maybe in another context: leave that one alone
-                    before = current_track.get()
+                except GeneratorExit:
+                    restores = False  # dropped, maybe in another context: leave that one alone
                     raise
                 except BaseException as caught:
                     error = caught if sequencer.stopped_by_task() else sequencer.cancelled or caught
                 self._waiting = _READY
         finally:
             self.advancing = False
-            current_track.set(before)
+            if restores:
+                current_track.set(before)
 
     def _flush_handlers(self) -> Generator[Any, Any, None]:
         """Await async handlers before the engine's wait goes on; what ends them ends it too."""
         try:
-            yield from self._sequencer.flush_handlers().__await__()
+            yield from Await(self._sequencer.flush_handlers(), self._context).__await__()
         except GeneratorExit:
             raise
         except BaseException:
