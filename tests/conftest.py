@@ -1,8 +1,14 @@
-"""How thoroughly property tests search: `FLOWEVENTS_HYPOTHESIS_PROFILE` is `full` or `quick`."""
+"""What all tests have in common.
+
+`FLOWEVENTS_HYPOTHESIS_PROFILE` says how thoroughly property tests search: `full` or `quick`.
+"""
+
+from __future__ import annotations
 
 import gc
 import os
 
+import pytest
 from hypothesis import settings
 
 settings.register_profile("full", deadline=None, print_blob=True)
@@ -10,7 +16,8 @@ settings.register_profile("quick", deadline=None, derandomize=True, max_examples
 settings.load_profile(os.environ.get("FLOWEVENTS_HYPOTHESIS_PROFILE", "full"))
 
 
-def pytest_collection_finish() -> None:
-    """What the imports made is not searched again by every test that collects garbage."""
+@pytest.fixture(scope="module", autouse=True)
+def _what_is_there_is_no_garbage() -> None:
+    """What was there before a module's tests is not searched by each that collects garbage."""
     gc.collect()
     gc.freeze()
