@@ -450,11 +450,13 @@ class Handlers:
 
     __slots__ = ("asynchronous", "calls")
 
-    def __init__(self, calls: tuple[Receiver, ...]) -> None:
+    def __init__(
+        self, calls: tuple[Receiver, ...], asynchronous: tuple[Receiver, ...] | None = None
+    ) -> None:
+        if asynchronous is None:
+            asynchronous = tuple([each for each in calls if is_async_callable(each)])
         self.calls: tuple[Receiver, ...] = calls
-        self.asynchronous: tuple[Receiver, ...] = tuple(
-            [each for each in calls if is_async_callable(each)]
-        )
+        self.asynchronous: tuple[Receiver, ...] = asynchronous
 
 
 NO_HANDLERS: Final = Handlers(())

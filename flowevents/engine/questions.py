@@ -23,7 +23,7 @@ from flowevents.engine.sequencer import name_of
 from flowevents.engine.step import Step
 from flowevents.errors import Expired, ReplyError
 from flowevents.events import Interrupt
-from flowevents.signals import Handlers, Receiver, is_async_callable
+from flowevents.signals import Handlers, Receiver
 
 __all__ = ["Question", "Questions"]
 
@@ -168,12 +168,11 @@ class Question:
         """These handlers, with what they return taken for an answer where it is an `Answer`."""
         if not heard.calls:
             return heard
-        return Handlers(
-            tuple(
-                _AsyncAsked(self, each) if is_async_callable(each) else _Asked(self, each)
-                for each in heard.calls
-            )
-        )
+        calls = [
+            _AsyncAsked(self, each) if each in heard.asynchronous else _Asked(self, each)
+            for each in heard.calls
+        ]
+        return Handlers(tuple(calls), tuple([each for each in calls if type(each) is _AsyncAsked]))
 
     def offer(self, answer: object) -> object:
         """Take what a handler returned, if it is an answer and nobody was faster; gives the rest.
@@ -223,7 +222,7 @@ class _Asked:
 
     def __call__(self, event: Interrupt) -> Any:
         rest = self._question.offer(self.func(event))
-        if not inspect.isawaitable(rest):
+        if rest is None or not inspect.isawaitable(rest):
             return
         if self._question.is_async:
             self._question.look(self.func, rest)
