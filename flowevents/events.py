@@ -42,10 +42,8 @@ MAX_ERROR = 2_000
 """The most characters that an `error` field holds."""
 
 
-class Event(
-    msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="type", gc=False, weakref=False
-):
-    """What every event has.
+class Event(msgspec.Struct, frozen=True, tag=True, tag_field="type", gc=False, weakref=False):
+    """What every event has, in this order; what a type has of its own is given by name.
 
     Attributes:
         run_id: The run, by default 128 random bits as 32 hexadecimal digits; no credential.

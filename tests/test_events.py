@@ -137,11 +137,15 @@ def test_an_event_is_frozen(event: Event) -> None:
             setattr(event, name, None)
 
 
-def test_an_event_takes_its_fields_by_keyword_only() -> None:
-    """Fields can be added anywhere without another meaning of an old call."""
+def test_an_event_takes_its_own_fields_by_keyword_only() -> None:
+    """Fields can be added to a type without another meaning of an old call."""
     positional: Any = Chunk
+    common = ("r", 3, 1.5, 2, "A", (), 1, 1)
+    assert positional(*common, data=1) == positional(
+        run_id="r", seq=3, time=1.5, span=2, node="A", step=1, attempt=1, data=1
+    )
     with pytest.raises(TypeError):
-        positional("r", 3, 1.5, 2, "A", data=1)
+        positional(*common, 1)
     with pytest.raises(TypeError, match="data"):
         positional(**BASE)
     with pytest.raises(TypeError, match="another"):

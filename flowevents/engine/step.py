@@ -71,14 +71,14 @@ class Step(msgspec.Struct, weakref=True):
         """Make an event of this step, number it and deliver it; see `Sequencer.deliver`."""
         sequencer = self.sequencer
         event = kind(
-            run_id=sequencer.run_id,
-            seq=next(sequencer.numbers),
-            time=sequencer.now(),
-            span=self.span,
-            node=self.plan.path,
-            items=self.items,
-            step=self.number,
-            attempt=self.attempt,
+            sequencer.run_id,
+            next(sequencer.numbers),
+            sequencer.now(),
+            self.span,
+            self.plan.path,
+            self.items,
+            self.number,
+            self.attempt,
             **own,
         )
         return sequencer.deliver(event, handlers)
@@ -90,14 +90,14 @@ class Step(msgspec.Struct, weakref=True):
         if handlers is None:
             return False
         event = kind(
-            run_id=sequencer.run_id,
-            seq=self.span,
-            time=sequencer.now(),
-            span=self.span,
-            node=self.plan.path,
-            items=self.items,
-            step=self.number,
-            attempt=self.attempt,
+            sequencer.run_id,
+            self.span,
+            sequencer.now(),
+            self.span,
+            self.plan.path,
+            self.items,
+            self.number,
+            self.attempt,
             parent=self.parent,
             **own,
         )
@@ -107,14 +107,14 @@ class Step(msgspec.Struct, weakref=True):
         """Ask the observers in which context its code shall run; the first that says wins."""
         for ask in self.listeners().contexts:
             event = kind(
-                run_id=self.sequencer.run_id,
-                seq=self.span,
-                time=self.sequencer.now(),
-                span=self.span,
-                node=self.plan.path,
-                items=self.items,
-                step=self.number,
-                attempt=self.attempt,
+                self.sequencer.run_id,
+                self.span,
+                self.sequencer.now(),
+                self.span,
+                self.plan.path,
+                self.items,
+                self.number,
+                self.attempt,
                 parent=self.parent,
                 **own,
             )

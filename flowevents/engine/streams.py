@@ -100,15 +100,7 @@ def stream(scope: Step, node: Any, argument: Any) -> Effects:
                 data = sequencer.clean(data)
             if heard is not None:
                 event = Chunk(
-                    run_id=run_id,
-                    seq=next(numbers),
-                    time=now(),
-                    span=span,
-                    node=path,
-                    items=items,
-                    step=execution,
-                    attempt=attempt,
-                    data=data,
+                    run_id, next(numbers), now(), span, path, items, execution, attempt, data=data
                 )
                 if not inline or outbox or sequencer.backlog:
                     if sequencer.deliver(event, heard):
@@ -246,15 +238,7 @@ async def stream_async(scope: Step, node: Any, produced: Any) -> Any:
                 data = sequencer.clean(data)
             if heard is not None:
                 event = Chunk(
-                    run_id=run_id,
-                    seq=next(numbers),
-                    time=now(),
-                    span=span,
-                    node=path,
-                    items=items,
-                    step=execution,
-                    attempt=attempt,
-                    data=data,
+                    run_id, next(numbers), now(), span, path, items, execution, attempt, data=data
                 )
                 if not inline or outbox or sequencer.backlog:
                     if sequencer.deliver(event, heard):

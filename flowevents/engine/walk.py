@@ -112,7 +112,8 @@ class Frame:
 
     def end_item(self, error: BaseException | None = None) -> Effects:
         """End the item of a sequential batch that is open, if one is."""
-        self.step.done = self.index - 1
+        if self.scope.open:
+            self.step.done = self.index - 1
         return end_item(self.scope, error)
 
     def begin_pass(self, params: Any) -> None:
@@ -207,15 +208,7 @@ def walk(sequencer: Sequencer, track: Track, frame: Frame, began: bool = False) 
                     if (heard := listeners.node_start) is not None:
                         step.began = sequencer.monotonic()
                         event: Event = NodeStart(
-                            run_id=run_id,
-                            seq=span,
-                            time=now(),
-                            span=span,
-                            node=plan.path,
-                            items=items,
-                            step=count,
-                            attempt=1,
-                            parent=parent,
+                            run_id, span, now(), span, plan.path, items, count, 1, parent=parent
                         )
                         if sequencer.deliver(event, heard):
                             yield from sequencer.flush()
@@ -242,14 +235,14 @@ def walk(sequencer: Sequencer, track: Track, frame: Frame, began: bool = False) 
                     step.open = False
                     if (heard := listeners.node_end) is not None:
                         event = NodeEnd(
-                            run_id=run_id,
-                            seq=next(numbers),
-                            time=now(),
-                            span=span,
-                            node=plan.path,
-                            items=items,
-                            step=count,
-                            attempt=step.attempt,
+                            run_id,
+                            next(numbers),
+                            now(),
+                            span,
+                            plan.path,
+                            items,
+                            count,
+                            step.attempt,
                             status="ok",
                             duration=0.0
                             if step.began is None
@@ -285,14 +278,14 @@ def walk(sequencer: Sequencer, track: Track, frame: Frame, began: bool = False) 
                 place = frame.places.get(id(following)) or frame.place(following)
             if (heard := listeners.action) is not None:
                 event = Action(
-                    run_id=run_id,
-                    seq=next(numbers),
-                    time=now(),
-                    span=ended.span,
-                    node=ended.plan.path,
-                    items=ended.items,
-                    step=ended.number,
-                    attempt=ended.attempt,
+                    run_id,
+                    next(numbers),
+                    now(),
+                    ended.span,
+                    ended.plan.path,
+                    ended.items,
+                    ended.number,
+                    ended.attempt,
                     action=_text(action),
                     target=None if place is None else place.plan.path,
                 )
