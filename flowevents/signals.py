@@ -385,7 +385,8 @@ class EventSignal(NamedSignal, Generic[E]):
         if self._everything is not None:
             return self._everything
         run_key = ("run", event.run_id)
-        run = _observed.get(run_key)
+        reference = _observed.get(run_key)
+        run = None if reference is None else reference()
         own = () if run is None else run.own.get(self.name, ())
         return Handlers(self.find((_ANY_KEY, event.node, run_key), own))
 
@@ -530,7 +531,7 @@ class Audience:
         for name, handler in _with_context(observer, handlers).items():
             self.own.setdefault(name, []).append((order, _receiver_key(handler), handler))
         with _lock:
-            _observed[self.run_key] = self
+            _observed[self.run_key] = weakref.ref(self)
             _changed(self)
 
     def listeners(self, keys: tuple[Hashable, ...]) -> Listeners:
@@ -582,7 +583,7 @@ class Audience:
 
 
 _audiences: weakref.WeakSet[Audience] = weakref.WeakSet()
-_observed: weakref.WeakValueDictionary[Hashable, Audience] = weakref.WeakValueDictionary()
+_observed: dict[Hashable, weakref.ref[Audience]] = {}  # those with observers of their own
 _hand_sent = Audience(("run", ""))  # what `send` compares; strong, so always told
 
 
