@@ -41,7 +41,8 @@ def main(arguments: list[str] | None = None) -> None:
     for work in works:
         rows.append(work.measure(effort))
         print(line(rows[-1]), flush=True)
-    print(f"\n{sum(row.met for row in rows)} of {len(rows)} targets met.")
+    met = [row.met for row in rows if row.met is not None]
+    print(f"\n{sum(met)} of {len(met)} targets met.")
     if options.json:
         result = {
             "setting": setting,

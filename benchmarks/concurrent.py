@@ -2,12 +2,16 @@
 
 Each run streams 100 chunks and awaits once per chunk, so that all of them interleave. Every run has
 a text of its own and keeps what it hears: a chunk of another run would be found there.
+
+Two more lines tell where the time of these goes: 10 runs of 10,000 chunks, which fit into a core's
+cache and hardly ever begin, and runs of one chunk, which do nothing else than begin and end.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from functools import partial
 from typing import Any
 
 from flowevents import AsyncFlow, AsyncStreamNode, signals
@@ -15,25 +19,25 @@ from flowevents.events import Chunk
 
 from .measure import Comparison, expect
 
-RUNS = 1_000
-CHUNKS = 100
+SIZE = 100_000
 
 
 class Talk(AsyncStreamNode):
-    """Yields `shared["text"]` 100 times, and before each lets the other runs have their turn."""
+    """Yields `shared["text"]`, and before each time lets the other runs have their turn."""
 
     async def prep_async(self, shared: Any) -> Any:
-        return shared["text"]
+        return shared["text"], shared["chunks"]
 
     async def exec_stream_async(self, prep_res: Any) -> AsyncIterator[str]:
-        for _ in range(CHUNKS):
+        text, chunks = prep_res
+        for _ in range(chunks):
             await asyncio.sleep(0)
-            yield prep_res
+            yield text
 
 
-async def bare(text: str) -> AsyncIterator[str]:
+async def bare(text: str, chunks: int) -> AsyncIterator[str]:
     """The bare async generator of the same chunks."""
-    for _ in range(CHUNKS):
+    for _ in range(chunks):
         await asyncio.sleep(0)
         yield text
 
@@ -53,57 +57,80 @@ class Listener:
         self.texts.append(text)
 
 
-Stream = Callable[[AsyncFlow, str, Listener], Coroutine[Any, Any, None]]
+Stream = Callable[[AsyncFlow, str, int, Listener], Coroutine[Any, Any, None]]
 
 
-async def pushed(flow: AsyncFlow, text: str, listener: Listener) -> None:
+async def pushed(flow: AsyncFlow, text: str, chunks: int, listener: Listener) -> None:
     """A run with an observer of its own."""
-    await flow.run_async({"text": text}, observers=[listener])
+    await flow.run_async({"text": text, "chunks": chunks}, observers=[listener])
 
 
-async def pulled(flow: AsyncFlow, text: str, listener: Listener) -> None:
+async def pulled(flow: AsyncFlow, text: str, chunks: int, listener: Listener) -> None:
     """A run that is pulled."""
     hear = listener.hear
-    async for chunk in flow.run_stream_async({"text": text}):
+    async for chunk in flow.run_stream_async({"text": text, "chunks": chunks}):
         hear(chunk)
 
 
-async def iterated(flow: AsyncFlow, text: str, listener: Listener) -> None:
+async def iterated(flow: AsyncFlow, text: str, chunks: int, listener: Listener) -> None:
     """A bare async generator in a task; it knows of no flow."""
     hear = listener.hear
-    async for chunk in bare(text):
+    async for chunk in bare(text, chunks):
         hear(chunk)
 
 
-def all_at_once(stream: Stream, chunks: int) -> None:
-    """Stream `chunks` chunks, 100 in each of concurrent tasks, and check that each heard its own
+def all_at_once(stream: Stream, runs: int, chunks: int) -> None:
+    """Stream so many chunks in each of so many concurrent tasks, and check that each heard its own
     and no other."""
     flow = AsyncFlow(start=Talk())
-    listeners = {f"text of run {i}": Listener() for i in range(-(-chunks // CHUNKS))}
+    listeners = {f"text of run {i}": Listener() for i in range(runs)}
 
     async def gather() -> None:
         await asyncio.gather(
-            *(stream(flow, text, listener) for text, listener in listeners.items())
+            *(stream(flow, text, chunks, listener) for text, listener in listeners.items())
         )
 
-    receivers = len(signals.chunk.receivers)
-    asyncio.run(gather())
+    _check_what_is_left(gather)
     for text, listener in listeners.items():
-        expect(listener.texts == [text] * CHUNKS, True, f"what was heard of {text!r} to be its own")
+        expect(listener.texts == [text] * chunks, True, f"what was heard of {text!r} to be its own")
+
+
+def one_after_the_other(stream: Stream, runs: int) -> None:
+    """Stream one chunk in each of so many tasks, of which one runs at a time."""
+    flow = AsyncFlow(start=Talk())
+    listener = Listener()
+
+    async def repeat() -> None:
+        for _ in range(runs):
+            await stream(flow, "text", 1, listener)
+
+    _check_what_is_left(repeat)
+    expect(listener.texts == ["text"] * runs, True, "what was heard")
+
+
+def _check_what_is_left(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    receivers = len(signals.chunk.receivers)
+    asyncio.run(work())
     expect(len(signals.chunk.receivers), receivers, "the receivers left behind")
 
 
-def _comparison(way: str, stream: Stream) -> Comparison:
-    return Comparison(
-        f"1,000 concurrent async runs of 100 chunks, {way}, per chunk",
-        2.1,
-        RUNS * CHUNKS,
-        lambda chunks: all_at_once(stream, chunks),
-        lambda chunks: all_at_once(iterated, chunks),
-    )
+def _comparisons(way: str, stream: Stream) -> Iterator[Comparison]:
+    def at_most(chunks: int) -> Callable[[Stream, int], None]:
+        """So many chunks a run, in as many runs as there have to be."""
+        return lambda stream, units: all_at_once(stream, -(-units // chunks), min(units, chunks))
+
+    for work, target, size, measured in (
+        ("1,000 concurrent async runs of 100 chunks, {}, per chunk", 2.1, SIZE, at_most(100)),
+        ("10 concurrent async runs of 10,000 chunks, {}, per chunk", None, SIZE, at_most(10_000)),
+        ("an async run of one chunk, {}", None, SIZE // 50, one_after_the_other),
+    ):
+        yield Comparison(
+            work.format(way),
+            target,
+            size,
+            partial(measured, stream),
+            partial(measured, iterated),
+        )
 
 
-WORKS = (
-    _comparison("each with an observer", pushed),
-    _comparison("each pulled", pulled),
-)
+WORKS = (*_comparisons("with an observer", pushed), *_comparisons("pulled", pulled))

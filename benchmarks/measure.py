@@ -78,7 +78,7 @@ class Comparison:
     """
 
     work: str
-    target: float
+    target: float | None
     size: int
     flowevents: Callable[[int], None]
     reference: Callable[[int], None]

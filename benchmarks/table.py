@@ -13,8 +13,8 @@ class Row:
     """One work measured.
 
     `flowevents` and `reference` are amounts of `unit`; `judged` is what is held against
-    `target`: their ratio or, where `ratio` is false, their difference in `unit`. `rounds`
-    is how often both were measured.
+    `target`: their ratio or, where `ratio` is false, their difference in `unit`. Without a
+    target the row explains another one. `rounds` is how often both were measured.
     """
 
     work: str
@@ -22,27 +22,28 @@ class Row:
     flowevents: float
     reference: float
     judged: float
-    target: float
+    target: float | None
     rounds: int
     ratio: bool = True
 
     @property
-    def met(self) -> bool:
-        """Whether the target is reached."""
-        return self.judged <= self.target
+    def met(self) -> bool | None:
+        """Whether the target is reached, if there is one."""
+        return None if self.target is None else self.judged <= self.target
 
     def cells(self) -> tuple[str, ...]:
         """The texts of the row, in the order of `COLUMNS`."""
-        judged, target = f"{self.judged:.2f}", f"≤ {self.target:g}"
-        if not self.ratio:
-            judged, target = f"{self.judged:+.2f} {self.unit}", f"{target} {self.unit} more"
+        judged = f"{self.judged:.2f}" if self.ratio else f"{self.judged:+.2f} {self.unit}"
+        target = "–"
+        if self.target is not None:
+            target = f"≤ {self.target:g}" if self.ratio else f"≤ {self.target:g} {self.unit} more"
         return (
             self.work,
             f"{self.flowevents:.3f} {self.unit}",
             f"{self.reference:.3f} {self.unit}",
             judged,
             target,
-            "yes" if self.met else "**no**",
+            {True: "yes", False: "**no**", None: "–"}[self.met],
         )
 
 
