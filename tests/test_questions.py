@@ -42,33 +42,35 @@ def question(kind: Any = None, *, choices: list[Any] | None = None) -> Interrupt
     )
 
 
+LINES: list[tuple[Any, str, Any]] = [
+    (None, "any text ", "any text "),
+    (None, "", ""),
+    (str, "12", "12"),
+    (bool, "y", True),
+    (bool, " No ", False),
+    (bool, "TRUE", True),
+    (int, " 12", 12),
+    (float, "1.5", 1.5),
+    (float, "3", 3.0),
+    (list[str], '["a", "b"]', ["a", "b"]),
+    (dict[str, int], '{"a": 1}', {"a": 1}),
+    (Point, '{"x": 1, "y": 2}', {"x": 1, "y": 2}),
+    (int | None, "", None),
+    (int | None, "7", 7),
+    (int | str, "7", 7),
+    (int | str, "seven", "seven"),
+    (str | None, "", None),
+    (str | None, "x", "x"),
+    (Colour, "red", "red"),
+    (Colour, "2", "red"),
+    (Literal[1, 2], "2", 2),
+    (Any, '{"a": [1]}', {"a": [1]}),
+    (Any, "plain", "plain"),
+]
+
+
 @pytest.mark.parametrize(
-    ("kind", "line", "value"),
-    [
-        (None, "any text ", "any text "),
-        (None, "", ""),
-        (str, "12", "12"),
-        (bool, "y", True),
-        (bool, " No ", False),
-        (bool, "TRUE", True),
-        (int, " 12", 12),
-        (float, "1.5", 1.5),
-        (float, "3", 3.0),
-        (list[str], '["a", "b"]', ["a", "b"]),
-        (dict[str, int], '{"a": 1}', {"a": 1}),
-        (Point, '{"x": 1, "y": 2}', {"x": 1, "y": 2}),
-        (int | None, "", None),
-        (int | None, "7", 7),
-        (int | str, "7", 7),
-        (int | str, "seven", "seven"),
-        (str | None, "", None),
-        (str | None, "x", "x"),
-        (Colour, "red", "red"),
-        (Colour, "2", "red"),
-        (Literal[1, 2], "2", 2),
-        (Any, '{"a": [1]}', {"a": [1]}),
-        (Any, "plain", "plain"),
-    ],
+    ("kind", "line", "value"), LINES, ids=[f"{kind}-{line!r}" for kind, line, _ in LINES]
 )
 def test_a_line_is_what_the_type_needs(kind: Any, line: str, value: Any) -> None:
     """And the question takes it."""
