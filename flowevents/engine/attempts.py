@@ -76,6 +76,7 @@ def _retry(scope: Step, error: Exception, wait: float, fallback: bool) -> Effect
     """Publish that this attempt failed; from here on the scope is in the next."""
     sequencer = scope.sequencer
     handlers = scope.listeners().retry
+    sequencer.empty_inbox()
     scope.locate()
     attempt = scope.attempt
     scope.attempt += 1

@@ -72,6 +72,8 @@ def end_item(scope: Step, error: BaseException | None = None) -> Effects:
     parent = scope.of
     if parent is None or not scope.open:
         return
+    if error is None:
+        scope.sequencer.empty_inbox()  # before it is counted, because a handler may raise
     scope.locate()
     parent.done += 1
     own = {"done": parent.done, "total": scope.total}
@@ -165,8 +167,12 @@ async def _parallel_item(
     if sequencer.version is version:  # nobody listens
         scope.open = False
         step.done += 1
-    else:
+        return result
+    try:
         await group.drive(end_item(scope))
+    except BaseException as error:
+        await group.drive(end_item(scope, error))
+        raise
     return result
 
 

@@ -65,6 +65,13 @@ def end(
     sequencer = step.sequencer
     if not step.open:
         return
+    raised: BaseException | None = None
+    try:
+        sequencer.empty_inbox()
+    except BaseException as of_a_handler:
+        if error is None:  # this ends with it
+            raise
+        raised = of_a_handler
     if handlers is not None:
         status: Status = "ok"
         text: str | None = None
@@ -81,6 +88,8 @@ def end(
             elif sequencer.backlog and not isinstance(error, GeneratorExit):
                 yield Await(sequencer.flush_handlers())
     step.open = False
+    if raised is not None:
+        raise raised
 
 
 def outcome(sequencer: Sequencer, error: BaseException) -> tuple[Status, str | None]:

@@ -138,9 +138,13 @@ def _from_node(step: Step, kind: type[Event], own: dict[str, Any]) -> None:
         if cancelled is not None and here in sequencer.workers:
             del sequencer.workers[here]  # its clean-up is not interrupted
             raise cancelled
+        # The engine may come to its next border before the loop comes to the call.
+        sequencer.inbox.append(lambda: _publish(step, kind, own))
+        sequencer.touch()
         try:
-            sequencer.loop.call_soon_threadsafe(_publish, step, kind, own)
+            sequencer.loop.call_soon_threadsafe(sequencer.empty_inbox)
         except RuntimeError:  # the loop is closed, and the step with it
+            sequencer.inbox.clear()
             _warn_ended(step)
     else:
         with sequencer.lock:

@@ -14,7 +14,8 @@ The rules of this file:
   wait in `inbox` for the engine's next border otherwise, as while a node streams. The engine says
   which by `plain`, and takes no lock for it: a thread first counts itself in `guests`, then reads
   `plain`; the engine first clears `plain`, then reads `guests`, and waits for `lock` if there are
-  some. In an async run other threads' events are delivered on the loop.
+  some. In an async run they always wait in `inbox`: for the engine's next border, or for a call on
+  the loop if that comes first.
 """
 
 from __future__ import annotations
@@ -330,8 +331,7 @@ class Sequencer(Audience):
 
     def border(self) -> Effects:
         """What the engine does where `version` changed: see what came in, stop if it must."""
-        while self.inbox:
-            self.inbox.pop(0)()
+        self.empty_inbox()
         if self.cancelled is not None:
             self.cancel_seen = True
             raise self.cancelled
@@ -339,6 +339,11 @@ class Sequencer(Audience):
             raise Failed(self.failure)
         if self.backlog or self.outbox:
             yield from self.flush()
+
+    def empty_inbox(self) -> None:
+        """Deliver what other threads have left: before anything that comes after it."""
+        while self.inbox:
+            self.inbox.pop(0)()
 
     def count_step(self, plan: Plan) -> None:
         """Count a step of a run with `max_steps`. Raises `TooManySteps` for one too many."""

@@ -44,6 +44,7 @@ def one_chunk(scope: Step, result: Effects) -> Effects:
     sequencer = scope.sequencer
     scope.locate()
     data = yield from result
+    sequencer.empty_inbox()
     handlers = scope.listeners().chunk
     if handlers is not None:
         if scope.publish(handlers, Chunk, data=sequencer.clean(data)):
