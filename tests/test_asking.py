@@ -2384,13 +2384,16 @@ def test_nothing_of_a_question_is_kept(either: Driver) -> None:
         count += 1
         return Answer("more" if count < 300 else "stop")
 
+    def questions() -> set[int]:
+        gc.collect()
+        return {id(each) for each in gc.get_objects() if type(each).__name__ == "Question"}
+
     run = Run(either.flow(again), {})
     signals.interrupt.connect(answer, sender=run)
+    before = questions()
     either.wait(run)
-    gc.collect()
-    questions = [each for each in gc.get_objects() if type(each).__name__ == "Question"]
     assert count == 300
-    assert questions == []
+    assert questions() <= before
 
 
 @pytest.mark.parametrize("on_pause", ["return", "wait"])
