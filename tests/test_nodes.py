@@ -1184,6 +1184,75 @@ def test_another_threads_events_come_on_the_loop() -> None:
     assert threads == {threading.get_ident()}
 
 
+class FromAThread(AsyncNode):
+    """Emits from a thread, whose end it waits for without giving the loop a turn."""
+
+    def emit_there(self, data: Any) -> None:
+        in_thread(lambda: self.emit(data, kind="there"))
+
+    async def exec_async(self, prep_res: Any) -> Any:
+        self.emit_there(prep_res)
+        if self.cur_retry == 0 and self.max_retries > 1:
+            raise ValueError("again")
+        return prep_res
+
+
+class EachFromAThread(FromAThread, AsyncBatchNode):
+    async def prep_async(self, shared: Any) -> Any:
+        return "ab"
+
+
+class AllFromAThread(FromAThread, AsyncParallelBatchNode):
+    async def prep_async(self, shared: Any) -> Any:
+        return "ab"
+
+
+class ChunkFromAThread(FromAThread, AsyncStreamNode):
+    """What it gives is a chunk as well."""
+
+
+class PostFromAThread(FromAThread):
+    async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> None:
+        self.emit_there("post")
+
+
+@pytest.mark.parametrize(
+    ("node", "kinds"),
+    [
+        (FromAThread(), "node_start chunk node_end"),
+        (FromAThread(max_retries=2), "node_start chunk retry chunk node_end"),
+        (PostFromAThread(), "node_start chunk chunk node_end"),
+        (ChunkFromAThread(), "node_start chunk chunk node_end"),
+        (EachFromAThread(), "node_start" + " item_start chunk item_end" * 2 + " node_end"),
+        (
+            AllFromAThread(max_retries=2),
+            "node_start" + " item_start chunk retry chunk item_end" * 2 + " node_end",
+        ),
+    ],
+    ids=["once", "retried", "post", "chunk", "batch", "parallel"],
+)
+def test_another_threads_events_come_before_what_comes_after_them(node: Any, kinds: str) -> None:
+    """Where the loop had no turn in between; as where an executor's future was done at once."""
+    watched = Way("async").watch(node)
+    assert watched.names()[1:-2] == kinds.split()
+    assert [event.kind for event in watched.of(Chunk)][:1] == ["there"]
+
+
+@pytest.mark.parametrize("node", [FromAThread(), EachFromAThread(), AllFromAThread()])
+def test_what_a_handler_of_them_raises_ends_what_is_open(node: Any) -> None:
+    """Each with the error, once, and counted once."""
+    seen: list[Event] = []
+
+    def stop(event: Event) -> None:
+        seen.append(event)
+        if isinstance(event, Chunk):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(Run(AsyncFlow(node), {}, observers=[stop]).wait_async())
+    check_events(seen)
+
+
 def test_an_item_that_works_in_a_thread_emits_for_itself() -> None:
     """`asyncio.to_thread` carries the context along, so that the event names the item."""
 
