@@ -30,13 +30,19 @@ __all__ = ["Frame", "walk"]
 
 
 class Place:
-    """A node in one pass over a flow's graph, and how often it has run in it."""
+    """A node in one pass over a flow's graph.
 
-    __slots__ = ("count", "plan")
+    Attributes:
+        count: How often it has run in this pass.
+        after: Where the way went on last: most often it goes there again.
+    """
+
+    __slots__ = ("after", "count", "plan")
 
     def __init__(self, plan: Plan) -> None:
         self.plan: Plan = plan
         self.count: int = 0
+        self.after: Place | None = None
 
 
 class Frame:
@@ -45,8 +51,10 @@ class Frame:
     Attributes:
         plan, flow: The flow as the graph holds it, and the object that runs.
         step: Its open start.
-        scope: The open start around its nodes: its own, or that of an item of its batch.
+        span, items: Those of the open start around its nodes: its own, or of an item of its batch.
         shared, params: What its nodes get.
+        place: Its own place in the flow around it.
+        first: The place of its start node.
         next: The place of the node to run next, or `None` at the end of a pass.
         places: Those that were reached in this pass, by the id of the original.
         last_action: What the last node of the pass gave.
@@ -56,28 +64,36 @@ class Frame:
 
     __slots__ = (
         "batch",
+        "first",
         "flow",
         "index",
+        "items",
         "last_action",
         "metadata",
         "next",
         "params",
+        "place",
         "places",
         "plan",
         "prep_res",
         "routes",
-        "scope",
         "shared",
+        "span",
         "step",
     )
 
-    def __init__(self, plan: Plan, flow: Any, step: Step, shared: Any) -> None:
+    def __init__(
+        self, plan: Plan, flow: Any, step: Step, shared: Any, place: Place | None = None
+    ) -> None:
         self.plan: Plan = plan
+        self.place: Place | None = place
         self.flow: Any = flow
         self.step: Step = step
-        self.scope: Step = step
+        self.span: int = step.span
+        self.items: tuple[int, ...] = step.items
         self.shared: Any = shared
         self.params: Any = None
+        self.first: Place | None = None
         self.next: Place | None = None
         self.places: dict[int, Place] = {}
         self.last_action: Any = None
@@ -90,19 +106,22 @@ class Frame:
     def draw_item(self) -> bool:
         """Draw the next item of a sequential batch and begin its pass; whether there is one."""
         assert self.batch is not None
-        item, index = self.scope, self.index
+        step, item, index = self.step, self.step.item, self.index
+        assert item is not None
         try:
             for params in self.batch:
-                item.items = self.step.items + (index,)  # noqa: RUF005 - a third of the time
-                item.span = next(item.sequencer.numbers)
+                self.items = step.items + (index,)  # noqa: RUF005 - a third of the time
+                self.span = next(step.sequencer.numbers)
                 if not item.open:
                     item.open = True
                 self.index = index + 1
-                flow, start = self.flow, self.flow.start_node
-                self.params = {**flow.params, **params}
+                self.params = {**self.flow.params, **params}
                 for place in self.places.values():
                     place.count = 0
-                self.next = self.places.get(id(start)) or self.place(start)
+                first, start = self.first, self.flow.start_node
+                if first is None or first.plan.node is not start:
+                    first = self.first = self.place_of(start)
+                self.next = first
                 return True
         except BaseException:
             item.open = False
@@ -112,16 +131,29 @@ class Frame:
 
     def end_item(self, error: BaseException | None = None) -> Effects:
         """End the item of a sequential batch that is open, if one is."""
-        if self.scope.open:
+        item = self.step.item
+        assert item is not None
+        if item.open:
             self.step.done = self.index - 1
-        return end_item(self.scope, error)
+        return end_item(item, error)
+
+    def start_item(self) -> Effects:
+        """Publish the start of the item that was drawn."""
+        item = self.step.item
+        assert item is not None
+        item.locate()
+        return start_item(item)
+
+    def where(self) -> tuple[int, tuple[int, ...]]:
+        """The span and the items of the item that is open."""
+        return self.span, self.items
 
     def begin_pass(self, params: Any) -> None:
         """Begin the only pass, as PocketFlow does: without params of its own, with the flow's."""
         self.params = params or {**self.flow.params}
-        self.next = self.place(self.flow.start_node)
+        self.next = self.place_of(self.flow.start_node)
 
-    def place(self, node: Any) -> Place | None:
+    def place_of(self, node: Any) -> Place | None:
         """The place of a node in this pass; there is none of `None`."""
         if node is None:
             return None
@@ -155,7 +187,7 @@ def walk(sequencer: Sequencer, track: Track, frame: Frame, began: bool = False) 
         while True:
             if moved:
                 place, params = frame.next, frame.params
-                parent, items = frame.scope.span, frame.scope.items
+                parent, items = frame.span, frame.items
                 moved = False
             if place is None:  # at the end of a pass
                 moved = True
@@ -166,21 +198,21 @@ def walk(sequencer: Sequencer, track: Track, frame: Frame, began: bool = False) 
                     track.step = None
                     return frame.last_action
                 if frame.batch is not None:
-                    item, plan = frame.scope, frame.plan
-                    listeners = plan.heard if plan.version is version else item.listeners()
+                    plan = frame.plan
+                    listeners = plan.heard if plan.version is version else frame.step.listeners()
                     anybody = listeners.anybody
                     if anybody:
                         yield from frame.end_item()
                     if frame.draw_item():
                         if anybody:
-                            yield from start_item(item)
+                            yield from frame.start_item()
                         continue
                     frame.step.item = None
                 action = yield from _leave(track, frame, frame is bottom)
                 stack.pop()
                 if frame is bottom:
                     return action
-                ended, node = frame.step, frame.flow
+                ended, node, place = frame.step, frame.flow, frame.place
                 listeners = ended.listeners()
                 frame = stack[-1]
             else:
@@ -254,7 +286,7 @@ def walk(sequencer: Sequencer, track: Track, frame: Frame, began: bool = False) 
                     if sequencer.outbox:
                         yield from sequencer.flush()
                 elif plan.nests:
-                    frame = Frame(plan, node, step, shared)
+                    frame = Frame(plan, node, step, shared, place)
                     step = None
                     stack.append(frame)
                     yield from _enter(track, frame)
@@ -273,9 +305,13 @@ def walk(sequencer: Sequencer, track: Track, frame: Frame, began: bool = False) 
                     following = successors[action or "default"]
                 except (KeyError, TypeError):
                     _no_successor(successors, ended, action)
-            place = None
+            after = None
             if following is not None:
-                place = frame.places.get(id(following)) or frame.place(following)
+                assert place is not None
+                after = place.after
+                if after is None or after.plan.node is not following:
+                    after = place.after = frame.place_of(following)
+            place = after
             if (heard := listeners.action) is not None:
                 event = Action(
                     run_id,
@@ -346,8 +382,9 @@ def _enter(track: Track, frame: Frame) -> Effects:
         prep_res = prep_res or []
         if shape.batch == "sequential":
             frame.batch = iter(prep_res)
-            step.item = frame.scope = _item(frame, -1, length_of(prep_res))
+            step.item = _item(frame, -1, length_of(prep_res))
             step.item.open = False
+            step.item.where = frame.where
         else:
             limit = flow.max_concurrency if shape.ours else None
             passes = _parallel_passes(frame, prep_res)
@@ -395,7 +432,7 @@ async def _parallel_pass(group: Group, index: int, frame: Frame) -> None:
 
 def _pass(track: Track, frame: Frame) -> Effects:
     item = frame.step
-    item.span = next(item.sequencer.numbers)
+    item.span = frame.span = next(item.sequencer.numbers)
     try:
         if item.listeners().anybody:
             yield from start_item(item)
