@@ -75,7 +75,6 @@ from flowevents.nodes import (
     Node,
     StreamNode,
 )
-from flowevents.observers.queued import Gap, queued
 from flowevents.run import Run
 from flowevents.signals import ANY, Subscription, observe, on
 from flowevents.stream import AsyncStream, Stream
@@ -87,13 +86,16 @@ if TYPE_CHECKING:
     from flowevents.observers.display import TerminalDisplay
     from flowevents.observers.jsonlines import JsonLines, read_events
     from flowevents.observers.logs import LogObserver
+    from flowevents.observers.queued import Gap, queued
     from flowevents.observers.timeline import timeline_svg
 
 _LATER: Final = {
     "ConsoleAnswers": "observers.console",
+    "Gap": "observers.queued",
     "JsonLines": "observers.jsonlines",
     "LogObserver": "observers.logs",
     "TerminalDisplay": "observers.display",
+    "queued": "observers.queued",
     "read_events": "observers.jsonlines",
     "timeline_svg": "observers.timeline",
     "to_chrome_trace": "observers.chrome_trace",

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
 from typing import Any, Final
@@ -41,6 +40,8 @@ class _Worker:
         self._scope = scope
         # Of its own, because the loop's thread may be in the step's at the same time.
         self._context = copy_context() if scope.context is None else scope.context.copy()
+        from concurrent.futures import ThreadPoolExecutor  # here: few runs need it
+
         self._executor = ThreadPoolExecutor(1, f"flowevents {scope.plan.path}", self._begin)
         self._ident: int | None = None
 
