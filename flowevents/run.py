@@ -400,8 +400,8 @@ class Run:
         sequencer.thread = threading.get_ident()
         if self._driver is None:
             self._driver = AsyncDriver(sequencer, engine)
-        if puller is not None:
-            self._driver.keep_context()
+            if puller is not None:  # later it may stand in the middle of a node's code
+                self._driver.keep_context()
         return self._driver
 
     # -- asking and answering -----------------------------------------------------------------

@@ -378,10 +378,11 @@ class EventSignal(NamedSignal, Generic[E]):
             raise ObserverError(
                 f"Signal {self.name!r} sends {self.event_type.__name__} events, not {event!r}."
             )
-        if self._everything_version is not _hand_sent.version:
+        version = _hand_sent.version  # first this, then the look: another thread may connect
+        if self._everything_version is not version:
             only = not (self._by_sender.keys() - {_ANY_KEY} or _observed)
             self._everything = Handlers(self.find((_ANY_KEY,))) if only else None
-            self._everything_version = _hand_sent.version
+            self._everything_version = version
         if self._everything is not None:
             return self._everything
         run_key = ("run", event.run_id)

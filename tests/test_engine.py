@@ -8,6 +8,7 @@ import gc
 import warnings
 import weakref
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -30,6 +31,7 @@ from flowevents import (
     ItemStart,
     Node,
     NodeStart,
+    Paused,
     Run,
     StreamNode,
 )
@@ -274,6 +276,35 @@ def test_a_node_that_is_pulled_keeps_its_context(a_task_each: bool, events: bool
             assert mine.get() == "the consumer's"
         chunks = [each.data for each in seen if isinstance(each, Chunk)] if events else seen
         assert chunks == [f"the consumer's, prepared, {number}" for number in range(3)]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("pulled_first", [True, False])
+def test_a_node_keeps_its_context_where_it_is_driven_in_two_ways(pulled_first: bool) -> None:
+    """It sets a variable, asks, and takes it back when it was answered."""
+    mine: contextvars.ContextVar[str] = contextvars.ContextVar("mine", default="unset")
+
+    class Asks(AsyncNode):
+        async def exec_async(self, prep_res: Any) -> None:
+            token = mine.set("set")
+            assert await self.ask("?") == mine.get() == "set"
+            mine.reset(token)
+
+    async def drive(run: Run, pulled: bool) -> None:
+        if pulled:
+            async for _ in run:
+                pass
+        else:
+            with suppress(Paused):
+                await run.wait_async()
+
+    async def main() -> None:
+        run = Run(AsyncFlow(Asks()), {})
+        await drive(run, pulled_first)
+        run.reply("set")
+        await drive(run, not pulled_first)
+        assert run.status == "done"
 
     asyncio.run(main())
 

@@ -1211,6 +1211,12 @@ class ChunkFromAThread(FromAThread, AsyncStreamNode):
     """What it gives is a chunk as well."""
 
 
+class ThenItself(FromAThread):
+    async def exec_async(self, prep_res: Any) -> None:
+        self.emit_there("thread")
+        self.progress(1)
+
+
 class PostFromAThread(FromAThread):
     async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> None:
         self.emit_there("post")
@@ -1221,6 +1227,7 @@ class PostFromAThread(FromAThread):
     [
         (FromAThread(), "node_start chunk node_end"),
         (FromAThread(max_retries=2), "node_start chunk retry chunk node_end"),
+        (ThenItself(), "node_start chunk progress node_end"),
         (PostFromAThread(), "node_start chunk chunk node_end"),
         (ChunkFromAThread(), "node_start chunk chunk node_end"),
         (EachFromAThread(), "node_start" + " item_start chunk item_end" * 2 + " node_end"),
@@ -1229,7 +1236,7 @@ class PostFromAThread(FromAThread):
             "node_start" + " item_start chunk retry chunk item_end" * 2 + " node_end",
         ),
     ],
-    ids=["once", "retried", "post", "chunk", "batch", "parallel"],
+    ids=["once", "retried", "itself", "post", "chunk", "batch", "parallel"],
 )
 def test_another_threads_events_come_before_what_comes_after_them(node: Any, kinds: str) -> None:
     """Where the loop had no turn in between; as where an executor's future was done at once."""

@@ -128,13 +128,12 @@ class AsyncDriver:
         self.advancing: bool = False
 
     def keep_context(self) -> None:
-        """Run the engine in a context of its own from here on: a copy of this one.
+        """Run the engine, which has not begun, in a context of its own: a copy of this one.
 
         A puller goes on with other things where the engine stands in the middle of a node's code:
         what that has set must not be seen there, and has to be there when it goes on.
         """
-        if self._context is None:
-            self._context = on_track(copy_context(), self._sequencer.main)
+        self._context = on_track(copy_context(), self._sequencer.main)
 
     @types.coroutine
     def advance(self) -> Generator[Any, Any, None]:

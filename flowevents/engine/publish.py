@@ -131,6 +131,7 @@ def _from_node(step: Step, kind: type[Event], own: dict[str, Any]) -> None:
                 sequencer.cancel_seen = True  # what it publishes while it cleans up is heard
                 raise sequencer.cancelled
         with sequencer.lock:
+            sequencer.empty_inbox()
             _publish(step, kind, own)
     elif sequencer.loop is not None:
         here = threading.get_ident()

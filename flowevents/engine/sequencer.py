@@ -124,7 +124,7 @@ class Sequencer(Audience):
         self.backlog: deque[tuple[Event, Handlers]] = deque()
         self.outbox: deque[Any] = deque()
         self.take: Callable[[Any], object] = self.outbox.append  # how the puller is given something
-        self.inbox: list[Callable[[], None]] = []
+        self.inbox: deque[Callable[[], None]] = deque()
         self.delivering: bool = False
         self.plain: bool = False  # plain code of a node runs, in a sync run
         self.guests: int = 0  # other threads that deliver, or are about to
@@ -343,7 +343,7 @@ class Sequencer(Audience):
     def empty_inbox(self) -> None:
         """Deliver what other threads have left: before anything that comes after it."""
         while self.inbox:
-            self.inbox.pop(0)()
+            self.inbox.popleft()()
 
     def count_step(self, plan: Plan) -> None:
         """Count a step of a run with `max_steps`. Raises `TooManySteps` for one too many."""
