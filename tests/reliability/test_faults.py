@@ -58,7 +58,7 @@ def iterate(driver: Driver, run: Any) -> None:
 
 
 @both
-@examples(1_000, 30)
+@examples(500, 30)
 @given(data=st.data(), fault=faults, pulled=st.booleans())
 def test_a_nodes_code_fails_anywhere(how: str, data: Any, fault: Fault, pulled: bool) -> None:
     """What is raised is what the code raised; a retry may have caught it."""
@@ -76,7 +76,7 @@ def test_a_nodes_code_fails_anywhere(how: str, data: Any, fault: Fault, pulled: 
 
 
 @both
-@examples(1_000, 30)
+@examples(500, 30)
 @given(
     data=st.data(),
     at=st.integers(1, 60),
@@ -104,7 +104,7 @@ def test_a_handler_fails_at_any_event(
 
 
 @both
-@examples(1_000, 30)
+@examples(500, 30)
 @given(data=st.data(), at=st.integers(1, 60), pulled=st.booleans())
 def test_a_run_is_cancelled_at_any_event(how: str, data: Any, at: int, pulled: bool) -> None:
     """By a handler of its own."""
@@ -130,7 +130,7 @@ def test_a_run_is_cancelled_at_any_event(how: str, data: Any, at: int, pulled: b
 
 
 @both
-@examples(1_000, 30)
+@examples(500, 30)
 @given(data=st.data(), at=st.integers(0, 60))
 def test_a_consumer_stops_at_any_event(how: str, data: Any, at: int) -> None:
     """It leaves its loop; the run is closed, and its ends are delivered."""
