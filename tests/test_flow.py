@@ -247,6 +247,55 @@ def test_a_flow_without_a_start_node_warns(way: Way) -> None:
         assert way.watch(Flow(start=Empty())).returned == "got None"
 
 
+def test_a_batch_flow_with_an_item_that_is_no_params_fails(way: Way) -> None:
+    """The items before it have run; of it nothing is seen, as nothing of it began."""
+
+    class Wrong(BatchFlow):
+        def prep(self, shared: Any) -> Any:
+            return [{"file": "a"}, 5]
+
+    watched = way.watch(Wrong(start=Step()))
+    assert isinstance(watched.error, TypeError)
+    assert [(event.items, event.status) for event in watched.of(ItemEnd)] == [((0,), "ok")]
+    assert [event.status for event in watched.of(FlowEnd)] == ["error"]
+
+
+def test_an_item_that_nobody_heard_has_no_end_where_the_next_cannot_be_drawn(way: Way) -> None:
+    """It has ended, although somebody listens by then."""
+    heard: list[Event] = []
+
+    class Wrong(BatchFlow):
+        def prep(self, shared: Any) -> Iterator[dict[str, str]]:
+            yield {"file": "a"}
+            signals.item_end.connect(heard.append, sender=self)
+            raise ValueError("no more")
+
+    with pytest.raises(ValueError, match="no more"):
+        way.run(Wrong(start=Step()))
+    signals.item_end.disconnect(heard.append)
+    assert heard == []
+
+
+def test_a_batch_flow_begins_each_item_where_it_starts_then(way: Way) -> None:
+    """A node may set another start node, as in PocketFlow."""
+
+    class Turns(Step):
+        def post(self, shared: Any, prep_res: Any, exec_res: Any) -> None:
+            super().post(shared, prep_res, exec_res)
+            flow.start_node = other
+
+    other = Step(name="Other")
+    flow = Files(start=Turns(name="Turns"))
+    assert flow_runs(way, flow) == ["Turns", "Other"]
+
+
+def flow_runs(way: Way, flow: Any) -> list[str]:
+    """The names of the nodes that ran."""
+    shared: dict[str, Any] = {}
+    way.run(flow, shared)
+    return list(shared["ran"])
+
+
 def test_a_batch_flow_without_a_start_node_warns(way: Way) -> None:
     """So does a batch, where it has items, once."""
 

@@ -14,6 +14,7 @@
     offload.py    plain code in worker threads
     attempts.py   one try of `exec` after the other
     batches.py    the items of a batch
+    frame.py      where the walk over a flow's graph is
     walk.py       from node to node, into nested flows and out again
     begin.py      where it begins
 

@@ -78,23 +78,13 @@ def _retry(scope: Step, error: Exception, wait: float, fallback: bool) -> Effect
     handlers = scope.listeners().retry
     sequencer.empty_inbox()
     scope.locate()
-    attempt = scope.attempt
-    scope.attempt += 1
     if handlers is None:
+        scope.attempt += 1
         return
-    event = Retry(
-        run_id=sequencer.run_id,
-        seq=next(sequencer.numbers),
-        time=sequencer.now(),
-        span=scope.span,
-        node=scope.plan.path,
-        items=scope.items,
-        step=scope.number,
-        attempt=attempt,
-        error=sequencer.error_text(error),
-        wait=wait,
-        fallback=fallback,
-    )
+    text = sequencer.error_text(error)
+    number = next(sequencer.numbers)
+    event = scope.make(Retry, number, error=text, wait=wait, fallback=fallback)
+    scope.attempt += 1
     if sequencer.deliver(event, handlers):
         yield from sequencer.flush()
 

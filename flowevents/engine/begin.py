@@ -9,11 +9,12 @@ from typing import Any
 from flowevents.engine.batches import execute
 from flowevents.engine.drivers import give
 from flowevents.engine.effects import TAKE, Await, Effects
+from flowevents.engine.frame import Frame
 from flowevents.engine.graph import Plan, node_name, shape_of
 from flowevents.engine.publish import runs_itself, step_of
 from flowevents.engine.sequencer import Sequencer
 from flowevents.engine.step import Step, Track
-from flowevents.engine.walk import Frame, walk
+from flowevents.engine.walk import walk
 
 __all__ = ["begin", "execute_alone", "execute_alone_async"]
 

@@ -67,12 +67,12 @@ class Step(msgspec.Struct, weakref=True):
         """Who listens to its node now."""
         return self.plan.listeners(self.sequencer)
 
-    def publish(self, handlers: Handlers, kind: type[Event], /, **own: Any) -> bool:
-        """Make an event of this step, number it and deliver it; see `Sequencer.deliver`."""
+    def make(self, kind: type[Event], seq: int, /, **own: Any) -> Event:
+        """An event of this step, with this number."""
         sequencer = self.sequencer
-        event = kind(
+        return kind(
             sequencer.run_id,
-            next(sequencer.numbers),
+            seq,
             sequencer.now(),
             self.span,
             self.plan.path,
@@ -81,7 +81,11 @@ class Step(msgspec.Struct, weakref=True):
             self.attempt,
             **own,
         )
-        return sequencer.deliver(event, handlers)
+
+    def publish(self, handlers: Handlers, kind: type[Event], /, **own: Any) -> bool:
+        """Make an event of this step, number it and deliver it; see `Sequencer.deliver`."""
+        sequencer = self.sequencer
+        return sequencer.deliver(self.make(kind, next(sequencer.numbers), **own), handlers)
 
     def start(self, handlers: Handlers | None, kind: StartEvent, /, **own: Any) -> bool:
         """Deliver its start event, whose number it already has."""
@@ -89,35 +93,13 @@ class Step(msgspec.Struct, weakref=True):
         self.began = sequencer.monotonic()
         if handlers is None:
             return False
-        event = kind(
-            sequencer.run_id,
-            self.span,
-            sequencer.now(),
-            self.span,
-            self.plan.path,
-            self.items,
-            self.number,
-            self.attempt,
-            parent=self.parent,
-            **own,
-        )
+        event = self.make(kind, self.span, parent=self.parent, **own)
         return sequencer.deliver(event, handlers)
 
     def ask_context(self, kind: StartEvent, /, **own: Any) -> None:
         """Ask the observers in which context its code shall run; the first that says wins."""
         for ask in self.listeners().contexts:
-            event = kind(
-                self.sequencer.run_id,
-                self.span,
-                self.sequencer.now(),
-                self.span,
-                self.plan.path,
-                self.items,
-                self.number,
-                self.attempt,
-                parent=self.parent,
-                **own,
-            )
+            event = self.make(kind, self.span, parent=self.parent, **own)
             try:
                 context = ask(event)
             except Exception as error:
