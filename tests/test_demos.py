@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import count
 from pathlib import Path
 from types import MappingProxyType
@@ -90,6 +91,17 @@ def breaks_off(at: int) -> type[StandInHandler]:
             super()._send_event(data)
 
     return BreaksOff
+
+
+class SaysALine(StandInHandler):
+    """Streams a line at once, before its tokens, which come with the server's delay."""
+
+    def _send_event(self, data: Any) -> None:
+        super()._send_event(data)
+        choices = data["choices"] if isinstance(data, dict) else []
+        if choices and "role" in choices[0]["delta"]:
+            line = {**choices[0], "delta": {"content": "so far\n"}}
+            super()._send_event({**data, "choices": [line]})
 
 
 # -- the numbered demos ---------------------------------------------------------------------------
@@ -450,15 +462,20 @@ def test_agent_voids_what_a_broken_stream_said(island: Path) -> None:
 
 def test_ctrl_c_ends_the_agent_cleanly(island: Path) -> None:
     """In the middle of a stream: the node is cancelled, no traceback, code 130."""
-    with subprocess.Popen(
-        command("agent.py"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environ({"ASK": "ferry", "DOCS": str(island), "STANDIN_DELAY": "60"}),
-    ) as demo:
+    with (
+        StandInServer(handler=SaysALine, delay=60) as server,
+        subprocess.Popen(
+            command("agent.py"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environ({"ASK": "ferry", "DOCS": str(island), **real(server)}),
+            # A shell has what it starts in the background ignore it.
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+        ) as demo,
+    ):
         assert demo.stdout is not None
-        while "Plan: start" not in demo.stdout.readline():
+        while "Plan | so far" not in demo.stdout.readline():
             assert demo.poll() is None
         demo.send_signal(signal.SIGINT)
         shown, errors = demo.communicate(timeout=60)
