@@ -43,8 +43,9 @@ check: .venv/.dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" pyright --verifytypes flowevents --ignoreexternal
 	$(BIN)/lint-imports --no-logo
 
+# Each session has a folder for temporary files to itself: in a shared one each clears up after others.
 pytest: .venv/.mermaid
-	$(PY) -m pytest -q $(ARGS)
+	$(PY) -m pytest -q --basetemp=.venv/tmp $(ARGS)
 
 # Two at a time, because a test session mostly uses one core; the longest, with all tests, first.
 pythons: .venv/.mermaid
@@ -55,7 +56,8 @@ pythons: .venv/.mermaid
 
 pytest-%: .venv-%/.test
 	FLOWEVENTS_HYPOTHESIS_PROFILE=quick \
-	    .venv-$*/bin/python -m pytest -q -p no:cacheprovider --ignore-glob='*/test_demos*.py' $(ARGS)
+	    .venv-$*/bin/python -m pytest -q -p no:cacheprovider --basetemp=.venv-$*/tmp \
+	    --ignore-glob='*/test_demos*.py' $(ARGS)
 
 soak: .venv/.dev
 	FLOWEVENTS_SOAK=1 $(PY) -m pytest -o faulthandler_timeout=3600 -p no:logging tests/reliability $(ARGS)

@@ -33,6 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 AGENT = """
 import asyncio
+import signal
 import threading
 
 import pocketflow
@@ -61,15 +62,41 @@ class Break(Node):
         raise ValueError("no sources\\x1b[31m")
 
 
-class Wait(Node):
-    def exec(self, prep_res):
+def say_that_it_waits():
+    with open("waits", "w"):  # a named pipe, which the test reads
+        pass
+
+
+class Wait(StreamNode):
+    def exec_stream(self, prep_res):
+        yield "waits"
+        say_that_it_waits()
         threading.Event().wait()
 
 
 class WaitAsync(AsyncStreamNode):
     async def exec_stream_async(self, prep_res):
         yield "waits"
+        say_that_it_waits()
         await asyncio.Event().wait()
+
+
+class Interrupted(AsyncStreamNode):
+    async def exec_stream_async(self, prep_res):
+        signal.raise_signal(signal.SIGINT)
+        yield "goes on"
+        await asyncio.Event().wait()
+
+
+class InterruptedTwice(AsyncStreamNode):
+    async def exec_stream_async(self, prep_res):
+        try:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            yield "at once"
+            raise
+        yield "not reached"
 
 
 class Old(pocketflow.Node):
@@ -83,6 +110,8 @@ slow = AsyncFlow(GreetAsync())
 broken = Flow(Break())
 waits = Flow(Wait())
 waits_async = AsyncFlow(WaitAsync())
+interrupted = AsyncFlow(Interrupted())
+interrupted_twice = AsyncFlow(InterruptedTwice())
 old = pocketflow.Flow(Old())
 number = 3
 lost = Flow(Greet())
@@ -304,6 +333,7 @@ def test_a_node_that_fails() -> None:
 @pytest.mark.parametrize("target", ["agent:waits", "agent:waits_async"])
 def test_ctrl_c(target: str) -> None:
     """The run ends as cancelled, and the exit code says so."""
+    os.mkfifo("waits")
     with subprocess.Popen(
         [sys.executable, "-u", "-m", "flowevents", "run", target, "--record", "new.jsonl"],
         env=environment(),
@@ -317,15 +347,34 @@ def test_ctrl_c(target: str) -> None:
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        for line in process.stdout:
-            if "Wait" in line and "start" in line:
-                break
+        Path("waits").read_bytes()
         process.send_signal(signal.SIGINT)
-        rest = process.stdout.read()
+        shown = process.stdout.read()
         said = process.stderr.read()
     assert process.returncode == 130
-    assert "cancelled" in rest
+    assert "waits" in shown
+    assert "cancelled" in shown
     assert said == "\n"  # which ends the line of ^C
+    events = list(read_events("new.jsonl"))
+    check_events(events)
+    assert getattr(events[-1], "status", None) == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [("agent:interrupted", "goes on"), ("agent:interrupted_twice", "at once")],
+)
+def test_ctrl_c_in_async_code(target: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It cancels where the code awaits; a second one does not wait for that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert run_command(["run", target, "--record", "new.jsonl"]) == 130
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    shown = capsys.readouterr().out
+    assert says in shown
+    assert "not reached" not in shown
     events = list(read_events("new.jsonl"))
     check_events(events)
     assert getattr(events[-1], "status", None) == "cancelled"

@@ -18,6 +18,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
+from flowevents.cli.driving import drive
 from flowevents.cli.loading import WrongInput, load_events, load_flow, load_shared
 from flowevents.cli.replaying import replay as replay_events
 from flowevents.engine.graph import shape_of
@@ -177,7 +178,7 @@ def run(flow: str, shared: str | None, log: bool, record: str | None, otel: bool
     given = {} if shared is None else load_shared(shared)
     with ExitStack() as stack:
         observers = _observers(stack, log=log, record=record, otel=otel)
-        error = _drive(Run(loaded, given, observers=observers), is_async=shape_of(loaded).is_async)
+        error = drive(Run(loaded, given, observers=observers), is_async=shape_of(loaded).is_async)
     if isinstance(error, Paused):  # said when the display is done
         for asked in error.interrupts:
             _say(f"{asked.node} asked {asked.prompt!r}, and nobody answered: stdin has ended.")
@@ -232,24 +233,6 @@ def _log() -> object:
     logger.setLevel(logging.INFO)
     logger.propagate = False
     return LogObserver(logger)
-
-
-def _drive(run: Run, *, is_async: bool) -> Exception | None:
-    """Run it to its end, or to a question that nobody answers. Gives what it failed with."""
-    try:
-        if is_async:
-            asyncio.run(_wait(run))
-        else:
-            with run:  # a question that nobody answers ends it, too
-                run.wait()
-    except Exception as error:
-        return error
-    return None
-
-
-async def _wait(run: Run) -> None:
-    async with run:
-        await run.wait_async()
 
 
 def _tell(error: Exception) -> None:
