@@ -266,6 +266,30 @@ def test_a_read_that_is_cancelled_takes_nothing(wire: Wire) -> None:
     assert wire.source.readline() == "for the program\n"
 
 
+class Interrupting(io.StringIO):
+    """Ctrl-C comes while it is read."""
+
+    def readline(self, size: int | None = -1, /) -> str:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_ctrl_c_ends_the_line(mode: str) -> None:
+    """Also in a loop whose ^C cuts in, which is every loop before CPython 3.11."""
+    said = io.StringIO()
+    answers = ConsoleAnswers(source=Interrupting(), target=said)
+
+    async def main() -> None:
+        await settle_async(Ask("?"), answers.on_interrupt(question(Ask("?"))))
+
+    with pytest.raises(KeyboardInterrupt):
+        if mode == "sync":
+            answers.on_interrupt(question(Ask("?")))
+        else:
+            asyncio.run(main())
+    assert said.getvalue().endswith("> \n")
+
+
 def test_questions_are_asked_one_after_the_other(wire: Wire) -> None:
     """In the order in which they came; one that is cancelled while it waits is left out."""
 

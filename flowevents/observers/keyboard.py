@@ -93,7 +93,7 @@ class Keyboard:
             try:
                 self.write(introduce() + prompt)
                 return self._finish(await _readline_async(self._source or sys.stdin))
-            except asyncio.CancelledError:
+            except (asyncio.CancelledError, KeyboardInterrupt):
                 self.write("\n")
                 raise
 
