@@ -1117,14 +1117,22 @@ def test_a_stream_is_closed_by_a_handler(driver: Driver) -> None:
     seen.check()
 
 
-def test_an_abandoned_run_delivers_its_ends_when_it_is_collected() -> None:
+@pytest.mark.parametrize("through", ["shared", "observer"])
+def test_an_abandoned_run_delivers_its_ends_when_it_is_collected(through: str) -> None:
     """A run that nobody can go on with is no leak: its node is closed, its observers hear that."""
-    seen = Seen()
+
+    class Knows(Seen):
+        run: Run
+
+    seen, knows = Seen(), Knows()
     shared: dict[str, Any] = {}
-    run = Run(Flow(Talk()), shared, observers=[seen])
-    shared["run"] = run  # a cycle
+    run = Run(Flow(Talk()), shared, observers=[seen, knows])
+    if through == "shared":
+        shared["run"] = run  # a cycle
+    else:
+        knows.run = run
     Driver(None).pull(run, 4)
-    del run, shared
+    del run, shared, knows
     gc.collect()
     assert is_open.count == 0
     assert seen.ends() == ["cancelled", "cancelled"]

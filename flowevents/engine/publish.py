@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import warnings
+import weakref
 from collections.abc import Iterable
 from typing import Any
 
@@ -35,8 +36,8 @@ def step_of(node: Any) -> Step | None:
     here = track.step if track is not None else None
     if own is not None:
         return here if here is not None and here.of is own else own.item or own
-    runs = _sync_runs.get(id(node), ())  # of the object itself, which is no copy and knows none
-    running = _running_here(runs)
+    # Of the object itself, which is no copy and knows none.
+    running = _running_here(each() for each in _sync_runs.get(id(node), ()))
     if running is None and here is None:
         running = _running_here(audiences())
     if running is not None:
@@ -61,24 +62,27 @@ def _running_here(runs: Iterable[object]) -> Sequencer | None:
     return found
 
 
-_sync_runs: dict[int, list[Sequencer]] = {}  # under way, by the object that runs
+# Under way, by the object that runs; weak, because a run that was left is to go when nobody has it.
+_sync_runs: dict[int, tuple[weakref.ref[Sequencer], ...]] = {}
+_sync_runs_lock = threading.RLock()  # reentrant: a run may be dropped, and end, while it is held
 
 
 def runs_itself(sequencer: Sequencer, node: object) -> None:
     """Note that a run of this object begins: what the object publishes belongs to it."""
     sequencer.root = node
     if sequencer.loop is None:
-        _sync_runs.setdefault(id(node), []).append(sequencer)
+        with _sync_runs_lock:
+            _sync_runs[id(node)] = (*_sync_runs.get(id(node), ()), weakref.ref(sequencer))
 
 
 def run_ended(sequencer: Sequencer) -> None:
     """Undo `runs_itself`."""
     node, sequencer.root = sequencer.root, None
-    runs = _sync_runs.get(id(node), [])
-    if sequencer in runs:
-        runs.remove(sequencer)
-        if not runs:
-            _sync_runs.pop(id(node), None)
+    if sequencer.loop is None:
+        with _sync_runs_lock:
+            runs = _sync_runs.pop(id(node), ())
+            if others := tuple(each for each in runs if each() not in (sequencer, None)):
+                _sync_runs[id(node)] = others
 
 
 def attempt_of(node: Any) -> int:
