@@ -269,7 +269,7 @@ def test_a_read_that_is_cancelled_takes_nothing(wire: Wire) -> None:
 class Interrupting(io.StringIO):
     """Ctrl-C comes while it is read."""
 
-    def readline(self, size: int | None = -1, /) -> str:
+    def readline(self, size: int | None = -1, /) -> str:  # type: ignore[override]
         raise KeyboardInterrupt
 
 

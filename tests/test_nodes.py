@@ -8,6 +8,7 @@ import itertools
 import pickle
 import threading
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,10 +35,12 @@ from flowevents import (
     Result,
     Retry,
     Run,
+    RunCancelled,
     StreamNode,
     signals,
 )
 from flowevents.testing import ManualClock, check_events
+from tests.driving import PATIENCE
 from tests.graphs import Watched, Way, in_loop, in_thread
 
 Script = Callable[[Any], Iterator[Any]]
@@ -1258,6 +1261,72 @@ def test_what_a_handler_of_them_raises_ends_what_is_open(node: Any) -> None:
     with pytest.raises(KeyboardInterrupt):
         asyncio.run(Run(AsyncFlow(node), {}, observers=[stop]).wait_async())
     check_events(seen)
+
+
+class WaitsForWhoHears(AsyncNode):
+    """Waits until somebody who is awaited has heard what a thread of its own emits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard = asyncio.Event()
+
+    async def exec_async(self, prep_res: Any) -> None:
+        emitting = asyncio.create_task(asyncio.to_thread(self.emit, prep_res, "there"))
+        await self.heard.wait()
+        await emitting
+
+
+class AllWaitForWhoHears(WaitsForWhoHears, AsyncParallelBatchNode):
+    async def prep_async(self, shared: Any) -> Any:
+        return "ab"
+
+
+@pytest.mark.parametrize("pulled", [False, True])
+@pytest.mark.parametrize("kind", [WaitsForWhoHears, AllWaitForWhoHears])
+def test_a_handler_is_awaited_while_the_node_waits(kind: Any, pulled: bool) -> None:
+    """Once for each, and before whatever comes next."""
+    seen: list[Event] = []
+    heard: list[Any] = []
+
+    async def main() -> None:
+        node = kind()
+
+        async def hear(event: Chunk) -> None:
+            await asyncio.sleep(0)
+            heard.append(event.data)
+            node.heard.set()
+
+        run = Run(node, {}, observers=[seen.append, SimpleNamespace(on_chunk=hear)])
+        if pulled:
+            assert [event async for event in run] == seen
+        else:
+            await run.wait_async()
+
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))
+    assert sorted(map(str, heard)) == (["None"] if kind is WaitsForWhoHears else ["a", "b"])
+    check_events(seen)
+
+
+@pytest.mark.parametrize("kind", [WaitsForWhoHears, AllWaitForWhoHears])
+def test_a_cancel_waits_for_a_handler_that_is_awaited_meanwhile(kind: Any) -> None:
+    """And then ends the node that waits, too."""
+    seen: list[Event] = []
+    heard: list[Any] = []
+
+    async def main() -> None:
+        async def hear(event: Chunk) -> None:
+            run.cancel()
+            await asyncio.sleep(0)
+            heard.append(event.data)
+
+        run = Run(kind(), {}, observers=[seen.append, SimpleNamespace(on_chunk=hear)])
+        with pytest.raises(RunCancelled):
+            await run.wait_async()
+
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))
+    assert heard
+    check_events(seen)
+    assert [event.status for event in seen if isinstance(event, FlowEnd)] == ["cancelled"]
 
 
 def test_an_item_that_works_in_a_thread_emits_for_itself() -> None:

@@ -207,7 +207,10 @@ class AsyncDriver:
 
     def cancel(self) -> None:
         """Cancel what the engine waits for; called on its loop, while somebody drives it."""
-        if self._waiting is not _READY and self._must_cancel():
+        flushing = self._sequencer.flushing
+        if flushing is not None:  # then it comes to that itself, if it does not wait meanwhile
+            flushing.add_done_callback(lambda _: self.cancel())
+        elif self._waiting is not _READY and self._must_cancel():
             self._cancel_waiting()
 
     def _must_cancel(self) -> bool:

@@ -147,7 +147,7 @@ def _from_node(step: Step, kind: type[Event], own: dict[str, Any]) -> None:
         sequencer.inbox.append(lambda: _publish(step, kind, own))
         sequencer.touch()
         try:
-            sequencer.loop.call_soon_threadsafe(sequencer.empty_inbox)
+            sequencer.loop.call_soon_threadsafe(sequencer.take_in)
         except RuntimeError:  # the loop is closed, and the step with it
             sequencer.inbox.clear()
             _warn_ended(step)

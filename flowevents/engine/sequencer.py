@@ -244,21 +244,23 @@ class Sequencer(Audience):
             await asyncio.wait([self.flushing])
         if not self.backlog:
             return
-        loop = asyncio.get_running_loop()
         if current_track.get() in (self.main, None):
-            done = self.flushing = loop.create_future()
+            done = self.flushing = asyncio.get_running_loop().create_future()
             try:
                 await self._flush_backlog()
             finally:
                 self.flushing = None
                 wake(done)
         else:
-            task = loop.create_task(self._flush_for_items())
-            if not task.done():  # an eager task may have ended already
-                self.flushing = task
-                await asyncio.wait([task])
+            await asyncio.wait([self._flush_in_task()])
 
-    async def _flush_for_items(self) -> None:
+    def _flush_in_task(self) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(self._flush_for_others())
+        if not task.done():  # an eager task may have ended already
+            self.flushing = task
+        return task
+
+    async def _flush_for_others(self) -> None:
         try:
             await self._flush_backlog()
         except BaseException as error:
@@ -344,6 +346,15 @@ class Sequencer(Audience):
         """Deliver what other threads have left: before anything that comes after it."""
         while self.inbox:
             self.inbox.popleft()()
+
+    def take_in(self) -> None:
+        """Deliver what other threads have left, on the loop, while the engine waits for something.
+
+        What has to be awaited is, by a task: the node's code may wait for just that.
+        """
+        self.empty_inbox()
+        if self.backlog and self.flushing is None and not self.over:
+            self._flush_in_task()
 
     def count_step(self, plan: Plan) -> None:
         """Count a step of a run with `max_steps`. Raises `TooManySteps` for one too many."""
