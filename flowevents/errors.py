@@ -51,7 +51,8 @@ class RunCancelled(FlowEventsError):
 class Paused(FlowEventsError):
     """A run waits for an answer that nobody gave while `run` or `wait` drove it.
 
-    Answer with `.run.reply(…)`, then go on with `.run.wait()` or another loop over it.
+    Answer with `.run.reply(…)`, then go on with `.run.wait()`, in an async run with
+    `await .run.wait_async()`, or with another loop over it.
 
     Attributes:
         run: The `Run` that is paused.

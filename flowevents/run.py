@@ -424,6 +424,8 @@ class Run:
             if self._status in ("running", "paused"):
                 raise ReplyError(f"No question is open in run {self._id}.")
             raise RunStateError(f"Cannot reply: run {self._id} is {self._status}.")
+        if self._loop_is_closed():
+            raise self._refusal_without_loop("reply")
         questions.reply(value, id)
 
     def pause(self) -> None:
@@ -484,7 +486,7 @@ class Run:
             try:
                 sequencer.loop.call_soon_threadsafe(self._cancel_on_loop)
             except RuntimeError:  # the loop is closed: nothing of the run can go on
-                self._settle(sequencer.cancelled)
+                self._unwind_without_loop()
 
     def _engine_runs(self) -> bool:
         return self._engine is not None and bool(getattr(self._engine, "gi_running", False))
@@ -504,6 +506,19 @@ class Run:
         finally:
             self._driven_by = None
 
+    def _unwind_without_loop(self) -> None:
+        with self._lock:
+            sequencer, driver = self._sequencer, self._driver
+            if sequencer.loop is None or driver is None:
+                return  # another thread does it
+            sequencer.loop = None
+        sequencer.thread = threading.get_ident()
+        sequencer.cancel_seen = True
+        try:
+            driver.close()
+        finally:
+            self._settle(sequencer.cancelled)
+
     def _cancel_on_loop(self) -> None:
         if self._is_over() or self._driver is None:
             return
@@ -521,7 +536,9 @@ class Run:
         left = list(outbox)
         outbox.clear()
         try:
-            while True:
+            if driver.is_closed():
+                self._settle(self._sequencer.cancelled)
+            while not self._is_over():
                 await driver.advance()
                 left.extend(outbox)
                 outbox.clear()
@@ -553,6 +570,9 @@ class Run:
         self._ended.wait()
 
     def _began_async(self) -> bool:
+        """Whether only its loop can end it."""
+        if self._loop_is_closed():
+            return False
         return self._status in ("running", "paused") and self._sequencer.loop is not None
 
     def _has_own_loop(self) -> bool:
@@ -587,7 +607,7 @@ class Run:
             return
         status = getattr(self, "_status", None)
         if status == "paused" and not self._told:
-            logger.warning("%s Nobody can any more: it is cancelled.", self._open_questions())
+            logger.warning("%s Nobody has it any more: it is cancelled.", self._open_questions())
         if status in ("running", "paused"):  # nobody can go on with it any more
             self.cancel()
 
@@ -607,6 +627,16 @@ class Run:
 
     def _refusal(self, what: str) -> RunStateError:
         return RunStateError(f"Cannot {what}: run {self._id} is {self._status}. Make another Run.")
+
+    def _refusal_without_loop(self, what: str) -> RunStateError:
+        return RunStateError(
+            f"Cannot {what}: run {self._id} is {self._status}, and its event loop is closed, so "
+            "that it cannot go on. Answer it in its loop; cancel() ends it."
+        )
+
+    def _loop_is_closed(self) -> bool:
+        loop = self._sequencer.loop
+        return loop is not None and loop.is_closed()
 
     def _driven(self, what: str) -> RunStateError:
         return RunStateError(
@@ -636,9 +666,15 @@ class Run:
             if self._status == "ready":
                 self._begin(loop)
             elif self._sequencer.loop is not loop:
+                if self._loop_is_closed():
+                    raise self._refusal_without_loop(what)
                 began = "sync" if self._sequencer.loop is None else "async, in its loop"
+                way = (
+                    "wait or `for`" if self._sequencer.loop is None else "wait_async or `async for`"
+                )
                 raise RunStateError(
-                    f"Cannot {what} like this: run {self._id} is {self._status} and began {began}."
+                    f"Cannot {what} like this: run {self._id} is {self._status} and began {began}. "
+                    f"Use {way} there."
                 )
             elif self._status == "paused":
                 self._move("running")
@@ -733,12 +769,13 @@ class Run:
             f"(id {each.id!r})"
             for each in self.interrupts
         )
-        return f"Run {self._id} is paused: {asked or 'its questions are answered'}."
+        return f"Run {self._id} is paused: {asked or 'no question of it is open any more'}."
 
     def _paused(self) -> Paused:
         self._told = True
+        wait = ".run.wait()" if self._sequencer.loop is None else "await .run.wait_async()"
         return Paused(
-            f"{self._open_questions()} Answer with .run.reply(…), then go on with .run.wait() or "
+            f"{self._open_questions()} Answer with .run.reply(…), then go on with {wait} or "
             "another loop over .run.",
             self,
         )

@@ -1912,9 +1912,120 @@ def test_dropping_a_paused_run_is_logged(either: Driver, caplog: pytest.LogCaptu
         either.settle()
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert "Nobody can any more" in record.getMessage()
+    assert "Nobody has it any more" in record.getMessage()
     assert "\x1b" not in record.getMessage()
     assert "\n" not in record.getMessage()
+
+
+class EachAwaits(Awaits, AsyncParallelBatchNode):
+    """Two at the same time, each of which asks."""
+
+    async def prep_async(self, shared: Any) -> Any:
+        return [shared.setdefault("log", [])] * 2
+
+
+# Not `AwaitsInStream`: asyncio complains of any async generator that is collected while it awaits.
+@pytest.mark.parametrize("make_node", [AsksAsync, Awaits, EachAwaits])
+@pytest.mark.parametrize("pulled", [False, True])
+def test_a_paused_run_that_knows_itself_is_cancelled_when_it_is_collected(
+    loop: Driver, make_node: Make, pulled: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The collector closes its code, in any order, before the loop can; its ends come all the same,
+    and nothing is said of tasks."""
+
+    class Knows:
+        run: Run
+
+        def on_interrupt(self, event: Interrupt) -> None:
+            pass
+
+    seen, knows = Seen(), Knows()
+    knows.run = Run(loop.flow(make_node()), {}, observers=[seen, knows])
+    until_it_pauses(loop, knows.run, pulled)
+    loop.task = None
+    del knows
+    gc.collect()
+    loop.settle()
+    seen.check()
+    assert set(seen.ends()) == {"cancelled"}
+    assert [each.getMessage() for each in caplog.records if each.levelno > logging.WARNING] == []
+
+
+@pytest.mark.parametrize("make_node", [AsksAsync, Awaits, AwaitsInStream, EachAwaits])
+@pytest.mark.parametrize("how", ["cancel", "close", "with", "drop"])
+def test_a_paused_run_whose_loop_is_closed(
+    make_node: Make, how: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says that it cannot go on, and can still be ended."""
+    # Which complains of an async generator that awaits, and keeps the error, and so the run.
+    monkeypatch.setattr(logging.getLogger("asyncio"), "disabled", True)
+    seen, shared = Seen(), dict[str, Any]()
+    run = Run(AsyncFlow(make_node("one?")), shared, observers=[seen])
+    with pytest.raises(Paused) as paused:
+        asyncio.run(run.wait_async())
+    assert "await .run.wait_async()" in str(paused.value)
+    del paused
+    with pytest.raises(RunStateError, match="its event loop is closed"):
+        asyncio.run(run.wait_async())
+    with pytest.raises(RunStateError, match="its event loop is closed"):
+        run.wait()
+    with pytest.raises(RunStateError, match="its event loop is closed"):
+        list(run)
+    with pytest.raises(RunStateError, match="its event loop is closed"):
+        run.reply("yes", id="1")
+    assert status_of(run) == "paused"
+    if how == "cancel":
+        run.cancel()
+    elif how == "close":
+        run.close()
+    elif how == "with":
+        driver = Driver(asyncio.new_event_loop())
+        driver.inside(run)
+        assert driver.loop is not None
+        driver.loop.close()
+    if how != "drop":
+        assert status_of(run) == "cancelled"
+    del run
+    gc.collect()
+    seen.check()
+    assert set(seen.ends()) == {"cancelled"}
+    assert set(shared["log"]) == {"begun", "left"}
+    assert caplog.records == []
+
+
+def test_what_code_raises_that_is_closed_without_its_loop_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The ends come all the same; one that would wait cannot."""
+
+    class Raises(AsyncNode):
+        async def exec_async(self, prep_res: Any) -> None:
+            try:
+                await self.ask("Go on?")
+            finally:
+                raise ValueError("closing")
+
+    class WaitsOn(AsyncNode):
+        async def exec_async(self, prep_res: Any) -> None:
+            try:
+                await self.ask("Go on?")
+            finally:
+                await asyncio.sleep(1)
+
+    for node in (Raises(), WaitsOn()):
+        seen = Seen()
+        loop = asyncio.new_event_loop()
+        run = Run(node, {}, observers=[seen])
+        with pytest.raises(Paused):
+            loop.run_until_complete(run.wait_async())
+        loop.close()
+        run.cancel()
+        assert run.status == "cancelled"
+        seen.check()
+        assert set(seen.ends()) == {"cancelled"}
+    errors = [each.exc_info and each.exc_info[0] for each in caplog.records]
+    assert errors == [ValueError, RuntimeError]
+    assert "while it was closed" in caplog.records[0].getMessage()
 
 
 def test_a_waiting_run_is_cancelled(driver: Driver, make: Make) -> None:

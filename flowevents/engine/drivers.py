@@ -16,11 +16,11 @@ from threading import get_ident
 from typing import Any, Final
 
 from flowevents.engine.effects import TAKE, Await, Effects, wake
-from flowevents.engine.sequencer import Sequencer
+from flowevents.engine.sequencer import Sequencer, logger
 from flowevents.engine.step import current_track, on_track
 from flowevents.events import Event
 
-__all__ = ["AsyncDriver", "Ended", "Group", "drive", "give", "perform"]
+__all__ = ["AsyncDriver", "Ended", "Group", "close_all", "drive", "give", "perform"]
 
 
 @types.coroutine
@@ -105,6 +105,23 @@ def _resume(opened: list[Any], error: BaseException | None) -> Any:
             value, error = None, None
 
 
+def close_all(sequencer: Sequencer, opened: list[Any]) -> None:
+    """Close generators and coroutines that nothing will resume, the last one first.
+
+    So it is where the garbage collector closes one of them, in an order of its own, and where the
+    loop is closed. What a node's code raises meanwhile is logged.
+    """
+    while opened:
+        try:
+            opened.pop().close()
+        except Exception as error:
+            logger.error(
+                "An error in run %s, which nothing can go on with, while it was closed",
+                sequencer.run_id,
+                exc_info=error,
+            )
+
+
 _READY: Final = object()  # the engine waits for nothing but its driver
 
 
@@ -122,6 +139,7 @@ class AsyncDriver:
     def __init__(self, sequencer: Sequencer, engine: Effects) -> None:
         self._sequencer = sequencer
         self._opened: list[Any] = [engine]
+        sequencer.main.opened = self._opened
         self._waiting: object = _READY  # what the engine yielded for the loop
         self._cancelling = False  # the engine knows, or what it waits for is being cancelled
         self._context: Context | None = None  # of the run's own, or that of who drives it
@@ -205,6 +223,17 @@ class AsyncDriver:
             self._cancel_waiting()
             raise
 
+    def is_closed(self) -> bool:
+        """Whether the engine has ended otherwise: the garbage collector closes what nobody has."""
+        return self._opened[0].gi_frame is None if self._opened else True
+
+    def close(self) -> None:
+        """End an engine whose loop is closed: nothing is awaited any more, but its ends are heard."""
+        if self._context is None:
+            self._opened[0].close()
+        else:
+            self._context.run(self._opened[0].close)
+
     def cancel(self) -> None:
         """Cancel what the engine waits for; called on its loop, while somebody drives it."""
         flushing = self._sequencer.flushing
@@ -263,7 +292,8 @@ class Group:
         self._limit = limit
         try:
             return await self._run(work, arguments)
-        except GeneratorExit:
+        except GeneratorExit:  # nothing can be awaited any more
+            close_all(self._sequencer, [each.get_coro() for each in self._tasks.values()])
             raise
         except BaseException as error:
             flushing = self._sequencer.flushing
@@ -302,6 +332,8 @@ class Group:
                 if keep:
                     results.append(None)
                 task = create_task(self._item(work, index, argument))
+                # One whose run is dropped is closed with it, which is no mistake to be logged.
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
                 if not task.done():  # an eager task may have ended already
                     tasks[index] = task
             self._look_if_stuck()
@@ -374,6 +406,9 @@ class Group:
         """The driver of an item: what it has for the puller goes through the group."""
         sequencer, outbox = self._sequencer, self._sequencer.outbox
         opened: list[Any] = [effects]
+        track = current_track.get()
+        if track is not None and not track.opened:
+            track.opened = opened
         error: BaseException | None = None
         while True:
             try:
@@ -397,7 +432,7 @@ class Group:
                     wake(sequencer.taking)
                 yield out
             except GeneratorExit:
-                effects.close()
+                close_all(sequencer, opened)
                 raise
             except BaseException as caught:
                 error = caught

@@ -120,9 +120,10 @@ class Track:
     Attributes:
         step: The step that is open and whose code may run; cleared at the end.
         group, task: The group of which it is an item, and the task in which that runs.
+        opened: In an async run, its engine and what that awaits, which its driver resumes.
     """
 
-    __slots__ = ("group", "step", "task")
+    __slots__ = ("group", "opened", "step", "task")
 
     def __init__(
         self,
@@ -133,6 +134,7 @@ class Track:
         self.step: Step | None = step
         self.group: Group | None = group
         self.task: asyncio.Task[Any] | None = task
+        self.opened: list[Any] = []
 
 
 current_track: ContextVar[Track | None] = ContextVar("flowevents_track", default=None)

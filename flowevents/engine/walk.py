@@ -19,7 +19,7 @@ from typing import Any
 from flowevents.engine.attempts import attempts
 from flowevents.engine.batches import end_item, execute, length_of, start_item
 from flowevents.engine.calls import call, end, invoke, require_await
-from flowevents.engine.drivers import Group
+from flowevents.engine.drivers import Group, close_all
 from flowevents.engine.effects import Await, Effects, unstopped
 from flowevents.engine.frame import Frame, Place
 from flowevents.engine.sequencer import Sequencer, logger
@@ -197,6 +197,9 @@ def walk(sequencer: Sequencer, track: Track, frame: Frame, began: bool = False) 
                 frame.next, frame.last_action = place, action
     except BaseException as error:
         sequencer.plain_ended()
+        if type(error) is GeneratorExit:
+            awaited, track.opened[1:] = track.opened[1:], []
+            close_all(sequencer, awaited)
         final = yield from _unwind(sequencer, track, stack, step, error, began)
         if final is error:
             raise
