@@ -68,7 +68,10 @@ async def main() -> None:
     with open_model() as model:
         show("ENTER interrupts.\n")
         async with Run(AsyncFlow(Tell(model)), shared, on_pause="wait") as run:
-            asyncio.get_running_loop().add_reader(sys.stdin, Keyboard(run).typed)
+            try:
+                asyncio.get_running_loop().add_reader(sys.stdin, Keyboard(run).typed)
+            except PermissionError:  # of what is no terminal and no pipe, as /dev/null
+                show("(Nothing can be typed here.)")
             try:
                 async for event in run:
                     if isinstance(event, Chunk):

@@ -27,7 +27,8 @@ class Ask:
         expires: After how many seconds nobody can answer any more.
 
     Raises `ValueError` for no choices, for one that is not of the `type` and for an `expires` that
-    is not positive, and `TypeError` for a `type` that has no JSON schema.
+    is not positive, and `TypeError` for a `type` that has no JSON schema and for a `prompt` that is
+    an `Ask`.
     """
 
     __slots__ = ("choices", "expires", "prompt", "schema", "type")
@@ -40,6 +41,11 @@ class Ask:
         type: Any = None,
         expires: float | None = None,
     ) -> None:
+        if isinstance(prompt, Ask):
+            raise TypeError(
+                f"Ask: the prompt is a question itself, {prompt!r}. Yield that one, or give ask() "
+                "what it is made of: its prompt, choices, type and expires."
+            )
         if isinstance(choices, str):
             raise ValueError(f"Ask: choices={choices!r} is one text; give a list of choices.")
         self.prompt: Any = prompt
@@ -93,7 +99,10 @@ def schema_of(kind: Any) -> dict[str, Any]:
     try:
         return _schema_of(kind)
     except TypeError as error:
-        raise TypeError(f"Ask: type={kind!r} cannot be asked for: {error}") from None
+        raise TypeError(
+            f"Ask: type={kind!r} cannot be asked for, because msgspec knows no JSON schema of it. "
+            "Give a type such as bool, int, list[str], a dataclass or a msgspec.Struct."
+        ) from error
 
 
 def _name(kind: Any) -> str:

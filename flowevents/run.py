@@ -419,6 +419,8 @@ class Run:
         question that is answered already or has expired, and for an unknown `id`; `RunStateError`
         for a run that has not begun or has ended.
         """
+        if id is not None and not isinstance(id, str):
+            raise ReplyError(f"id={id!r}: a question's id is a string, the `id` of its Interrupt.")
         questions = self._sequencer.questions
         if questions is None or (self._is_over() and not questions.knows(id)):
             if self._status in ("running", "paused"):

@@ -1492,6 +1492,8 @@ def test_which_question_has_to_be_said(loop: Driver) -> None:
     pause(loop, run)
     with pytest.raises(ReplyError, match=r"Several questions are open.*'1' \('a'\), '2' \('b'\)"):
         run.reply(1)
+    with pytest.raises(ReplyError, match="id=1: a question's id is a string"):
+        run.reply("as JSON may have it", 1)  # type: ignore[arg-type]
     run.reply("by id", "1")
     run.reply("the only one")
     with pytest.raises(ReplyError, match="answered already"):
@@ -1509,10 +1511,11 @@ def test_a_question_says_what_is_wrong_with_it() -> None:
         ({"expires": -1}, ValueError, "expires=-1"),
         ({"expires": float("nan")}, ValueError, "expires=nan"),
         ({"type": Driver}, TypeError, "cannot be asked for"),
-        ({"type": "bool"}, TypeError, "cannot be asked for"),
+        ({"type": "bool"}, TypeError, "msgspec knows no JSON schema of it"),
+        ({"prompt": Ask("b", type=int)}, TypeError, r"the prompt is a question itself, Ask\('b'\)"),
     ]:
         with pytest.raises(error, match=said):
-            Ask("a", **options)  # type: ignore[arg-type]
+            Ask(**{"prompt": "a", **options})  # type: ignore[dict-item]
     assert repr(Ask("a", choices=iter([1, 2]))) == "Ask('a')"
     assert Ask("a", choices=iter([1, 2])).choices == [1, 2]
     assert repr(Answer(5)) == "Answer(5)"

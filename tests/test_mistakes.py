@@ -11,6 +11,7 @@ import pytest
 
 from flowevents import (
     Ask,
+    AsyncNode,
     AsyncStreamNode,
     GraphError,
     Node,
@@ -41,13 +42,23 @@ class SyncStream(AsyncStreamNode):
         yield 1
 
 
+class SyncExec(AsyncNode):
+    def exec(self, prep_res: Any) -> int:
+        return 1
+
+
+class SyncPost(AsyncNode):
+    def post(self, shared: Any, prep_res: Any, exec_res: Any) -> None:
+        """Nobody calls it."""
+
+
 def run(node: Any) -> Any:
     """Run it, sync or async; close a coroutine that nobody awaits."""
     kept: dict[str, Any] = {}
-    node.post = lambda shared, prep_res, exec_res: kept.update(exec_res=exec_res)
-    if isinstance(node, AsyncStreamNode):
+    if isinstance(node, AsyncNode):
         asyncio.run(node.run_async({}))
     else:
+        node.post = lambda shared, prep_res, exec_res: kept.update(exec_res=exec_res)
         node.run({})
     if inspect.iscoroutine(kept.get("exec_res")):
         kept["exec_res"].close()
@@ -59,6 +70,8 @@ def run(node: Any) -> Any:
         (PlainStreams, "PlainStreams has exec_stream, but is no StreamNode"),
         (Generates, "Generates has a generator as exec: call it exec_stream"),
         (AsyncExec, "AsyncExec has an async exec: derive it from AsyncNode"),
+        (SyncExec, "SyncExec has exec, but is async: it runs exec_async"),
+        (SyncPost, "SyncPost has post, but is async: it runs post_async"),
         (SyncStream, "SyncStream has exec_stream, but its class streams exec_stream_async"),
     ],
 )

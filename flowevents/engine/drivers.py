@@ -228,7 +228,7 @@ class AsyncDriver:
         return self._opened[0].gi_frame is None if self._opened else True
 
     def close(self) -> None:
-        """End an engine whose loop is closed: nothing is awaited any more, but its ends are heard."""
+        """End an engine whose loop is closed: nothing is awaited, but its ends are heard."""
         if self._context is None:
             self._opened[0].close()
         else:

@@ -138,6 +138,9 @@ class Shape:
                 return f"has {other}, but its class streams {wanted}: that is never called."
             if inspect.isgeneratorfunction(getattr(cls, run)):
                 return f"has a generator as {run}: call it {wanted}, to stream what it yields."
+        for method in ("prep", "exec", "exec_fallback", "post") if self.is_async else ():
+            if self._overrides(cls, method) and not self._overrides(cls, f"{method}_async"):
+                return f"has {method}, but is async: it runs {method}_async, and never {method}."
         if not self.is_flow and not self.is_async and inspect.iscoroutinefunction(cls.exec):
             return "has an async exec: derive it from AsyncNode, and call it exec_async."
         return ""
