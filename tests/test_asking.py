@@ -1504,7 +1504,7 @@ def test_which_question_has_to_be_said(loop: Driver) -> None:
 
 def test_a_question_says_what_is_wrong_with_it() -> None:
     """Where it is made."""
-    for options, error, said in [
+    cases: list[tuple[dict[str, Any], type[Exception], str]] = [
         ({"choices": []}, ValueError, "choices is empty"),
         ({"choices": "yes"}, ValueError, "choices='yes' is one text"),
         ({"expires": 0}, ValueError, "expires=0"),
@@ -1513,9 +1513,10 @@ def test_a_question_says_what_is_wrong_with_it() -> None:
         ({"type": Driver}, TypeError, "cannot be asked for"),
         ({"type": "bool"}, TypeError, "msgspec knows no JSON schema of it"),
         ({"prompt": Ask("b", type=int)}, TypeError, r"the prompt is a question itself, Ask\('b'\)"),
-    ]:
+    ]
+    for options, error, said in cases:
         with pytest.raises(error, match=said):
-            Ask(**{"prompt": "a", **options})  # type: ignore[dict-item]
+            Ask(**{"prompt": "a", **options})
     assert repr(Ask("a", choices=iter([1, 2]))) == "Ask('a')"
     assert Ask("a", choices=iter([1, 2])).choices == [1, 2]
     assert repr(Answer(5)) == "Answer(5)"
