@@ -38,6 +38,7 @@ from flowevents.engine.effects import CallbackFailed, Cancelled, Effects, Failed
 from flowevents.engine.graph import check_graph, is_node, node_name, shape_of
 from flowevents.engine.publish import run_ended
 from flowevents.engine.sequencer import Sequencer, cancels_of, logger, name_of
+from flowevents.engine.step import current_track
 from flowevents.errors import (
     GraphError,
     ObserverError,
@@ -69,6 +70,8 @@ _NEXT: Final[Mapping[RunStatus, frozenset[RunStatus]]] = {
     "cancelled": frozenset(),
 }
 """The only transitions that there are."""
+
+_STOPPED: Final = (asyncio.CancelledError, GeneratorExit)
 
 
 class RunOptions(TypedDict, total=False):
@@ -388,7 +391,7 @@ class Run:
             return
         stopped = self._sequencer.stopped_by_task()
         self._settle(error)
-        if stopped and isinstance(self._error, (RunCancelled, asyncio.CancelledError)):
+        if stopped and isinstance(self._error, (RunCancelled, asyncio.CancelledError, type(None))):
             raise asyncio.CancelledError  # the task was cancelled as well, which it must see
 
     def _claim_async(self, what: str, puller: Puller) -> AsyncDriver:
@@ -563,7 +566,8 @@ class Run:
                 "Use aclose."
             )
         self.cancel()
-        if self._driven_by == threading.get_ident():
+        here = threading.get_ident()
+        if self._driven_by == here or here in self._sequencer.guests:
             return
         with self._lock:
             if self._is_over():
@@ -599,10 +603,17 @@ class Run:
         self.cancel()
         if self._closing is not None:
             await asyncio.wait([self._closing])
-        elif not self._is_over() and self._driven_by is not asyncio.current_task():
+        elif not self._is_over() and not self._is_own_task():
             over = asyncio.get_running_loop().create_future()
             self._at_end.append(over)
             await over
+
+    def _is_own_task(self) -> bool:
+        """Whether the task that runs is the run's: its end cannot be awaited there."""
+        task, track = asyncio.current_task(), current_track.get()
+        if track is not None and track.group is not None and track.task is task:
+            return track.group.sequencer is self._sequencer
+        return task in (self._driven_by, self._sequencer.flushing)
 
     def __del__(self) -> None:
         if sys.is_finalizing():  # `_cancel_left` has been; nothing can be delivered any more
@@ -746,7 +757,7 @@ class Run:
             status: RunStatus = "failed" if isinstance(error, Exception) else "cancelled"
             if isinstance(error, CallbackFailed):
                 error = error.error
-            elif isinstance(error, (Cancelled, GeneratorExit)) and self._sequencer.over:
+            elif isinstance(error, _STOPPED) and self._sequencer.over:
                 error = None  # it came too late
             elif isinstance(error, Cancelled):
                 error = RunCancelled(f"Run {self._id} was cancelled.")

@@ -1845,3 +1845,160 @@ def test_an_async_run_inside_a_node_is_cancelled_with_it(loop: Driver) -> None:
     for seen in (inner, outer):
         assert seen.ends() == ["cancelled", "cancelled"]
         seen.check()
+
+
+# -- what ends a parallel batch, and a run from its own code ---------------------------------------
+
+
+class Two(AsyncParallelBatchNode):
+    """Two items, each of which does what `work` does."""
+
+    def __init__(self, work: Callable[[Any, int], Any]) -> None:
+        super().__init__()
+        self.work = work
+
+    async def prep_async(self, shared: Any) -> Any:
+        return range(2)
+
+    async def exec_async(self, prep_res: int) -> Any:
+        return await self.work(self, prep_res)
+
+
+def test_a_task_is_cancelled_before_a_handler_is_awaited(loop: Driver) -> None:
+    """The task that was to await it never begins, which nothing may wait for."""
+    seen = Seen()
+    tasks: list[asyncio.Task[Any]] = []
+
+    async def work(node: Two, item: int) -> None:
+        if item == 0:
+            tasks[0].cancel()
+            node.emit("x")
+        await asyncio.Event().wait()
+
+    async def hear(event: Event) -> None:
+        await asyncio.sleep(0)
+        seen(event)
+
+    async def main() -> None:
+        tasks.append(asyncio.create_task(Two(work).run_async({}, observers=[hear])))
+        await asyncio.wait(tasks)
+        assert tasks[0].cancelled()
+
+    loop.in_loop(main())
+    seen.check()
+    assert set(seen.ends()) == {"cancelled"}
+
+
+@pytest.mark.parametrize("who", ["handler", "item"])
+def test_a_parallel_batch_closes_its_run(loop: Driver, who: str) -> None:
+    """Its code cannot wait for the end of what it is part of: it only asks for it."""
+    seen = Seen()
+
+    async def work(node: Two, item: int) -> None:
+        node.emit(item)
+        if who == "item":
+            await run.aclose()
+        await asyncio.Event().wait()
+
+    async def hear(event: Event) -> None:
+        if isinstance(event, Chunk) and who == "handler":
+            await run.aclose()
+
+    run = Run(Two(work), {}, observers=[seen, hear])
+    with pytest.raises(RunCancelled):
+        loop.wait(run)
+    seen.check()
+    assert set(seen.ends()) == {"cancelled"}
+
+
+def test_a_handler_closes_the_run_in_another_thread() -> None:
+    """In which the node emits: the run's own thread waits for that one, and it for nothing."""
+    seen = Seen()
+
+    class Works(Node):
+        def exec(self, prep_res: Any) -> None:
+            in_thread(lambda: self.emit("x"))
+
+    def close(event: Event) -> None:
+        if isinstance(event, Chunk):
+            run.close()
+
+    run = Run(Works(), {}, observers=[seen, close])
+    with pytest.raises(RunCancelled):
+        run.wait()
+    seen.check()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("where", ["handler", "item"])
+def test_an_interrupt_while_siblings_are_cancelled(
+    loop: Driver, error: type[BaseException], where: str
+) -> None:
+    """It wins over the failure that they are cancelled for, and is what ends the run."""
+    seen = Seen()
+
+    async def work(node: Two, item: int) -> None:
+        if item == 0:
+            await asyncio.sleep(0)
+            raise ValueError("first")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            if where == "item":
+                raise error
+
+    def interrupt(event: Event) -> None:
+        if where == "handler" and isinstance(event, ItemEnd) and event.items == (1,):
+            raise error
+
+    run = Run(Two(work), {}, observers=[seen, interrupt])
+    with pytest.raises(error):
+        loop.wait(run)
+    seen.check()
+    assert run.status == "cancelled"
+    assert seen.ends()[-2:] == ["cancelled", "cancelled"]
+
+
+def test_an_interrupt_while_a_failure_is_told(driver: Driver) -> None:
+    """The ends that follow say what the run ends with."""
+    seen = Seen()
+
+    class Fails(Node):
+        def exec(self, prep_res: Any) -> None:
+            raise ValueError("first")
+
+    def interrupt(event: Event) -> None:
+        if isinstance(event, NodeEnd):
+            raise SystemExit(3)
+
+    run = Run(driver.flow(Fails()), {}, observers=[seen, interrupt])
+    with pytest.raises(SystemExit):
+        driver.wait(run)
+    seen.check()
+    assert (run.status, seen.ends()) == ("cancelled", ["error", "cancelled"])
+
+
+def test_a_task_is_cancelled_while_the_last_event_is_heard(loop: Driver) -> None:
+    """It came too late for the run, which is done; the task hears of it all the same."""
+    seen = Seen()
+    tasks: list[asyncio.Task[Any]] = []
+
+    async def hear(event: Event) -> None:
+        if isinstance(event, FlowEnd):
+            tasks[0].cancel()
+            await asyncio.sleep(0)
+
+    class Says(AsyncNode):
+        async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> str:
+            return "bye"
+
+    run = Run(Says(), {}, observers=[seen, hear])
+
+    async def main() -> None:
+        tasks.append(asyncio.create_task(run.wait_async()))
+        await asyncio.wait(tasks)
+        assert tasks[0].cancelled()
+
+    loop.in_loop(main())
+    seen.check()
+    assert (run.status, run.action, seen.ends()) == ("done", "bye", ["ok", "ok"])

@@ -262,6 +262,12 @@ Work = Callable[["Group", int, Any], Awaitable[Any]]
 _NO_MORE: Final = object()
 
 
+def _outranks(error: BaseException, first: BaseException) -> bool:
+    """Whether it ends a group instead of the first error: an interrupt does, no failure."""
+    stops = isinstance(error, (Exception, asyncio.CancelledError, GeneratorExit))
+    return isinstance(first, Exception) and not stops
+
+
 class Group:
     """Items that run at the same time, each in a task of its own; their results in order.
 
@@ -271,7 +277,7 @@ class Group:
     """
 
     def __init__(self, sequencer: Sequencer, *, keep: bool = True) -> None:
-        self._sequencer = sequencer
+        self.sequencer: Sequencer = sequencer
         self._keep = keep  # the results
         self._begun = 0
         self._loop = asyncio.get_running_loop()
@@ -293,23 +299,29 @@ class Group:
         try:
             return await self._run(work, arguments)
         except GeneratorExit:  # nothing can be awaited any more
-            close_all(self._sequencer, [each.get_coro() for each in self._tasks.values()])
+            close_all(self.sequencer, [each.get_coro() for each in self._tasks.values()])
             raise
         except BaseException as error:
-            flushing = self._sequencer.flushing
+            flushing = self.sequencer.flushing
             if (
                 flushing is not None
                 and self._hands_on
                 and self._error is None
-                and self._sequencer.cancelled is None
+                and self.sequencer.cancelled is None
                 and type(error) is asyncio.CancelledError
             ):
                 flushing.cancel()  # the task was cancelled: async handlers are not waited for
             await self._cancel()
+            if (
+                self._error is not None
+                and self._error is not error
+                and _outranks(self._error, error)
+            ):
+                raise self._error from None
             raise
 
     async def _run(self, work: Work, arguments: Iterator[Any]) -> list[Any]:
-        sequencer, tasks, limit = self._sequencer, self._tasks, self._limit
+        sequencer, tasks, limit = self.sequencer, self._tasks, self._limit
         keep, results, create_task = self._keep, self._results, self._loop.create_task
         while True:
             if self._hands_on:  # first, because items go on while the puller has control
@@ -357,7 +369,7 @@ class Group:
             if self._keep:
                 self._results[index] = result
         except BaseException as error:
-            if self._error is None:
+            if self._error is None or _outranks(error, self._error):
                 self._error = error
         finally:
             tasks = self._tasks
@@ -387,7 +399,7 @@ class Group:
 
     def _answered(self) -> bool:
         """Whether an item is about to go on."""
-        questions = self._sequencer.questions
+        questions = self.sequencer.questions
         return questions is not None and questions.ready()
 
     async def _cancel(self) -> None:
@@ -404,7 +416,7 @@ class Group:
     @types.coroutine
     def drive(self, effects: Effects) -> Generator[Any, Any, Any]:
         """The driver of an item: what it has for the puller goes through the group."""
-        sequencer, outbox = self._sequencer, self._sequencer.outbox
+        sequencer, outbox = self.sequencer, self.sequencer.outbox
         opened: list[Any] = [effects]
         track = current_track.get()
         if track is not None and not track.opened:

@@ -153,7 +153,7 @@ def _from_node(step: Step, kind: type[Event], own: dict[str, Any]) -> None:
             _warn_ended(step)
     else:
         with sequencer.lock:
-            sequencer.guests += 1
+            sequencer.guests.append(threading.get_ident())
             try:
                 if sequencer.plain or not step.open:
                     _publish(step, kind, own)
@@ -161,7 +161,7 @@ def _from_node(step: Step, kind: type[Event], own: dict[str, Any]) -> None:
                     sequencer.inbox.append(lambda: _publish(step, kind, own))
                     sequencer.touch()
             finally:
-                sequencer.guests -= 1
+                sequencer.guests.remove(threading.get_ident())
 
 
 def _publish(step: Step, kind: type[Event], own: dict[str, Any]) -> None:

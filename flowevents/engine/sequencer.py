@@ -127,7 +127,7 @@ class Sequencer(Audience):
         self.inbox: deque[Callable[[], None]] = deque()
         self.delivering: bool = False
         self.plain: bool = False  # plain code of a node runs, in a sync run
-        self.guests: int = 0  # other threads that deliver, or are about to
+        self.guests: list[int] = []  # other threads that deliver, or are about to
         self.root: object = None  # the node or flow that runs, itself and not as a copy
         self.over: bool = False  # the last event is out
         self.cancelled: Cancelled | None = None  # asked for, by `Run.cancel`
@@ -240,7 +240,7 @@ class Sequencer(Audience):
         One track does it at a time; another that comes meanwhile waits until it is done. Parallel
         items have it done by a task, which goes on when one of them is cancelled.
         """
-        while self.flushing is not None:
+        while self.flushing is not None and not self.flushing.done():
             await asyncio.wait([self.flushing])
         if not self.backlog:
             return
@@ -258,7 +258,12 @@ class Sequencer(Audience):
         task = asyncio.get_running_loop().create_task(self._flush_for_others())
         if not task.done():  # an eager task may have ended already
             self.flushing = task
+            task.add_done_callback(self._flushed)
         return task
+
+    def _flushed(self, task: asyncio.Task[None]) -> None:
+        if self.flushing is task:  # it was cancelled before it began
+            self.flushing = None
 
     async def _flush_for_others(self) -> None:
         try:

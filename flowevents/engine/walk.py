@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from flowevents.engine.attempts import attempts
@@ -179,6 +180,7 @@ def walk(sequencer: Sequencer, track: Track, frame: Frame, began: bool = False) 
                     after = place.after = frame.place_of(following)
             place = after
             if (heard := listeners.action) is not None:
+                text = _text(action)  # before it takes a number, because that may raise
                 event = Action(
                     run_id,
                     next(numbers),
@@ -188,7 +190,7 @@ def walk(sequencer: Sequencer, track: Track, frame: Frame, began: bool = False) 
                     ended.items,
                     ended.number,
                     ended.attempt,
-                    action=_text(action),
+                    action=text,
                     target=None if place is None else place.plan.path,
                 )
                 if sequencer.deliver(event, heard):
@@ -395,28 +397,32 @@ def _unwind(
         logger.error("An error in run %s while it was cancelled", sequencer.run_id, exc_info=error)
         error = stopping
     error = unstopped(error)
-    open_ends: list[Effects] = []
+    open_ends: list[Callable[[BaseException], Effects]] = []
     if step is not None:
         if step.item is not None:
-            open_ends.append(end_item(step.item, error))
-        open_ends.append(_end_step(step, None, error))
+            open_ends.append(partial(end_item, step.item))
+        open_ends.append(partial(_end_step, step, None))
     for frame in reversed(stack[1:] if began else stack):
         if frame.step.item is not None:
-            open_ends.append(frame.end_item(error))
-        open_ends.append(end(frame.step, FlowEnd, frame.step.listeners().flow_end, error, {}))
+            open_ends.append(frame.end_item)
+        open_ends.append(partial(_end_flow, frame))
     track.step = None
     if sequencer.backlog and not isinstance(error, GeneratorExit):  # what plain code had emitted
-        open_ends.insert(0, _flush_first(sequencer))
+        open_ends.insert(0, partial(_flush_first, sequencer))
     for each in open_ends:
         try:
-            yield from each
+            yield from each(error)
         except BaseException as later:
             if isinstance(error, Exception) and not isinstance(later, Exception):
                 error = later
     return error
 
 
-def _flush_first(sequencer: Sequencer) -> Effects:
+def _end_flow(frame: Frame, error: BaseException) -> Effects:
+    return end(frame.step, FlowEnd, frame.step.listeners().flow_end, error, {})
+
+
+def _flush_first(sequencer: Sequencer, _error: BaseException) -> Effects:
     if sequencer.loop is None:
         sequencer.drain()
     else:
