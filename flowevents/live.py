@@ -23,8 +23,9 @@ class LiveEvents(Iterator[Event]):
 
     Made by `Run.in_thread`. At most `maxsize` events wait to be taken; then the run waits.
     Iterating blocks until there is one. It ends where the run ends or pauses, and raises what the
-    run failed with. `close()`, or leaving a `with` block, cancels the run, quietly, and returns
-    when its thread has ended; dropping it cancels the run as well.
+    run failed with. `close()`, or leaving a `with` block, cancels a run that still goes on,
+    quietly, and returns when its thread has ended; dropping it cancels that as well. A paused run
+    stays so.
     """
 
     def __init__(
@@ -152,7 +153,7 @@ def _run(drive: Callable[[Callable[[Event], None]], None], channel: _Channel) ->
 
 def _stop(channel: _Channel, cancel: Callable[[], None]) -> None:
     channel.close()
-    if not channel.ended:
+    if not channel.ended:  # else it is over, or somebody else goes on with it
         cancel()
 
 

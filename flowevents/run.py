@@ -71,8 +71,6 @@ _NEXT: Final[Mapping[RunStatus, frozenset[RunStatus]]] = {
 }
 """The only transitions that there are."""
 
-_STOPPED: Final = (asyncio.CancelledError, GeneratorExit)
-
 
 class RunOptions(TypedDict, total=False):
     """The keyword options of `Run`, which every `run…` method of a node or flow takes too."""
@@ -252,7 +250,8 @@ class Run:
     ) -> Generator[Any, None, Any]:
         engine = self._claim("run it", threading.get_ident(), None, puller)
         sequencer = self._sequencer
-        sequencer.take = take or sequencer.take
+        if take is not None:
+            sequencer.hand_to(take)
         if puller is None:
             sequencer.outbox.clear()
         sequencer.thread = threading.get_ident()
@@ -295,15 +294,27 @@ class Run:
         if shape_of(self._flow).is_async:
             self._in_own_loop(self._pull_into(put))
         else:
-            for event in self._pull("events", take=put):
-                put(event)
+            try:
+                for event in self._pull("events", take=put):
+                    put(event)
+            finally:
+                self._stop_putting(put)
+
+    def _stop_putting(self, put: Callable[[Event], None]) -> None:
+        """Who took the events has left, of a run that may be paused and go on otherwise."""
+        with self._lock:
+            if self._sequencer.take is put:
+                self._sequencer.hand_to(None)
 
     async def _pull_into(self, put: Callable[[Event], None]) -> None:
         self._claim_async("run it in a thread", "events")
         self._driven_by = None  # `_next` takes it
-        self._sequencer.take = put
-        async for event in self:
-            put(event)
+        self._sequencer.hand_to(put)
+        try:
+            async for event in self:
+                put(event)
+        finally:
+            self._stop_putting(put)
 
     def _in_own_loop(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run this in the loop that the run has for itself, which a pause leaves as it is."""
@@ -390,8 +401,9 @@ class Run:
             self._settle(None)
             return
         stopped = self._sequencer.stopped_by_task()
-        self._settle(error)
-        if stopped and isinstance(self._error, (RunCancelled, asyncio.CancelledError, type(None))):
+        late = stopped and self._sequencer.over and isinstance(error, asyncio.CancelledError)
+        self._settle(None if late else error)
+        if stopped and (late or isinstance(self._error, (RunCancelled, asyncio.CancelledError))):
             raise asyncio.CancelledError  # the task was cancelled as well, which it must see
 
     def _claim_async(self, what: str, puller: Puller) -> AsyncDriver:
@@ -672,7 +684,7 @@ class Run:
                 return _ended()  # its last events, or what it failed with, are still to come
             if self._driven_by is not None:
                 raise self._driven(what)
-            self._sequencer.take = self._sequencer.outbox.append
+            self._sequencer.hand_to(None)
             if self._sequencer.puller != puller:
                 self._sequencer.puller = puller
                 self._sequencer.touch()
@@ -757,7 +769,7 @@ class Run:
             status: RunStatus = "failed" if isinstance(error, Exception) else "cancelled"
             if isinstance(error, CallbackFailed):
                 error = error.error
-            elif isinstance(error, _STOPPED) and self._sequencer.over:
+            elif isinstance(error, (Cancelled, GeneratorExit)) and self._sequencer.over:
                 error = None  # it came too late
             elif isinstance(error, Cancelled):
                 error = RunCancelled(f"Run {self._id} was cancelled.")

@@ -243,7 +243,7 @@ def test_a_paused_run_is_stopped(kind: Any, stop: str) -> None:
     shared: dict[Any, Any] = {}
     seen = Seen()
     runs = [Run(flow_of(kind, 1), shared, observers=[seen])]
-    list(runs[0].in_thread())
+    events = list(runs[0].in_thread(maxsize=1))
     if stop == "cancel":
         runs[0].cancel()
     elif stop == "close":
@@ -259,7 +259,21 @@ def test_a_paused_run_is_stopped(kind: Any, stop: str) -> None:
     for run in runs:
         assert run.status == "cancelled"
         with pytest.raises(RunCancelled):
-            list(run.in_thread())
+            for event in run.in_thread():
+                events.append(event)
+        check_events(events)  # its ends can still be taken
+
+
+class EachSays(SayAsync, AsyncParallelBatchNode):
+    """Three at once."""
+
+    async def prep_async(self, shared: Any) -> Any:
+        return [{} for _ in range(3)]
+
+
+def test_the_events_of_parallel_items_come_in_order() -> None:
+    """However they are published: yielded, or as a start or an end."""
+    check_events(Run(AsyncFlow(EachSays()), {}).in_thread())
 
 
 def test_an_own_loop_is_closed_in_another() -> None:

@@ -67,6 +67,7 @@ class Sequencer(Audience):
         "flushing",
         "guests",
         "inbox",
+        "live",
         "lock",
         "loop",
         "main",
@@ -124,6 +125,7 @@ class Sequencer(Audience):
         self.backlog: deque[tuple[Event, Handlers]] = deque()
         self.outbox: deque[Any] = deque()
         self.take: Callable[[Any], object] = self.outbox.append  # how the puller is given something
+        self.live: bool = False  # at once, not by the outbox
         self.inbox: deque[Callable[[], None]] = deque()
         self.delivering: bool = False
         self.plain: bool = False  # plain code of a node runs, in a sync run
@@ -197,6 +199,12 @@ class Sequencer(Audience):
                 handlers = self._refuse(event, handlers)
             self.deliver(event, handlers, late=True)
         return self.failure is not None or bool(self.backlog or self.outbox)
+
+    def hand_to(self, take: Callable[[Any], object] | None) -> None:
+        """Give the puller events by `take`, the moment they happen; with `None` by the outbox."""
+        if take is not None or self.live:
+            self.take, self.live = take or self.outbox.append, take is not None
+            self.touch()
 
     def _to_puller(self, event: Event) -> None:
         if self.puller == "events":

@@ -95,6 +95,8 @@ def stream(scope: Step, node: Any, argument: Any) -> Effects:
                 calls = heard.calls if heard is not None else ()
                 inline = heard is not None and not heard.asynchronous
                 events, output = sequencer.puller == "events", sequencer.puller == "output"
+                if sequencer.live:  # the puller is the last handler
+                    calls, events = (*calls, sequencer.take), False
             if keep is not None:
                 keep(data)
             if redact is not None and (heard is not None or output):
@@ -226,6 +228,8 @@ async def stream_async(scope: Step, node: Any, produced: Any) -> Any:
                 calls = heard.calls if heard is not None else ()
                 inline = heard is not None and not heard.asynchronous
                 events, output = sequencer.puller == "events", sequencer.puller == "output"
+                if sequencer.live:  # the puller is the last handler
+                    calls, events = (*calls, sequencer.take), False
             if result is not None:
                 raise RuntimeError(
                     f"Node {path!r} yielded {data!r} after its Result: the Result is the last."
