@@ -254,6 +254,8 @@ class Run:
             sequencer.hand_to(take)
         if puller is None:
             sequencer.outbox.clear()
+        else:
+            _leave(self)  # as an iterator may be, anywhere
         sequencer.thread = threading.get_ident()
         paused = False  # from then on another thread may drive it
 
@@ -417,6 +419,7 @@ class Run:
             self._driver = AsyncDriver(sequencer, engine)
             if puller is not None:  # later it may stand in the middle of a node's code
                 self._driver.keep_context()
+                _leave(self)
         return self._driver
 
     # -- asking and answering -----------------------------------------------------------------

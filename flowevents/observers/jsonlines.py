@@ -25,6 +25,7 @@ import msgspec
 
 from flowevents.errors import RecordError
 from flowevents.events import Event, FlowEnd, decode, encode
+from flowevents.observers.turns import Turns
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -34,14 +35,23 @@ __all__ = ["JsonLines", "read_events"]
 _logger: Final = logging.getLogger("flowevents")
 _BLOCK: Final = 65_536
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_locks: Final[WeakValueDictionary[Path, threading.Lock]] = WeakValueDictionary()
-_locks_lock: Final = threading.Lock()
 
 
-def _lock_of(path: Path) -> threading.Lock:
-    """The lock of all that write to that file in this process."""
-    with _locks_lock:
-        return _locks.setdefault(path, threading.Lock())
+class _Writing:
+    """Of all that write to one file in this process, one writes at a time."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.turns = Turns()
+
+
+_writing: Final[WeakValueDictionary[Path, _Writing]] = WeakValueDictionary()
+_writing_lock: Final = threading.RLock()
+
+
+def _writing_to(path: Path) -> _Writing:
+    with _writing_lock:
+        return _writing.setdefault(path, _Writing())
 
 
 class JsonLines:
@@ -67,17 +77,20 @@ class JsonLines:
         self._file: Any = None
         if isinstance(path_or_file, (str, os.PathLike)):
             self._path = Path(path_or_file).resolve()
-            self._lock = _lock_of(self._path)
-            with self._lock:
+            self._writing = _writing_to(self._path)
+            with self._writing.turns, self._writing.lock:
                 _open_record(self._path).close()  # what is wrong with it is said here
         else:
-            self._lock = threading.Lock()
+            self._writing = _Writing()
             self._file = path_or_file
 
     def __call__(self, event: Event) -> None:
         """Write one event. Raises `OSError` where that fails; then nothing of it stays."""
+        turns = self._writing.turns
+        if turns.defers(lambda: self(event)):
+            return
         line = encode(event) + b"\n"
-        with self._lock:
+        with turns, self._writing.lock:
             if self._path is None:
                 _write_to_file(self._file, line)
                 return
@@ -93,8 +106,10 @@ class JsonLines:
 
     def close(self) -> None:
         """Close the file of a path; a later event opens it again."""
-        with self._lock:
-            self._close()
+        turns = self._writing.turns
+        if not turns.defers(self.close):
+            with turns, self._writing.lock:
+                self._close()
 
     def _close(self) -> None:
         self._runs.clear()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import logging
 import queue
+import sys
 import threading
 import weakref
 from collections import deque
@@ -20,6 +21,7 @@ import msgspec
 
 from flowevents.errors import ObserverError
 from flowevents.events import Chunk, Event, FlowEnd, Progress
+from flowevents.observers.turns import Turns
 from flowevents.signals import handlers_of, is_async_callable
 
 if TYPE_CHECKING:
@@ -93,6 +95,7 @@ class Queued:
         self._events: deque[Any] = deque()  # of events, `_Hole` and `_Joined`
         self._droppable = 0  # how many of them may be dropped
         self._lock = threading.RLock()
+        self._turns = Turns()
         self._has_room = threading.Condition(self._lock)
         self._waiting = 0  # producers, for room
         self._runs: set[str] = set()  # that were seen and have not ended
@@ -153,6 +156,9 @@ class Queued:
     def _wake(self) -> None:
         with self._lock:
             self._asleep = False
+            if sys.is_finalizing():  # a thread would never begin
+                self._drain()
+                return
             if self._thread is None:
                 self._closing = False
                 thread = threading.Thread(
@@ -168,7 +174,9 @@ class Queued:
 
     def _drop(self, event: Event) -> None:
         """Queue an event, dropping what is oldest where there is no room."""
-        with self._lock:
+        if self._turns.defers(lambda: self._drop(event)):
+            return
+        with self._turns, self._lock:
             while len(self._events) >= self._maxsize and self._droppable:
                 self._drop_one()
             self._events.append(event)
@@ -196,7 +204,9 @@ class Queued:
 
     def _join(self, event: Event) -> None:
         """Queue an event, joining it to the last one where there is no room and it can be."""
-        with self._lock:  # all along, because the last one may be another thread's
+        if self._turns.defers(lambda: self._join(event)):
+            return
+        with self._turns, self._lock:  # all along, because the last may be another thread's
             if len(self._events) >= self._maxsize:
                 last = self._events[-1]
                 joined = last if isinstance(last, _Joined) else _Joined(last)

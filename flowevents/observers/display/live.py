@@ -17,6 +17,7 @@ from flowevents.observers.display.sessions import Drawn, Session, Surface, Writt
 from flowevents.observers.display.shown import shower
 from flowevents.observers.display.terminal import Terminal
 from flowevents.observers.display.watch import Watch
+from flowevents.observers.turns import Turns
 
 __all__ = ["TerminalDisplay"]
 
@@ -77,12 +78,15 @@ class TerminalDisplay:
         self._answers_here = answers_here
         self._lock = threading.Lock()
         self._drawing = threading.RLock()
+        self._turns = Turns()
         self._session: Session | None = None
         self._is_kept = False
 
     def __call__(self, event: Event) -> None:
         """Take an event: the handler of all signals, live or sent by hand, and for lists."""
-        with self._lock:
+        if self._turns.defers(lambda: self(event)):
+            return
+        with self._turns, self._lock:
             session = self._session or self._open()
             session.take(event)
             is_over = session.is_over() and not self._is_kept
@@ -95,7 +99,7 @@ class TerminalDisplay:
 
     def start(self) -> None:
         """Begin now, and go on after the last run, until `stop`."""
-        with self._lock:
+        with self._turns, self._lock:
             self._is_kept = True
             if self._session is None:
                 self._open()
@@ -105,7 +109,7 @@ class TerminalDisplay:
 
         A second call does nothing.
         """
-        with self._lock:
+        with self._turns, self._lock:
             session, self._session, self._is_kept = self._session, None, False
         if session is not None:
             self._close(session)
@@ -138,6 +142,7 @@ class TerminalDisplay:
             Watch(self._shows),
             lock=self._lock,
             drawing=self._drawing,
+            turns=self._turns,
             get_time=self._get_time,
             per_second=self._per_second,
             max_items=self._max_items,

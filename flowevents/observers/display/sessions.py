@@ -16,6 +16,7 @@ from flowevents.observers.display.region import live_lines
 from flowevents.observers.display.state import Asked, Entry
 from flowevents.observers.display.watch import Watch
 from flowevents.observers.questions import last_asked
+from flowevents.observers.turns import Turns
 
 __all__ = ["Drawn", "Session", "Surface", "Written"]
 
@@ -94,6 +95,7 @@ class Drawn:
     Args:
         lock: The display's, under which events are folded in; never held while something is drawn.
         drawing: Held while something is drawn, and taken before the other.
+        turns: In which something is drawn or folded in.
         stands_still: Whether nothing is drawn while a question is open.
     """
 
@@ -104,6 +106,7 @@ class Drawn:
         *,
         lock: threading.Lock,
         drawing: threading.RLock,
+        turns: Turns,
         get_time: Callable[[], float],
         per_second: float,
         max_items: int,
@@ -114,6 +117,7 @@ class Drawn:
         self._watch = watch
         self._lock = lock
         self._drawing = drawing
+        self._turns = turns
         self._get_time = get_time
         self._max_items = max_items
         self._transient = transient
@@ -137,7 +141,7 @@ class Drawn:
 
     def draw(self) -> None:
         """Draw what is known now; nothing while a question stands on the screen."""
-        with self._drawing:
+        with self._turns, self._drawing:
             if self._closed.is_set():
                 return
             canvas = self._surface.canvas()
@@ -157,7 +161,7 @@ class Drawn:
 
     def close(self) -> None:
         """Draw what has ended, each run with its tree, and stop the thread."""
-        with self._drawing:
+        with self._turns, self._drawing:
             if self._closed.is_set():
                 return
             self._closed.set()

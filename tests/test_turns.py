@@ -1,0 +1,184 @@
+"""Observers into whose code the garbage collector brings the ends of a run that nobody has."""
+
+from __future__ import annotations
+
+import gc
+import io
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from flowevents import Event, JsonLines, Run, StreamNode, TerminalDisplay, queued
+from flowevents.observers.jsonlines import read_events
+from flowevents.observers.turns import Turns
+from flowevents.testing import check_events
+from tests.driving import PATIENCE, in_thread
+
+
+class Talk(StreamNode):
+    def exec_stream(self, prep_res: Any) -> Iterator[str]:
+        yield from "abc"
+
+
+def leave(observer: Any) -> None:
+    """Leave a run midway, in a cycle, which only the collector can find."""
+    run = Run(Talk(), {}, observers=[observer])
+    events = iter(run)
+    for _ in range(3):
+        next(events)
+    cycle: list[Any] = [run, events]
+    cycle.append(cycle)
+
+
+def collecting(observer: Any) -> Callable[[], object]:
+    """Leaves such a run once, and collects it: called where an observer is in the middle."""
+    left: list[None] = []
+
+    def collect() -> None:
+        if not left:
+            left.append(None)
+            leave(observer)
+            gc.collect()
+
+    return collect
+
+
+@pytest.fixture(autouse=True)
+def _no_collections() -> Iterator[None]:
+    """But those that are asked for."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+class Bytes(io.BytesIO):
+    between: Callable[[], object] = staticmethod(lambda: None)
+
+    def write(self, data: Any, /) -> int:
+        half = len(data) // 2
+        super().write(data[:half])
+        self.between()
+        super().write(data[half:])
+        return len(data)
+
+
+class Text(io.StringIO):
+    between: Callable[[], object] = staticmethod(lambda: None)
+
+    def write(self, text: str, /) -> int:
+        self.between()
+        return super().write(text)
+
+
+def test_a_record(tmp_path: Path) -> None:
+    """No line is torn, none is lost; also of another recorder of the same file."""
+    file = Bytes()
+    record = JsonLines(file)
+    file.between = collecting(record)
+    in_thread(lambda: Talk().run({}, observers=[record]))
+    runs: dict[str, list[Event]] = {}
+    for event in read_events(io.BytesIO(file.getvalue())):
+        runs.setdefault(event.run_id, []).append(event)
+    assert len(runs) == 2
+    for each in runs.values():
+        check_events(each)
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+def test_a_display(drawn: bool) -> None:
+    """In plain lines, and in a terminal, where it is the thread that draws."""
+    file = Text()
+    display = TerminalDisplay(console=Console(file=file, force_terminal=drawn, width=80))
+    file.between = collecting(display)
+    with display:
+        in_thread(lambda: Talk().run({}, observers=[display]))
+        display.refresh()
+    assert file.getvalue().count("cancelled") >= 1
+    assert "abc" in file.getvalue()
+
+
+class Collecting(deque[Any]):
+    """Collects where its items are looked through."""
+
+    between: Callable[[], object] = staticmethod(lambda: None)
+
+    def __iter__(self) -> Iterator[Any]:
+        for each in super().__iter__():
+            self.between()
+            yield each
+
+
+def test_a_queue_that_drops(caplog: pytest.LogCaptureFixture) -> None:
+    """It is not confused by what comes while it looks for something to drop."""
+    heard: list[Any] = []
+    has_run = threading.Event()
+
+    def hear(event: Any) -> None:
+        has_run.wait(PATIENCE)
+        heard.append(event)
+
+    with queued(hear, maxsize=2, overflow="drop_oldest") as observer:
+        observer._events = events = Collecting()
+        events.between = collecting(observer)
+        in_thread(lambda: Talk().run({}, observers=[observer]))
+        has_run.set()
+    ends = [each for each in heard if getattr(each, "status", None)]
+    assert sorted(each.status for each in ends) == ["cancelled", "cancelled", "ok", "ok"]
+    assert caplog.records == []
+
+
+def test_what_comes_meanwhile_is_done_afterwards() -> None:
+    """In order, all of it, and not inside of it; the first error is raised."""
+    turns, log = Turns(), list[str]()
+
+    def fail(text: str) -> None:
+        log.append(text)
+        raise ValueError(text)
+
+    assert not turns.defers(lambda: log.append("outside"))
+    with pytest.raises(ValueError, match="one"), turns:
+        assert turns.defers(lambda: fail("one"))
+        assert turns.defers(lambda: fail("two"))
+        assert not in_thread(lambda: turns.defers(lambda: None))
+        log.append("inside")
+    assert log == ["inside", "one", "two"]
+
+
+def test_a_queue_at_the_end_of_the_process() -> None:
+    """A run that was left ends there; no thread can begin any more."""
+    program = """
+from flowevents import Run, StreamNode, queued
+
+class Talk(StreamNode):
+    def exec_stream(self, prep_res):
+        yield from "abc"
+
+def show(event):
+    if hasattr(event, "status"):
+        print(event.signal, event.status, flush=True)
+
+run = Run(Talk(), {}, observers=[queued(show)])
+events = iter(run)
+next(events)
+if %r:
+    cycle = [run, events]
+    cycle.append(cycle)
+    del run, events, cycle
+"""
+    for cycle in (False, True):
+        done = subprocess.run(
+            [sys.executable, "-c", program % cycle],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=True,
+        )
+        assert done.stderr == ""
+        assert done.stdout == "flow_end cancelled\n"
