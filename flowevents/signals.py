@@ -707,7 +707,14 @@ def observe(observer: object, *, sender: object = ANY) -> Subscription:
 def _with_context(observer: object, handlers: dict[str, Receiver]) -> dict[str, Receiver]:
     """An observer's handlers, and its `context` method as that of the signal that asks for it."""
     context = getattr(observer, "context", None)
-    return {**handlers, "context": context} if callable(context) else handlers
+    if not callable(context):
+        return handlers
+    if is_async_callable(context):
+        raise ObserverError(
+            f"{type(observer).__name__}.context is async: it is asked for a context, which nothing "
+            "awaits. Make it a plain method."
+        )
+    return {**handlers, "context": context}
 
 
 def on(

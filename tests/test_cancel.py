@@ -2002,3 +2002,21 @@ def test_a_task_is_cancelled_while_the_last_event_is_heard(loop: Driver) -> None
     loop.in_loop(main())
     seen.check()
     assert (run.status, run.action, seen.ends()) == ("done", "bye", ["ok", "ok"])
+
+
+def test_an_interrupt_while_an_error_is_worded(driver: Driver) -> None:
+    """By `redact`, or by the error itself: the end is there, without the text."""
+    seen = Seen()
+
+    class Fails(Node):
+        def exec(self, prep_res: Any) -> None:
+            raise ValueError("secret")
+
+    def redact(text: Any) -> Any:
+        raise KeyboardInterrupt
+
+    run = Run(driver.flow(Fails()), {}, observers=[seen], redact=redact)
+    with pytest.raises(KeyboardInterrupt):
+        driver.wait(run)
+    seen.check()
+    assert (run.status, seen.ends()) == ("cancelled", ["cancelled", "cancelled"])

@@ -1961,6 +1961,18 @@ def test_async_code_runs_in_its_context() -> None:
     ]
 
 
+def test_a_context_is_given_at_once(drive: Drive) -> None:
+    """Nothing would await it."""
+
+    class Late:
+        async def context(self, event: Event) -> contextvars.Context | None:
+            return None
+
+    for refused in (lambda: observe(Late()), lambda: drive(Flow(Talk()), observers=[Late()])):
+        with pytest.raises(ObserverError, match=r"Late\.context is async"):
+            refused()
+
+
 def test_the_first_context_wins(drive: Drive, caplog: pytest.LogCaptureFixture) -> None:
     """`None` leaves it to the next; one that fails is logged."""
     calls: list[tuple[str, str]] = []

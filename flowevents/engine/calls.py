@@ -76,7 +76,10 @@ def end(
         status: Status = "ok"
         text: str | None = None
         if error is not None:
-            status, text = outcome(sequencer, error)
+            try:
+                status, text = outcome(sequencer, error)
+            except BaseException as of_text:  # of `redact`, or of the error's own text
+                status, raised = "cancelled", raised or of_text
         duration = 0.0 if step.began is None else sequencer.monotonic() - step.began
         step.open = False
         due = step.publish(
