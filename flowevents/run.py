@@ -397,7 +397,7 @@ class Run:
 
     def _left_by(self, error: BaseException) -> None:
         """Note how the engine ended; one whose driver was dropped has not."""
-        if isinstance(error, GeneratorExit):
+        if isinstance(error, GeneratorExit) and self._driver and not self._driver.is_closed():
             raise error
         if isinstance(error, Ended):
             self._settle(None)

@@ -2020,3 +2020,18 @@ def test_an_interrupt_while_an_error_is_worded(driver: Driver) -> None:
         driver.wait(run)
     seen.check()
     assert (run.status, seen.ends()) == ("cancelled", ["cancelled", "cancelled"])
+
+
+def test_a_node_raises_what_closes_generators(driver: Driver) -> None:
+    """A `GeneratorExit` of its own ends the run as any interrupt does."""
+    seen = Seen()
+
+    class Exits(Node):
+        def exec(self, prep_res: Any) -> None:
+            raise GeneratorExit
+
+    run = Run(driver.flow(Exits()), {}, observers=[seen])
+    with pytest.raises(GeneratorExit):
+        driver.wait(run)
+    seen.check()
+    assert (run.status, seen.ends()) == ("cancelled", ["cancelled", "cancelled"])

@@ -61,9 +61,9 @@ def drive(
             else:
                 yield out
             sequencer.thread = get_ident()  # another thread may have gone on
-    except GeneratorExit:
-        raise
     except BaseException as error:
+        if isinstance(error, GeneratorExit) and engine.gi_frame is not None:
+            raise  # it is this iterator that is left, not the engine that has ended
         ended = error
     settle(ended)
     while outbox:
