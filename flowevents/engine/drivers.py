@@ -12,6 +12,7 @@ import asyncio
 import types
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextvars import Context, copy_context
+from inspect import GEN_CLOSED, getgeneratorstate
 from threading import get_ident
 from typing import Any, Final
 
@@ -62,7 +63,7 @@ def drive(
                 yield out
             sequencer.thread = get_ident()  # another thread may have gone on
     except BaseException as error:
-        if isinstance(error, GeneratorExit) and engine.gi_frame is not None:
+        if isinstance(error, GeneratorExit) and getgeneratorstate(engine) != GEN_CLOSED:
             raise  # it is this iterator that is left, not the engine that has ended
         ended = error
     settle(ended)
@@ -225,7 +226,7 @@ class AsyncDriver:
 
     def is_closed(self) -> bool:
         """Whether the engine has ended otherwise: the garbage collector closes what nobody has."""
-        return self._opened[0].gi_frame is None if self._opened else True
+        return not self._opened or getgeneratorstate(self._opened[0]) == GEN_CLOSED
 
     def close(self) -> None:
         """End an engine whose loop is closed: nothing is awaited, but its ends are heard."""
