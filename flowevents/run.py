@@ -825,10 +825,9 @@ def _leave(run: Run) -> None:
 
     What is registered with `atexit` last is called first: so each run anew, after its observers.
     """
-    if run not in _left:
-        _left.add(run)
-        atexit.unregister(_cancel_left)
-        atexit.register(_cancel_left)
+    _left.add(run)
+    atexit.unregister(_cancel_left)
+    atexit.register(_cancel_left)
 
 
 def _cancel_left() -> None:

@@ -62,9 +62,11 @@ def drive(
             else:
                 yield out
             sequencer.thread = get_ident()  # another thread may have gone on
+    except GeneratorExit as error:  # this iterator is left; or else the engine has ended with it
+        if getgeneratorstate(engine) == GEN_CLOSED:
+            settle(error)
+        raise
     except BaseException as error:
-        if isinstance(error, GeneratorExit) and getgeneratorstate(engine) != GEN_CLOSED:
-            raise  # it is this iterator that is left, not the engine that has ended
         ended = error
     settle(ended)
     while outbox:

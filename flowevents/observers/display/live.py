@@ -149,14 +149,27 @@ class TerminalDisplay:
             transient=self._transient,
             stands_still=self._answers_here and isinstance(surface, Terminal),
         )
-        atexit.register(self.stop)
+        _on_screen.add(self)
         return self._session
 
     def _close(self, session: Session) -> None:
         try:
             session.close()
         finally:
-            atexit.unregister(self.stop)
+            _on_screen.discard(self)
+
+
+_on_screen: Final[set[TerminalDisplay]] = set()
+
+
+@atexit.register
+def _stop_all() -> None:
+    """At the end of the process, give the cursors back.
+
+    What is registered with `atexit` first is called last: here, after runs that were left.
+    """
+    for each in list(_on_screen):
+        each.stop()
 
 
 def _can_draw(console: Console, own: bool) -> bool:
