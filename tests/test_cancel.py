@@ -1978,6 +1978,7 @@ def test_an_interrupt_while_a_failure_is_told(driver: Driver) -> None:
     assert (run.status, seen.ends()) == ("cancelled", ["error", "cancelled"])
 
 
+@pytest.mark.skipif(not hasattr(asyncio.Task, "cancelling"), reason="it came with Python 3.11")
 def test_a_task_is_cancelled_while_the_last_event_is_heard(loop: Driver) -> None:
     """It came too late for the run, which is done; the task hears of it all the same."""
     seen = Seen()
