@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gc
 import io
+import itertools
 import subprocess
 import sys
 import threading
+import types
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ import pytest
 from rich.console import Console
 
 from flowevents import Event, JsonLines, Run, StreamNode, TerminalDisplay, queued
+from flowevents.observers import turns as turns_module
 from flowevents.observers.jsonlines import read_events
 from flowevents.observers.turns import Turns
 from flowevents.testing import check_events
@@ -135,20 +139,57 @@ def test_a_queue_that_drops(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_what_comes_meanwhile_is_done_afterwards() -> None:
-    """In order, all of it, and not inside of it; the first error is raised."""
+    """In order, all of it, and not inside of it; an error of what is done later is raised."""
     turns, log = Turns(), list[str]()
 
-    def fail(text: str) -> None:
-        log.append(text)
-        raise ValueError(text)
-
-    assert not turns.defers(lambda: log.append("outside"))
-    with pytest.raises(ValueError, match="one"), turns:
-        assert turns.defers(lambda: fail("one"))
-        assert turns.defers(lambda: fail("two"))
-        assert not in_thread(lambda: turns.defers(lambda: None))
+    def inside() -> str:
+        assert turns.postpones(log.append, "one")
+        assert turns.postpones(log.append, "two")
+        assert not in_thread(lambda: turns.postpones(log.append, "another thread"))
         log.append("inside")
+        return "given"
+
+    assert not turns.postpones(log.append, "outside")
+    assert turns.do(inside) == "given"
     assert log == ["inside", "one", "two"]
+    with pytest.raises(ZeroDivisionError):
+        turns.do(lambda: turns.postpones(lambda: 1 / 0))
+    assert turns.do(lambda: "goes on") == "goes on"
+
+
+def interrupted(turns: Turns, at: int, log: list[str]) -> bool:
+    """Interrupt one of its calls where Python looks for signals, for the n-th time; if it does."""
+    count = 0
+
+    def profile(frame: types.FrameType, event: str, arg: object) -> None:
+        nonlocal count
+        if frame.f_code.co_filename == turns_module.__file__ and event in ("call", "c_return"):
+            count += 1
+            if count == at:
+                sys.setprofile(None)
+                raise KeyboardInterrupt
+
+    sys.setprofile(profile)
+    try:
+        turns.do(turns.postpones, log.append, "late")
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.setprofile(None)
+    return False
+
+
+def test_an_interrupt_leaves_nothing_behind() -> None:
+    """Wherever it cuts in, the next call is made, and in no other way than usually."""
+    for at in itertools.count(1):
+        turns, log = Turns(), list[str]()
+        if not interrupted(turns, at, log):
+            assert log == ["late"]
+            break
+        assert in_thread(partial(turns.do, str, "free")) == "free"
+        assert not turns.postpones(log.append, "never")
+        assert turns.do(str, "here") == "here"
+    assert at > 5
 
 
 def test_a_queue_at_the_end_of_the_process() -> None:

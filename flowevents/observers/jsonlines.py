@@ -35,23 +35,14 @@ __all__ = ["JsonLines", "read_events"]
 _logger: Final = logging.getLogger("flowevents")
 _BLOCK: Final = 65_536
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_turns: Final[WeakValueDictionary[Path, Turns]] = WeakValueDictionary()
+_turns_lock: Final = threading.RLock()
 
 
-class _Writing:
-    """Of all that write to one file in this process, one writes at a time."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.turns = Turns()
-
-
-_writing: Final[WeakValueDictionary[Path, _Writing]] = WeakValueDictionary()
-_writing_lock: Final = threading.RLock()
-
-
-def _writing_to(path: Path) -> _Writing:
-    with _writing_lock:
-        return _writing.setdefault(path, _Writing())
+def _turns_at(path: Path) -> Turns:
+    """The turns of all that write to that file in this process."""
+    with _turns_lock:
+        return _turns.setdefault(path, Turns())
 
 
 class JsonLines:
@@ -77,39 +68,35 @@ class JsonLines:
         self._file: Any = None
         if isinstance(path_or_file, (str, os.PathLike)):
             self._path = Path(path_or_file).resolve()
-            self._writing = _writing_to(self._path)
-            with self._writing.turns, self._writing.lock:
-                _open_record(self._path).close()  # what is wrong with it is said here
+            self._turns = _turns_at(self._path)
+            self._turns.do(_check_record, self._path)
         else:
-            self._writing = _Writing()
+            self._turns = Turns()
             self._file = path_or_file
 
     def __call__(self, event: Event) -> None:
         """Write one event. Raises `OSError` where that fails; then nothing of it stays."""
-        turns = self._writing.turns
-        if turns.defers(lambda: self(event)):
+        if not self._turns.postpones(self, event):
+            self._turns.do(self._take, event, encode(event) + b"\n")
+
+    def _take(self, event: Event, line: bytes) -> None:
+        if self._path is None:
+            _write_to_file(self._file, line)
             return
-        line = encode(event) + b"\n"
-        with turns, self._writing.lock:
-            if self._path is None:
-                _write_to_file(self._file, line)
-                return
-            if self._file is None:
-                self._file = _open_record(self._path)
-            _write(self._file, line)
-            if isinstance(event, FlowEnd) and not event.node:
-                self._runs.discard(event.run_id)
-                if not self._runs:
-                    self._close()
-            else:
-                self._runs.add(event.run_id)
+        if self._file is None:
+            self._file = _open_record(self._path)
+        _write(self._file, line)
+        if isinstance(event, FlowEnd) and not event.node:
+            self._runs.discard(event.run_id)
+            if not self._runs:
+                self._close()
+        else:
+            self._runs.add(event.run_id)
 
     def close(self) -> None:
         """Close the file of a path; a later event opens it again."""
-        turns = self._writing.turns
-        if not turns.defers(self.close):
-            with turns, self._writing.lock:
-                self._close()
+        if not self._turns.postpones(self.close):
+            self._turns.do(self._close)
 
     def _close(self) -> None:
         self._runs.clear()
@@ -193,6 +180,11 @@ def _open_record(path: Path) -> io.FileIO:
         file.close()
         raise
     return file
+
+
+def _check_record(path: Path) -> None:
+    """Raise what is wrong with a file that is to be appended to."""
+    _open_record(path).close()
 
 
 def _mend(file: io.FileIO, path: Path) -> None:

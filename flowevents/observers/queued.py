@@ -21,7 +21,6 @@ import msgspec
 
 from flowevents.errors import ObserverError
 from flowevents.events import Chunk, Event, FlowEnd, Progress
-from flowevents.observers.turns import Turns
 from flowevents.signals import handlers_of, is_async_callable
 
 if TYPE_CHECKING:
@@ -95,7 +94,8 @@ class Queued:
         self._events: deque[Any] = deque()  # of events, `_Hole` and `_Joined`
         self._droppable = 0  # how many of them may be dropped
         self._lock = threading.RLock()
-        self._turns = Turns()
+        self._is_putting = False
+        self._late: deque[Event] = deque()  # what came meanwhile in the same thread
         self._has_room = threading.Condition(self._lock)
         self._waiting = 0  # producers, for room
         self._runs: set[str] = set()  # that were seen and have not ended
@@ -174,15 +174,36 @@ class Queued:
 
     def _drop(self, event: Event) -> None:
         """Queue an event, dropping what is oldest where there is no room."""
-        if self._turns.defers(lambda: self._drop(event)):
-            return
-        with self._turns, self._lock:
-            while len(self._events) >= self._maxsize and self._droppable:
-                self._drop_one()
-            self._events.append(event)
-            self._droppable += isinstance(event, (Chunk, Progress))
+        self._put_alone(self._add_dropping, event)
         if self._asleep:
             self._wake()
+
+    def _put_alone(self, put: Callable[[Event], bool], event: Event) -> bool:
+        """Whether it was put, with nobody else at the queue, this thread included.
+
+        The garbage collector may end a run wherever it likes, also in the middle of a `put`; what
+        comes then, in the thread that has the lock, is put afterwards.
+        """
+        with self._lock:
+            if self._is_putting:
+                self._late.append(event)
+                return True
+            self._is_putting = True
+            try:
+                is_put = put(event)
+            finally:
+                self._is_putting = False
+            while self._late:
+                self._take(self._late.popleft())
+        return is_put
+
+    def _add_dropping(self, event: Event) -> bool:
+        while len(self._events) >= self._maxsize and self._droppable:
+            self._drop_one()
+        self._events.append(event)
+        may_be_dropped = isinstance(event, (Chunk, Progress))
+        self._droppable += may_be_dropped
+        return True
 
     def _drop_one(self) -> None:
         """Drop the oldest event that may be; a hole takes its place, or the one before grows."""
@@ -204,19 +225,22 @@ class Queued:
 
     def _join(self, event: Event) -> None:
         """Queue an event, joining it to the last one where there is no room and it can be."""
-        if self._turns.defers(lambda: self._join(event)):
-            return
-        with self._turns, self._lock:  # all along, because the last may be another thread's
-            if len(self._events) >= self._maxsize:
-                last = self._events[-1]
-                joined = last if isinstance(last, _Joined) else _Joined(last)
-                if joined.add(event):
-                    self._events[-1] = joined
-                    return
-                self._wait_for_room()
-            self._events.append(event)
+        while not self._put_alone(self._add_joining, event):
+            self._wait_for_room()
         if self._asleep:
             self._wake()
+
+    def _add_joining(self, event: Event) -> bool:
+        if len(self._events) >= self._maxsize:
+            last = self._events[-1]
+            joined = last if isinstance(last, _Joined) else _Joined(last)
+            if joined.add(event):
+                self._events[-1] = joined
+                return True
+            if threading.current_thread() is not self._thread:  # it alone could make some room
+                return False
+        self._events.append(event)
+        return True
 
     # -- the thread's side --------------------------------------------------------------------
 
@@ -233,7 +257,8 @@ class Queued:
                         self._thread = None
                         return False
                     return True
-                self._droppable -= isinstance(event, (Chunk, Progress))
+                may_be_dropped = isinstance(event, (Chunk, Progress))
+                self._droppable -= may_be_dropped
                 if self._waiting:
                     self._has_room.notify_all()
             self._hand(event)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -76,43 +75,54 @@ class TerminalDisplay:
         self._per_second = refresh_per_second
         self._max_items = max_items
         self._answers_here = answers_here
-        self._lock = threading.Lock()
-        self._drawing = threading.RLock()
         self._turns = Turns()
+        self._drawing = Turns()
         self._session: Session | None = None
         self._is_kept = False
 
     def __call__(self, event: Event) -> None:
         """Take an event: the handler of all signals, live or sent by hand, and for lists."""
-        if self._turns.defers(lambda: self(event)):
+        if self._turns.postpones(self, event):
             return
-        with self._turns, self._lock:
-            session = self._session or self._open()
-            session.take(event)
-            is_over = session.is_over() and not self._is_kept
-            if is_over:
-                self._session = None
-        if is_over:
-            self._close(session)
+        ended = self._turns.do(self._take, event)
+        if ended is not None:
+            self._close(ended)
         elif isinstance(event, Interrupt):
-            session.draw()
+            self.refresh()
+
+    def _take(self, event: Event) -> Session | None:
+        """Fold an event in, and give the session that it ends."""
+        session = self._session or self._open()
+        session.take(event)
+        if self._is_kept or not session.is_over():
+            return None
+        self._session = None
+        return session
 
     def start(self) -> None:
         """Begin now, and go on after the last run, until `stop`."""
-        with self._turns, self._lock:
-            self._is_kept = True
-            if self._session is None:
-                self._open()
+        if not self._turns.postpones(self.start):
+            self._turns.do(self._keep)
+
+    def _keep(self) -> None:
+        self._is_kept = True
+        if self._session is None:
+            self._open()
 
     def stop(self) -> None:
         """Show what there is, runs that have not ended as they are, and give the terminal back.
 
         A second call does nothing.
         """
-        with self._turns, self._lock:
-            session, self._session, self._is_kept = self._session, None, False
+        if self._turns.postpones(self.stop):
+            return
+        session = self._turns.do(self._leave)
         if session is not None:
             self._close(session)
+
+    def _leave(self) -> Session | None:
+        session, self._session, self._is_kept = self._session, None, False
+        return session
 
     def refresh(self) -> None:
         """Draw now."""
@@ -140,9 +150,8 @@ class TerminalDisplay:
         self._session = Drawn(
             surface,
             Watch(self._shows),
-            lock=self._lock,
-            drawing=self._drawing,
             turns=self._turns,
+            drawing=self._drawing,
             get_time=self._get_time,
             per_second=self._per_second,
             max_items=self._max_items,

@@ -93,9 +93,8 @@ class Drawn:
     """A picture on a surface, drawn by a thread so many times a second.
 
     Args:
-        lock: The display's, under which events are folded in; never held while something is drawn.
-        drawing: Held while something is drawn, and taken before the other.
-        turns: In which something is drawn or folded in.
+        turns: The display's, in which events are folded in; never while something is drawn.
+        drawing: Those in which something is drawn, taken before the other.
         stands_still: Whether nothing is drawn while a question is open.
     """
 
@@ -104,9 +103,8 @@ class Drawn:
         surface: Surface,
         watch: Watch,
         *,
-        lock: threading.Lock,
-        drawing: threading.RLock,
         turns: Turns,
+        drawing: Turns,
         get_time: Callable[[], float],
         per_second: float,
         max_items: int,
@@ -115,9 +113,8 @@ class Drawn:
     ) -> None:
         self._surface = surface
         self._watch = watch
-        self._lock = lock
-        self._drawing = drawing
         self._turns = turns
+        self._drawing = drawing
         self._get_time = get_time
         self._max_items = max_items
         self._transient = transient
@@ -141,39 +138,56 @@ class Drawn:
 
     def draw(self) -> None:
         """Draw what is known now; nothing while a question stands on the screen."""
-        with self._turns, self._drawing:
-            if self._closed.is_set():
-                return
-            canvas = self._surface.canvas()
-            with self._lock:
-                now = self._get_time()
-                still = {
-                    key
-                    for key, until in self._watch.questions.items()
-                    if self._stands_still and now < until
-                }
-                if still & self._still:
-                    return
-                self._still = still
-                entries, self._watch.entries = self._watch.entries, []
-                region = [] if still else live_lines(self._watch, now, canvas, self._max_items)
-            self._show(entries, region, canvas)
+        if not (self._turns.postpones(self.draw) or self._drawing.postpones(self.draw)):
+            self._drawing.do(self._draw)
+
+    def _draw(self) -> None:
+        if self._closed.is_set():
+            return
+        canvas = self._surface.canvas()
+        picture = self._turns.do(self._picture, canvas)
+        if picture is not None:
+            self._show(*picture, canvas)
+
+    def _picture(self, canvas: Canvas) -> tuple[list[Entry], list[Line]] | None:
+        """What is new above, and the region; `None` where it stands still."""
+        now = self._get_time()
+        still = {
+            key
+            for key, until in self._watch.questions.items()
+            if self._stands_still and now < until
+        }
+        if still & self._still:
+            return None
+        self._still = still
+        region = [] if still else live_lines(self._watch, now, canvas, self._max_items)
+        return self._new_entries(), region
+
+    def _new_entries(self) -> list[Entry]:
+        entries, self._watch.entries = self._watch.entries, []
+        return entries
 
     def close(self) -> None:
         """Draw what has ended, each run with its tree, and stop the thread."""
-        with self._turns, self._drawing:
-            if self._closed.is_set():
-                return
-            self._closed.set()
-            with self._lock:
-                self._watch.leave()
-                entries, self._watch.entries = self._watch.entries, []
-            try:
-                self._show(entries, [], self._surface.canvas())
-            finally:
-                self._surface.close()
+        if self._turns.postpones(self.close) or self._drawing.postpones(self.close):
+            return
+        self._drawing.do(self._end)
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
+
+    def _end(self) -> None:
+        if self._closed.is_set():
+            return
+        self._closed.set()
+        entries = self._turns.do(self._last_entries)
+        try:
+            self._show(entries, [], self._surface.canvas())
+        finally:
+            self._surface.close()
+
+    def _last_entries(self) -> list[Entry]:
+        self._watch.leave()
+        return self._new_entries()
 
     def _show(self, entries: list[Entry], region: list[Line], canvas: Canvas) -> None:
         if self._transient:
