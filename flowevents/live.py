@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import threading
 import weakref
 from collections import deque
@@ -15,7 +14,7 @@ from flowevents.events import Event
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["LiveEvents", "end_loop"]
+__all__ = ["LiveEvents", "close_live", "end_loop"]
 
 
 class LiveEvents(Iterator[Event]):
@@ -41,7 +40,7 @@ class LiveEvents(Iterator[Event]):
             target=_run, args=(drive, channel), name="flowevents run", daemon=True
         )
         self._cancel = cancel
-        weakref.finalize(self, _stop, channel, cancel).atexit = False  # `_close_all` does more
+        weakref.finalize(self, _stop, channel, cancel).atexit = False  # `close_live` does more
         _live.add(self)
         self._thread.start()
 
@@ -171,8 +170,7 @@ async def end_loop() -> None:
 _live: weakref.WeakSet[LiveEvents] = weakref.WeakSet()
 
 
-@atexit.register
-def _close_all() -> None:
+def close_live() -> None:
     """At the end of the process, end the runs before their daemon threads are gone."""
     for each in list(_live):
         each.close()

@@ -49,7 +49,7 @@ from flowevents.errors import (
 )
 from flowevents.escape import escape_controls
 from flowevents.events import Event, Interrupt
-from flowevents.live import LiveEvents, end_loop
+from flowevents.live import LiveEvents, close_live, end_loop
 from flowevents.signals import Audience, audiences, handlers_of, is_async_callable
 
 if TYPE_CHECKING:
@@ -255,7 +255,7 @@ class Run:
         if puller is None:
             sequencer.outbox.clear()
         else:
-            _leave(self)  # as an iterator may be, anywhere
+            _may_be_left(self, "begun")  # as an iterator may be, anywhere
         sequencer.thread = threading.get_ident()
         paused = False  # from then on another thread may drive it
 
@@ -272,7 +272,7 @@ class Run:
                 if closes:
                     self.close()
                 elif self._status == "running":
-                    _leave(self)
+                    _may_be_left(self, "left")
         if not paused:
             return self._result()
         if puller is None:
@@ -289,6 +289,7 @@ class Run:
         self._may_be_driven("run it in a thread")
         if self._driven_by is not None:
             raise self._driven("run it in a thread")
+        _may_be_left(self, "begun")
         return LiveEvents(self._drive_live, self.cancel, maxsize)
 
     def _drive_live(self, put: Callable[[Event], None]) -> None:
@@ -419,7 +420,7 @@ class Run:
             self._driver = AsyncDriver(sequencer, engine)
             if puller is not None:  # later it may stand in the middle of a node's code
                 self._driver.keep_context()
-                _leave(self)
+                _may_be_left(self, "begun")
         return self._driver
 
     # -- asking and answering -----------------------------------------------------------------
@@ -469,7 +470,7 @@ class Run:
                 return False
             self._move("paused")
             self._driven_by = None
-            _leave(self)
+            _may_be_left(self, "left")
             return True
 
     # -- stopping it --------------------------------------------------------------------------
@@ -820,17 +821,27 @@ class Run:
 _left: Final[weakref.WeakSet[Run]] = weakref.WeakSet()  # that nobody drives, maybe for ever
 
 
-def _leave(run: Run) -> None:
+def _may_be_left(run: Run, where: str) -> None:
     """Have it cancelled at the end of the process, before its observers are closed.
 
-    What is registered with `atexit` last is called first: so each run anew, after its observers.
+    What is registered with `atexit` last is called first: so anew, after an observer of a kind that
+    has not been there. Not for each run: the places of what was registered are never given back.
     """
     _left.add(run)
-    atexit.unregister(_cancel_left)
-    atexit.register(_cancel_left)
+    places = {
+        f"{where} {type(each).__module__}.{type(each).__qualname__}" for each, _ in run._observers
+    }
+    if not _places.issuperset(places) or not _places:
+        _places.update(places, ("",))
+        atexit.unregister(_cancel_left)
+        atexit.register(_cancel_left)
+
+
+_places: Final[set[str]] = set()
 
 
 def _cancel_left() -> None:
+    close_live()
     for run in list(_left):
         if run.status in ("running", "paused"):
             run.cancel()

@@ -2036,3 +2036,122 @@ def test_a_node_raises_what_closes_generators(driver: Driver) -> None:
         driver.wait(run)
     seen.check()
     assert (run.status, seen.ends()) == ("cancelled", ["cancelled", "cancelled"])
+
+
+async def _also(event: Event) -> None:
+    """An async handler, which cannot be awaited where nothing can be any more."""
+
+
+@pytest.mark.parametrize("kind", [AsyncNode, AsyncParallelBatchNode, Node])
+def test_plain_handlers_hear_the_ends_beside_async_ones(loop: Driver, kind: Any) -> None:
+    """Where code raises a `GeneratorExit`, after which nothing is awaited."""
+    seen = Seen()
+
+    class Exits(kind):
+        def exec(self, prep_res: Any) -> None:
+            raise GeneratorExit
+
+        async def prep_async(self, shared: Any) -> Any:
+            return range(1)
+
+        async def exec_async(self, prep_res: Any) -> None:
+            raise GeneratorExit
+
+    run = Run(AsyncFlow(Exits()), {}, observers=[seen, _also])
+    with pytest.raises(GeneratorExit):
+        loop.wait(run)
+    seen.check()
+    assert set(seen.ends()) == {"cancelled"}
+
+
+def test_a_run_in_a_cycle_tells_plain_handlers_beside_async_ones(loop: Driver) -> None:
+    """The collector closes it; what would have to be awaited is left out."""
+    seen = Seen()
+    shared: dict[str, Any] = {}
+    run = Run(AsyncFlow(TalkAsync()), shared, observers=[seen, _also])
+    shared["run"] = run
+    loop.pull(run, 4)
+    loop.task = None
+    del run, shared
+    gc.collect()
+    loop.settle()
+    seen.check()
+    assert set(seen.ends()) == {"cancelled"}
+
+
+def test_siblings_of_an_item_that_raises_what_closes_generators(
+    loop: Driver, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are cancelled, and may await, as beside any other error."""
+    seen = Seen()
+    tidied: list[str] = []
+
+    async def work(node: Two, item: int) -> None:
+        if item == 0:
+            await asyncio.sleep(0)
+            raise GeneratorExit
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            tidied.append("sibling")
+
+    with pytest.raises(GeneratorExit):
+        loop.run(AsyncFlow(Two(work)), {}, observers=[seen])
+    seen.check()
+    assert tidied == ["sibling"]
+    assert caplog.records == []
+
+
+@pytest.mark.skipif(not hasattr(asyncio.Task, "cancelling"), reason="it came with Python 3.11")
+def test_a_cancelled_task_does_not_wait_for_a_handler_beside_it(loop: Driver) -> None:
+    """Of another thread's event, which is awaited while the node waits for something else."""
+    seen = Seen()
+    begun = asyncio.Event()
+
+    class Works(AsyncNode):
+        async def exec_async(self, prep_res: Any) -> None:
+            emitting = asyncio.create_task(asyncio.to_thread(self.emit, "x"))
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await emitting
+
+    async def hear(event: Event) -> None:
+        if isinstance(event, Chunk):
+            begun.set()
+            await asyncio.Event().wait()
+
+    async def main() -> None:
+        run = Run(Works(), {}, observers=[seen, hear])
+        task = asyncio.create_task(run.wait_async())
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    loop.in_loop(main())
+    seen.check()
+    assert set(seen.ends()) == {"cancelled"}
+
+
+@pytest.mark.parametrize("how", ["close", "drop", "with"])
+def test_an_iterator_that_is_closed_after_its_run(how: str) -> None:
+    """It says nothing more."""
+    seen = Seen()
+    run = Run(Flow(Talk()), {}, observers=[seen])
+    events = iter(run)
+    next(events)
+    next(events)
+    if how == "with":
+        with run:
+            pass
+    else:
+        run.cancel()
+    if how == "close":
+        assert isinstance(events, Generator)
+        events.close()
+    del events
+    gc.collect()
+    seen.check()
+    assert seen.ends() == ["cancelled"] * 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import gc
 import subprocess
 import sys
@@ -462,3 +463,41 @@ def test_a_run_that_is_left_ends_with_the_process(how: str) -> None:
     assert done.returncode == (1 if how == "raised" else 0)
     assert ("Paused" in done.stderr) == (how == "raised")
     assert "shutdown" not in done.stderr
+
+
+def test_runs_leave_nothing_registered_for_the_end_of_the_process() -> None:
+    """What is registered costs a place for ever, which each run must not."""
+    count: Any = getattr(atexit, "_ncallbacks")  # noqa: B009 - CPython's own
+
+    def pull() -> None:
+        for _ in Run(Flow(Say()), {}, observers=[lambda event: None]):
+            pass
+        events = iter(Run(Flow(Say()), {}, observers=[lambda event: None]))
+        next(events)
+
+    pull()
+    before = count()
+    for _ in range(20):
+        pull()
+    assert count() == before
+
+
+def test_a_queue_is_closed_after_the_runs_in_threads() -> None:
+    """Whose ends it is to hand on."""
+    code = (
+        "from flowevents import Flow, Run, StreamNode, queued\n"
+        "class Forever(StreamNode):\n"
+        "    def exec_stream(self, prep_res):\n"
+        "        while True:\n"
+        "            yield 1\n"
+        "class Hears:\n"
+        "    def on_flow_end(self, event):\n"
+        "        print(event.status, flush=True)\n"
+        "live = Run(Flow(Forever()), {}, observers=[queued(Hears())]).in_thread(maxsize=3)\n"
+        "next(live)\n"
+    )
+    for _ in range(3):
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        assert (done.stdout, done.stderr) == ("cancelled\n", "")

@@ -88,7 +88,9 @@ def end(
         if due:
             if error is None:
                 yield from sequencer.flush()
-            elif sequencer.backlog and not isinstance(error, GeneratorExit):
+            elif isinstance(error, GeneratorExit):
+                sequencer.flush_plainly()
+            elif sequencer.backlog:
                 yield Await(sequencer.flush_handlers())
     step.open = False
     if raised is not None:

@@ -117,7 +117,7 @@ def close_all(sequencer: Sequencer, opened: list[Any]) -> None:
     while opened:
         try:
             opened.pop().close()
-        except Exception as error:
+        except BaseException as error:  # the others are closed, and ends are told, all the same
             logger.error(
                 "An error in run %s, which nothing can go on with, while it was closed",
                 sequencer.run_id,
@@ -209,7 +209,10 @@ class AsyncDriver:
                     restores = False  # dropped, maybe in another context: leave that one alone
                     raise
                 except BaseException as caught:
-                    error = caught if sequencer.stopped_by_task() else sequencer.cancelled or caught
+                    error = sequencer.cancelled or caught
+                    if sequencer.stopped_by_task():
+                        error = caught
+                        sequencer.stop_flushing()
                 self._waiting = _READY
         finally:
             self.advancing = False
@@ -301,10 +304,11 @@ class Group:
         self._limit = limit
         try:
             return await self._run(work, arguments)
-        except GeneratorExit:  # nothing can be awaited any more
-            close_all(self.sequencer, [each.get_coro() for each in self._tasks.values()])
-            raise
         except BaseException as error:
+            if isinstance(error, GeneratorExit) and error is not self._error:
+                # It is closed: nothing can be awaited any more.
+                close_all(self.sequencer, [each.get_coro() for each in self._tasks.values()])
+                raise
             flushing = self.sequencer.flushing
             if (
                 flushing is not None

@@ -269,6 +269,20 @@ class Sequencer(Audience):
             task.add_done_callback(self._flushed)
         return task
 
+    def stop_flushing(self) -> None:
+        """The run's task is cancelled: handlers that are awaited beside it are not waited for."""
+        if isinstance(self.flushing, asyncio.Task):
+            self.flushing.cancel()
+
+    def flush_plainly(self) -> None:
+        """Deliver the backlog where nothing can be awaited any more, to plain handlers only."""
+        if self.flushing is not None and self.backlog:  # its first is being delivered
+            self.backlog.popleft()
+        while self.backlog:
+            event, handlers = self.backlog.popleft()
+            plain = tuple(each for each in handlers.calls if each not in handlers.asynchronous)
+            self.deliver(event, Handlers(plain), late=True)
+
     def _flushed(self, task: asyncio.Task[None]) -> None:
         if self.flushing is task:  # it was cancelled before it began
             self.flushing = None
@@ -285,11 +299,12 @@ class Sequencer(Audience):
 
     async def _flush_backlog(self) -> None:
         while self.backlog:
-            event, handlers = self.backlog[0]
+            first = self.backlog[0]
             try:
-                await self._hand_awaiting(event, handlers)
+                await self._hand_awaiting(*first)
             finally:
-                self.backlog.popleft()
+                if self.backlog and self.backlog[0] is first:
+                    self.backlog.popleft()
 
     async def _hand_awaiting(self, event: Event, handlers: Handlers) -> None:
         first: BaseException | None = None

@@ -407,7 +407,7 @@ def _unwind(
             open_ends.append(frame.end_item)
         open_ends.append(partial(_end_flow, frame))
     track.step = None
-    if sequencer.backlog and not isinstance(error, GeneratorExit):  # what plain code had emitted
+    if sequencer.backlog:  # what plain code had emitted
         open_ends.insert(0, partial(_flush_first, sequencer))
     for each in open_ends:
         try:
@@ -422,8 +422,10 @@ def _end_flow(frame: Frame, error: BaseException) -> Effects:
     return end(frame.step, FlowEnd, frame.step.listeners().flow_end, error, {})
 
 
-def _flush_first(sequencer: Sequencer, _error: BaseException) -> Effects:
+def _flush_first(sequencer: Sequencer, error: BaseException) -> Effects:
     if sequencer.loop is None:
         sequencer.drain()
+    elif isinstance(error, GeneratorExit):
+        sequencer.flush_plainly()
     else:
         yield Await(sequencer.flush_handlers())
