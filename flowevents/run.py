@@ -184,6 +184,7 @@ class Run:
         self._own_loop_lock = threading.Lock()
         self._at_end: list[asyncio.Future[None]] = []  # who waits for the end, on the loop
         self._lock = threading.RLock()
+        self._leavable: str | None = None  # what `_may_be_left` knows of it
         self._ended: threading.Event | None = None  # set at the end, where a thread waits for it
 
     # -- what it is ---------------------------------------------------------------------------
@@ -827,6 +828,9 @@ def _may_be_left(run: Run, where: str) -> None:
     What is registered with `atexit` last is called first: so anew, after an observer of a kind that
     has not been there. Not for each run: the places of what was registered are never given back.
     """
+    if run._leavable == where:
+        return
+    run._leavable = where
     _left.add(run)
     places = {
         f"{where} {type(each).__module__}.{type(each).__qualname__}" for each, _ in run._observers

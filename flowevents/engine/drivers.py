@@ -426,7 +426,7 @@ class Group:
         sequencer, outbox = self.sequencer, self.sequencer.outbox
         opened: list[Any] = [effects]
         track = current_track.get()
-        if track is not None and not track.opened:
+        if track is not None and track.opened is None:
             track.opened = opened
         error: BaseException | None = None
         while True:

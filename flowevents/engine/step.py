@@ -134,7 +134,7 @@ class Track:
         self.step: Step | None = step
         self.group: Group | None = group
         self.task: asyncio.Task[Any] | None = task
-        self.opened: list[Any] = []
+        self.opened: list[Any] | None = None
 
 
 current_track: ContextVar[Track | None] = ContextVar("flowevents_track", default=None)

@@ -199,7 +199,7 @@ def walk(sequencer: Sequencer, track: Track, frame: Frame, began: bool = False) 
                 frame.next, frame.last_action = place, action
     except BaseException as error:
         sequencer.plain_ended()
-        if type(error) is GeneratorExit:
+        if type(error) is GeneratorExit and track.opened is not None:
             awaited, track.opened[1:] = track.opened[1:], []
             close_all(sequencer, awaited)
         final = yield from _unwind(sequencer, track, stack, step, error, began)
