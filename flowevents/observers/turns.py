@@ -26,7 +26,8 @@ class Turns:
 
     def postpones(self, call: Callable[..., object], *args: Any) -> bool:
         """Whether this thread is inside; then the call is made when it has left."""
-        if self._holder == get_ident() and self._lock.locked():
+        holder = self._holder
+        if holder is not None and holder == get_ident() and self._lock.locked():
             self._later.append((call, args))
             return True
         return False
