@@ -698,13 +698,11 @@ class Run:
             elif self._sequencer.loop is not loop:
                 if self._loop_is_closed():
                     raise self._refusal_without_loop(what)
-                began = "sync" if self._sequencer.loop is None else "async, in its loop"
-                way = (
-                    "wait or `for`" if self._sequencer.loop is None else "wait_async or `async for`"
-                )
+                began = "sync: use wait or `for`"
+                if self._sequencer.loop is not None:
+                    began = "async, in its loop: use wait_async or `async for` there"
                 raise RunStateError(
-                    f"Cannot {what} like this: run {self._id} is {self._status} and began {began}. "
-                    f"Use {way} there."
+                    f"Cannot {what} like this: run {self._id} is {self._status} and began {began}."
                 )
             elif self._status == "paused":
                 self._move("running")
