@@ -39,13 +39,14 @@ def environ(changes: Mapping[str, str]) -> dict[str, str]:
 def run(
     demo: str,
     *arguments: str,
-    said: str = "",
+    said: str | None = "",
     strict: bool = True,
     env: Mapping[str, str] = MappingProxyType({}),
 ) -> subprocess.CompletedProcess[str]:
     """Run a demo to its end; `said` is its standard input, `env` changes its environment."""
     return subprocess.run(
         command(demo, *arguments, strict=strict),
+        stdin=subprocess.DEVNULL if said is None else None,
         input=said,
         capture_output=True,
         text=True,
@@ -309,6 +310,12 @@ def test_a_stream_that_is_left_alone_tells_it_all() -> None:
         person.until("(told it all)\n")
         assert person.end() == 0
     assert "New instruction" not in person.shown
+
+
+def test_a_stream_that_nobody_can_interrupt() -> None:
+    """No loop can watch such an input; it says so, and tells it all."""
+    shown = screen("10_steer.py", said=None)
+    assert_in_order(shown, "(Nothing can be typed here.)", "(told it all)")
 
 
 # -- the agent ------------------------------------------------------------------------------------
