@@ -2036,6 +2036,10 @@ def test_a_node_raises_what_closes_generators(driver: Driver) -> None:
         driver.wait(run)
     seen.check()
     assert (run.status, seen.ends()) == ("cancelled", ["cancelled", "cancelled"])
+    events: list[Event] = []
+    with pytest.raises(GeneratorExit):
+        driver.each(Run(driver.flow(Exits()), {}), events.append)
+    check_events(events)  # the puller gets them, too
 
 
 async def _also(event: Event) -> None:

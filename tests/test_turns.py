@@ -12,7 +12,6 @@ import types
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,24 +30,25 @@ class Talk(StreamNode):
         yield from "abc"
 
 
-def leave(observer: Any) -> None:
-    """Leave a run midway, in a cycle, which only the collector can find."""
-    run = Run(Talk(), {}, observers=[observer])
-    events = iter(run)
-    for _ in range(3):
-        next(events)
-    cycle: list[Any] = [run, events]
-    cycle.append(cycle)
+def leave(observer: Any, count: int) -> None:
+    """Leave so many runs midway, each in a cycle, which only the collector can find."""
+    for _ in range(count):
+        run = Run(Talk(), {}, observers=[observer])
+        events = iter(run)
+        for _ in range(3):
+            next(events)
+        cycle: list[Any] = [run, events]
+        cycle.append(cycle)
 
 
-def collecting(observer: Any) -> Callable[[], object]:
-    """Leaves such a run once, and collects it: called where an observer is in the middle."""
+def collecting(observer: Any, count: int = 1) -> Callable[[], object]:
+    """Leaves such runs once, and collects them: called where an observer is in the middle."""
     left: list[None] = []
 
     def collect() -> None:
         if not left:
             left.append(None)
-            leave(observer)
+            leave(observer, count)
             gc.collect()
 
     return collect
@@ -81,16 +81,17 @@ class Text(io.StringIO):
         return super().write(text)
 
 
-def test_a_record(tmp_path: Path) -> None:
-    """No line is torn, none is lost; also of another recorder of the same file."""
+@pytest.mark.parametrize("count", [1, 600])
+def test_a_record(count: int) -> None:
+    """No line is torn, none is lost, however many come at once."""
     file = Bytes()
     record = JsonLines(file)
-    file.between = collecting(record)
+    file.between = collecting(record, count)
     in_thread(lambda: Talk().run({}, observers=[record]))
     runs: dict[str, list[Event]] = {}
     for event in read_events(io.BytesIO(file.getvalue())):
         runs.setdefault(event.run_id, []).append(event)
-    assert len(runs) == 2
+    assert len(runs) == 1 + count
     for each in runs.values():
         check_events(each)
 
@@ -119,6 +120,34 @@ class Collecting(deque[Any]):
             yield each
 
 
+@pytest.mark.parametrize("overflow", ["block", "coalesce"])
+def test_a_queue_while_its_thread_begins(
+    overflow: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody makes room yet: what comes then does not wait for it, and stays in order."""
+    heard: list[Any] = []
+    observer = queued(heard.append, maxsize=1, overflow=overflow)
+    collect = collecting(observer, 20)
+
+    class Begins(threading.Thread):
+        def start(self) -> None:
+            if self.name == "flowevents queued":
+                collect()
+            super().start()
+
+    monkeypatch.setattr(threading, "Thread", Begins)
+    with observer:
+        in_thread(lambda: Talk().run({}, observers=[observer]))
+    runs: dict[str, list[Any]] = {}
+    for event in heard:
+        runs.setdefault(event.run_id, []).append(event)
+    assert len(runs) == 21
+    for each in runs.values():
+        assert [event.seq for event in each] == sorted(event.seq for event in each)
+        assert sum(event.signal == "flow_end" for event in each) == 1
+    assert caplog.records == []
+
+
 def test_a_queue_that_drops(caplog: pytest.LogCaptureFixture) -> None:
     """It is not confused by what comes while it looks for something to drop."""
     heard: list[Any] = []
@@ -138,8 +167,8 @@ def test_a_queue_that_drops(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.records == []
 
 
-def test_what_comes_meanwhile_is_done_afterwards() -> None:
-    """In order, all of it, and not inside of it; an error of what is done later is raised."""
+def test_what_comes_meanwhile_is_done_afterwards(caplog: pytest.LogCaptureFixture) -> None:
+    """In order, all of it, and not inside of it; what it raises is logged."""
     turns, log = Turns(), list[str]()
 
     def inside() -> str:
@@ -152,9 +181,9 @@ def test_what_comes_meanwhile_is_done_afterwards() -> None:
     assert not turns.postpones(log.append, "outside")
     assert turns.do(inside) == "given"
     assert log == ["inside", "one", "two"]
-    with pytest.raises(ZeroDivisionError):
-        turns.do(lambda: turns.postpones(lambda: 1 / 0))
-    assert turns.do(lambda: "goes on") == "goes on"
+    assert turns.do(lambda: turns.postpones(lambda: 1 / 0)) is True
+    (record,) = caplog.records
+    assert "failed on what came while it was at work" in record.getMessage()
 
 
 def interrupted(turns: Turns, at: int, log: list[str]) -> bool:

@@ -62,11 +62,13 @@ def drive(
             else:
                 yield out
             sequencer.thread = get_ident()  # another thread may have gone on
-    except GeneratorExit as error:  # this iterator is left; or else the engine has ended with it
-        if getgeneratorstate(engine) == GEN_CLOSED:
-            settle(error)
-        raise
     except BaseException as error:
+        trace = error.__traceback__
+        if isinstance(error, GeneratorExit) and trace is not None and trace.tb_next is None:
+            # It was not raised by the engine: this iterator is left, where it stands.
+            if getgeneratorstate(engine) == GEN_CLOSED:
+                settle(error)
+            raise
         ended = error
     settle(ended)
     while outbox:

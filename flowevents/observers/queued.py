@@ -94,6 +94,7 @@ class Queued:
         self._events: deque[Any] = deque()  # of events, `_Hole` and `_Joined`
         self._droppable = 0  # how many of them may be dropped
         self._lock = threading.RLock()
+        self._waking: int | None = None  # the thread that is waking the other
         self._is_putting = False
         self._late: deque[Event] = deque()  # what came meanwhile in the same thread
         self._has_room = threading.Condition(self._lock)
@@ -144,8 +145,10 @@ class Queued:
             self._wake()
 
     def _wait_for_room(self) -> None:
-        if threading.current_thread() is self._thread:  # it alone could make some
+        if not self._may_wait():
             return
+        if self._asleep:
+            self._wake()
         with self._lock:
             self._waiting += 1  # first this, then the look; the thread does it the other way
             try:
@@ -153,49 +156,65 @@ class Queued:
             finally:
                 self._waiting -= 1
 
+    def _may_wait(self) -> bool:
+        """Whether somebody else could make room: the thread, once this one has begun it."""
+        here = threading.get_ident()
+        return self._waking != here and (self._thread is None or self._thread.ident != here)
+
     def _wake(self) -> None:
         with self._lock:
-            self._asleep = False
-            if sys.is_finalizing():  # a thread would never begin
+            if self._waking is not None:  # this thread does, further up
+                return
+            self._waking = threading.get_ident()
+            try:
+                self._begin()
+            finally:
+                self._waking = None
+
+    def _begin(self) -> None:
+        self._asleep = False
+        if sys.is_finalizing():  # a thread would never begin
+            self._drain()
+            return
+        if self._thread is None:
+            self._closing = False
+            thread = threading.Thread(
+                target=_work, args=(self._woken,), name="flowevents queued", daemon=True
+            )
+            try:
+                thread.start()
+            except RuntimeError:  # at the end of the process none can start any more
                 self._drain()
                 return
-            if self._thread is None:
-                self._closing = False
-                thread = threading.Thread(
-                    target=_work, args=(self._woken,), name="flowevents queued", daemon=True
-                )
-                try:
-                    thread.start()
-                except RuntimeError:  # at the end of the process none can start any more
-                    self._drain()
-                    return
-                self._thread = thread
-            self._woken.put(self)
+            self._thread = thread
+        self._woken.put(self)
 
     def _drop(self, event: Event) -> None:
         """Queue an event, dropping what is oldest where there is no room."""
-        self._put_alone(self._add_dropping, event)
-        if self._asleep:
-            self._wake()
+        self._put_in_turn(self._add_dropping, event)
 
-    def _put_alone(self, put: Callable[[Event], bool], event: Event) -> bool:
-        """Whether it was put, with nobody else at the queue, this thread included.
+    def _put_in_turn(self, put: Callable[[Event], bool], event: Event) -> None:
+        """Put it when everything that came before is, and wait for room where `put` has none.
 
         The garbage collector may end a run wherever it likes, also in the middle of a `put`; what
         comes then, in the thread that has the lock, is put afterwards.
         """
         with self._lock:
+            self._late.append(event)
             if self._is_putting:
-                self._late.append(event)
-                return True
-            self._is_putting = True
-            try:
-                is_put = put(event)
-            finally:
-                self._is_putting = False
-            while self._late:
-                self._take(self._late.popleft())
-        return is_put
+                return
+            while self._late:  # by this thread, or while it waits for room by another one
+                self._is_putting = True
+                try:
+                    is_put = put(self._late[0])
+                    if is_put:
+                        self._late.popleft()
+                finally:
+                    self._is_putting = False
+                if not is_put:
+                    self._wait_for_room()
+        if self._asleep:
+            self._wake()
 
     def _add_dropping(self, event: Event) -> bool:
         while len(self._events) >= self._maxsize and self._droppable:
@@ -225,10 +244,7 @@ class Queued:
 
     def _join(self, event: Event) -> None:
         """Queue an event, joining it to the last one where there is no room and it can be."""
-        while not self._put_alone(self._add_joining, event):
-            self._wait_for_room()
-        if self._asleep:
-            self._wake()
+        self._put_in_turn(self._add_joining, event)
 
     def _add_joining(self, event: Event) -> bool:
         if len(self._events) >= self._maxsize:
@@ -237,7 +253,7 @@ class Queued:
             if joined.add(event):
                 self._events[-1] = joined
                 return True
-            if threading.current_thread() is not self._thread:  # it alone could make some room
+            if self._may_wait():
                 return False
         self._events.append(event)
         return True

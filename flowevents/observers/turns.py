@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable
 from threading import Lock, get_ident
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 __all__ = ["Turns"]
 
 R = TypeVar("R")
+
+_Calls = deque[tuple[Callable[..., object], tuple[Any, ...]]]
+_logger: Final = logging.getLogger("flowevents")
 
 
 class Turns:
@@ -22,7 +26,7 @@ class Turns:
     def __init__(self) -> None:
         self._lock = Lock()
         self._holder: int | None = None  # the thread inside; what an interrupt left is overwritten
-        self._later: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        self._later: _Calls = deque()
 
     def postpones(self, call: Callable[..., object], *args: Any) -> bool:
         """Whether this thread is inside; then the call is made when it has left."""
@@ -33,21 +37,31 @@ class Turns:
         return False
 
     def do(self, call: Callable[..., R], *args: Any) -> R:
-        """Give what the call gives, when no other one is made."""
+        """Give what the call gives, when no other one is made; then make what was postponed.
+
+        In this thread, so that it stays in order. What that raises is logged.
+        """
+        later: _Calls | None = None
         try:
             with self._lock:
                 self._holder = get_ident()
                 try:
                     return call(*args)
                 finally:
+                    if self._later:
+                        later, self._later = self._later, deque()
                     self._holder = None
         finally:
-            while self._later:
-                self._make_later()
+            if later is not None:
+                self._make(later)
 
-    def _make_later(self) -> None:
+    def _make(self, later: _Calls) -> None:
         try:
-            call, args = self._later.popleft()
-        except IndexError:  # another thread has it
-            return
-        call(*args)
+            while later:
+                call, args = later.popleft()
+                try:
+                    call(*args)
+                except Exception:
+                    _logger.exception("%r failed on what came while it was at work", call)
+        finally:
+            self._later.extendleft(reversed(later))  # what an interrupt has left
