@@ -63,9 +63,7 @@ def drive(
                 yield out
             sequencer.thread = get_ident()  # another thread may have gone on
     except BaseException as error:
-        trace = error.__traceback__
-        if isinstance(error, GeneratorExit) and trace is not None and trace.tb_next is None:
-            # It was not raised by the engine: this iterator is left, where it stands.
+        if _leaves(error):
             if getgeneratorstate(engine) == GEN_CLOSED:
                 settle(error)
             raise
@@ -73,6 +71,12 @@ def drive(
     settle(ended)
     while outbox:
         yield outbox.popleft()
+
+
+def _leaves(error: BaseException) -> bool:
+    """Whether it closes the generator that caught it, and was not raised by what that called."""
+    trace = error.__traceback__
+    return isinstance(error, GeneratorExit) and trace is not None and trace.tb_next is None
 
 
 class Ended(Exception):
