@@ -446,7 +446,7 @@ class Run:
             if self._status in ("running", "paused"):
                 raise ReplyError(f"No question is open in run {self._id}.")
             raise RunStateError(f"Cannot reply: run {self._id} is {self._status}.")
-        if self._loop_is_closed():
+        if self._has_lost_its_loop():
             raise self._refusal_without_loop("reply")
         questions.reply(value, id)
 
@@ -529,11 +529,11 @@ class Run:
             self._driven_by = None
 
     def _unwind_without_loop(self) -> None:
+        sequencer = self._sequencer
         with self._lock:
-            sequencer, driver = self._sequencer, self._driver
-            if sequencer.loop is None or driver is None:
-                return  # another thread does it
-            sequencer.loop = None
+            driver, self._driver = self._driver, None
+        if driver is None:  # another thread does it
+            return
         sequencer.thread = threading.get_ident()
         sequencer.cancel_seen = True
         try:
@@ -544,7 +544,10 @@ class Run:
     def _cancel_on_loop(self) -> None:
         if self._is_over() or self._driver is None:
             return
-        if self._driver.advancing:
+        flushing = self._sequencer.flushing
+        if flushing is not None:  # handlers that are awaited come first
+            flushing.add_done_callback(lambda _: self._cancel_on_loop())
+        elif self._driver.advancing:
             self._driver.cancel()
         elif self._closing is None:
             loop = asyncio.get_running_loop()
@@ -594,9 +597,8 @@ class Run:
 
     def _began_async(self) -> bool:
         """Whether only its loop can end it."""
-        if self._loop_is_closed():
-            return False
-        return self._status in ("running", "paused") and self._sequencer.loop is not None
+        began = self._status in ("running", "paused") and self._sequencer.loop is not None
+        return began and not self._has_lost_its_loop()
 
     def _has_own_loop(self) -> bool:
         """Whether its loop is one of its own, and another than that of the caller."""
@@ -610,17 +612,20 @@ class Run:
         ):
             self.close()
             return
-        idle = self._driver is not None and not self._driver.advancing and self._closing is None
-        if not self._is_over() and idle and self._driver is not None:
-            sequencer, task = self._sequencer, asyncio.current_task()
+        driver, sequencer = self._driver, self._sequencer
+        stands = self._closing is None and sequencer.flushing is None and not self._is_over()
+        if driver is not None and not driver.advancing and stands:
+            task = asyncio.current_task()
             sequencer.task, sequencer.task_cancels = task, cancels_of(task)
             sequencer.cancel()
-            await self._finish_cancelled(self._driver)
+            await self._finish_cancelled(driver)
             return
         self.cancel()
+        if self._is_own_task():
+            return
         if self._closing is not None:
             await asyncio.wait([self._closing])
-        elif not self._is_over() and not self._is_own_task():
+        elif not self._is_over():
             over = asyncio.get_running_loop().create_future()
             self._at_end.append(over)
             await over
@@ -630,7 +635,7 @@ class Run:
         task, track = asyncio.current_task(), current_track.get()
         if track is not None and track.group is not None and track.task is task:
             return track.group.sequencer is self._sequencer
-        return task in (self._driven_by, self._sequencer.flushing)
+        return task in (self._driven_by, self._closing, self._sequencer.flushing)
 
     def __del__(self) -> None:
         if sys.is_finalizing():  # `_cancel_left` has been; nothing can be delivered any more
@@ -664,9 +669,10 @@ class Run:
             "that it cannot go on. Answer it in its loop; cancel() ends it."
         )
 
-    def _loop_is_closed(self) -> bool:
+    def _has_lost_its_loop(self) -> bool:
+        """Whether it cannot go on, because the loop in which it began is closed."""
         loop = self._sequencer.loop
-        return loop is not None and loop.is_closed()
+        return loop is not None and loop.is_closed() and not self._is_over()
 
     def _driven(self, what: str) -> RunStateError:
         return RunStateError(
@@ -696,7 +702,7 @@ class Run:
             if self._status == "ready":
                 self._begin(loop)
             elif self._sequencer.loop is not loop:
-                if self._loop_is_closed():
+                if self._has_lost_its_loop():
                     raise self._refusal_without_loop(what)
                 began = "sync: use wait or `for`"
                 if self._sequencer.loop is not None:
@@ -830,11 +836,10 @@ def _may_be_left(run: Run, where: str) -> None:
         return
     run._leavable = where
     _left.add(run)
-    places = {
-        f"{where} {type(each).__module__}.{type(each).__qualname__}" for each, _ in run._observers
-    }
-    if not _places.issuperset(places) or not _places:
-        _places.update(places, ("",))
+    kinds = [type(observer) for observer, _ in run._observers]
+    places = {where, *(f"{where} {each.__module__}.{each.__qualname__}" for each in kinds)}
+    if not places <= _places:
+        _places.update(places)
         atexit.unregister(_cancel_left)
         atexit.register(_cancel_left)
 

@@ -460,6 +460,10 @@ class Handlers:
         self.calls: tuple[Receiver, ...] = calls
         self.asynchronous: tuple[Receiver, ...] = asynchronous
 
+    def plain(self) -> Handlers:
+        """Those that need not be awaited."""
+        return Handlers(tuple([each for each in self.calls if each not in self.asynchronous]), ())
+
 
 NO_HANDLERS: Final = Handlers(())
 """The handlers of an event that a puller alone takes."""

@@ -1329,6 +1329,54 @@ def test_a_cancel_waits_for_a_handler_that_is_awaited_meanwhile(kind: Any) -> No
     assert [event.status for event in seen if isinstance(event, FlowEnd)] == ["cancelled"]
 
 
+@pytest.mark.parametrize("how", ["cancel", "aclose", "in the handler"])
+def test_a_run_that_is_left_is_cancelled_while_a_handler_is_awaited(how: str) -> None:
+    """Of what a thread emits, while nobody drives the run: first the handler ends, then the run."""
+    seen: list[Event] = []
+    log: list[str] = []
+
+    class Streams(AsyncStreamNode):
+        async def exec_stream_async(self, prep_res: Any) -> AsyncIterator[int]:
+            emitting = asyncio.create_task(asyncio.to_thread(self.emit, "x", "there"))
+            try:
+                yield 1
+                await asyncio.Event().wait()
+            finally:
+                await emitting
+                log.append("node")
+
+    async def main() -> None:
+        begun, go_on = asyncio.Event(), asyncio.Event()
+
+        async def hear(event: Chunk) -> None:
+            if event.kind == "there":
+                begun.set()
+                if how == "in the handler":
+                    await run.aclose()
+                await go_on.wait()
+                log.append("handler")
+
+        run = Run(Streams(), {}, observers=[seen.append, SimpleNamespace(on_chunk=hear)])
+        async for event in run:
+            if isinstance(event, Chunk):
+                break
+        await begun.wait()
+        closing = asyncio.create_task(run.aclose()) if how == "aclose" else None
+        if how == "cancel":
+            run.cancel()
+        await asyncio.sleep(0)
+        assert log == []
+        go_on.set()
+        if closing is not None:
+            await closing
+        with pytest.raises(RunCancelled):
+            await run.wait_async()
+
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))
+    assert log == ["handler", "node"]
+    check_events(seen)
+
+
 def test_an_item_that_works_in_a_thread_emits_for_itself() -> None:
     """`asyncio.to_thread` carries the context along, so that the event names the item."""
 

@@ -248,10 +248,7 @@ class AsyncDriver:
 
     def cancel(self) -> None:
         """Cancel what the engine waits for; called on its loop, while somebody drives it."""
-        flushing = self._sequencer.flushing
-        if flushing is not None:  # then it comes to that itself, if it does not wait meanwhile
-            flushing.add_done_callback(lambda _: self.cancel())
-        elif self._waiting is not _READY and self._must_cancel():
+        if self._waiting is not _READY and self._must_cancel():
             self._cancel_waiting()
 
     def _must_cancel(self) -> bool:
@@ -315,21 +312,15 @@ class Group:
                 # It is closed: nothing can be awaited any more.
                 close_all(self.sequencer, [each.get_coro() for each in self._tasks.values()])
                 raise
-            flushing = self.sequencer.flushing
             if (
-                flushing is not None
-                and self._hands_on
+                self._hands_on
                 and self._error is None
                 and self.sequencer.cancelled is None
                 and type(error) is asyncio.CancelledError
             ):
-                flushing.cancel()  # the task was cancelled: async handlers are not waited for
+                self.sequencer.stop_flushing()
             await self._cancel()
-            if (
-                self._error is not None
-                and self._error is not error
-                and _outranks(self._error, error)
-            ):
+            if self._error is not None and _outranks(self._error, error):
                 raise self._error from None
             raise
 

@@ -225,7 +225,7 @@ class Sequencer(Audience):
                         "await it. Use a plain function, or run the flow with run_async."
                     ),
                 )
-        return Handlers(tuple(each for each in handlers.calls if each not in handlers.asynchronous))
+        return handlers.plain()
 
     def flush(self) -> Effects:
         """Do what `deliver` left to do: await async handlers, hand events to the puller.
@@ -270,7 +270,7 @@ class Sequencer(Audience):
         return task
 
     def stop_flushing(self) -> None:
-        """The run's task is cancelled: handlers that are awaited beside it are not waited for."""
+        """The run's task was cancelled: handlers that are awaited beside it are not waited for."""
         if isinstance(self.flushing, asyncio.Task):
             self.flushing.cancel()
 
@@ -280,8 +280,7 @@ class Sequencer(Audience):
             self.backlog.popleft()
         while self.backlog:
             event, handlers = self.backlog.popleft()
-            plain = tuple(each for each in handlers.calls if each not in handlers.asynchronous)
-            self.deliver(event, Handlers(plain), late=True)
+            self.deliver(event, handlers.plain(), late=True)
 
     def _flushed(self, task: asyncio.Task[None]) -> None:
         if self.flushing is task:  # it was cancelled before it began
@@ -381,7 +380,7 @@ class Sequencer(Audience):
         What has to be awaited is, by a task: the node's code may wait for just that.
         """
         self.empty_inbox()
-        if self.backlog and self.flushing is None and not self.over:
+        if self.backlog and self.flushing is None:
             self._flush_in_task()
 
     def count_step(self, plan: Plan) -> None:

@@ -71,7 +71,7 @@ class Keyboard:
         process's terminal the line is read as by `input`, with line editing. Raises
         `KeyboardInterrupt` for Ctrl-C.
         """
-        with _turns.taken():
+        with _reading.taken():
             try:
                 self.write(introduce())
                 if self._is_standard() and (self.is_terminal or _is_replaced()):
@@ -89,7 +89,7 @@ class Keyboard:
 
     async def read_async(self, prompt: str, introduce: Callable[[], str]) -> str | None:
         """`read` while the event loop goes on; it may be cancelled."""
-        async with _turns.taken_async():
+        async with _reading.taken_async():
             try:
                 self.write(introduce() + prompt)
                 return self._finish(await _readline_async(self._source or sys.stdin))
@@ -195,7 +195,7 @@ def _fill(line: Future[str], source: TextIO) -> None:
 # -- one after the other ----------------------------------------------------------------------
 
 
-class _Turns:
+class _FairLock:
     """A lock that threads and tasks wait for in one line, first come, first served."""
 
     def __init__(self) -> None:
@@ -237,4 +237,4 @@ class _Turns:
             self._waiting[0].set_result(None)
 
 
-_turns: Final = _Turns()
+_reading: Final = _FairLock()

@@ -197,7 +197,8 @@ class Queued:
         """Put it when everything that came before is, and wait for room where `put` has none.
 
         The garbage collector may end a run wherever it likes, also in the middle of a `put`; what
-        comes then, in the thread that has the lock, is put afterwards.
+        comes then, in the thread that has the lock, is put afterwards. (`Turns` do the same, but
+        nobody could come in while one waits for room inside of them.)
         """
         with self._lock:
             self._late.append(event)
