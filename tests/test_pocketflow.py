@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import sys
 import types
 from collections.abc import Callable, Generator, Iterable
 from typing import Any
@@ -671,7 +670,6 @@ def test_timeouts_and_tasks_work_in_an_async_node(library: Any) -> None:
     assert tries == ["timeout", "timeout", "TimeoutError"]
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio.timeout is new in 3.11")
 def test_a_timeout_of_a_block_is_an_error_like_others(library: Any) -> None:
     """It cancels the task and takes that back: no cancellation of the run."""
     tries: list[str] = []
@@ -681,7 +679,7 @@ def test_a_timeout_of_a_block_is_an_error_like_others(library: Any) -> None:
             tries.append("try")
             if len(tries) == 3:
                 return "result"
-            async with asyncio.timeout(0.001):  # type: ignore[attr-defined, unused-ignore]
+            async with asyncio.timeout(0.001):
                 await asyncio.Event().wait()
             return "not reached"
 
