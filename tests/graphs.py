@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import threading
 import warnings
 from collections import Counter
 from collections.abc import (
@@ -45,7 +44,6 @@ __all__ = [
     "build",
     "graphs",
     "in_loop",
-    "in_thread",
     "leaves",
     "newest_pocketflow",
     "outcome_of",
@@ -820,23 +818,6 @@ class Way:
             return [chunk async for chunk in node.run_stream_async(shared, **options)]
 
         return in_loop(collect)
-
-
-def in_thread(function: Callable[[], Any]) -> None:
-    """Call it in another thread, and wait for its end."""
-    failed: list[BaseException] = []
-
-    def call() -> None:
-        try:
-            function()
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=call)
-    thread.start()
-    thread.join()
-    if failed:
-        raise failed[0]
 
 
 # -- pocketflow as its repository now is ----------------------------------------------------------

@@ -54,18 +54,8 @@ from flowevents import (
     signals,
 )
 from flowevents.testing import ManualClock, check_events
-from tests.driving import PATIENCE, Driver, Seen, connected, driving, in_thread, status_of
+from tests.driving import PATIENCE, Driver, Seen, driving, in_thread, status_of
 from tests.graphs import Graph, assert_same, build, graphs, outcome_of
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_left() -> Iterator[None]:
-    """No test leaves a handler connected, or a thread."""
-    before = set(threading.enumerate())
-    yield
-    assert connected() == []
-    assert set(threading.enumerate()) <= before
-
 
 # -- what is run ----------------------------------------------------------------------------------
 
@@ -197,13 +187,6 @@ def driver(way: tuple[Driver, Make]) -> Driver:
 def either(request: pytest.FixtureRequest) -> Iterator[Driver]:
     """Both ways to drive a run, where the node matters less."""
     with driving(request.param) as driver:
-        yield driver
-
-
-@pytest.fixture
-def loop() -> Iterator[Driver]:
-    """A loop."""
-    with driving("async") as driver:
         yield driver
 
 

@@ -48,25 +48,10 @@ from tests.graphs import Graph, Halt, build, graphs, new_shared
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_left() -> Iterator[None]:
-    """No test leaves a handler connected, or a node in its code."""
+def _no_node_is_in_its_code() -> Iterator[None]:
+    """No test leaves one there."""
     yield
-    assert connected() == []
     assert is_open.count == 0
-
-
-@pytest.fixture(params=["sync", "async"])
-def driver(request: pytest.FixtureRequest) -> Iterator[Driver]:
-    """Both ways to drive a run."""
-    with driving(request.param) as driver:
-        yield driver
-
-
-@pytest.fixture
-def loop() -> Iterator[Driver]:
-    """A loop to drive runs in."""
-    with driving("async") as driver:
-        yield driver
 
 
 class Stop(Exception):

@@ -35,19 +35,12 @@ from flowevents import (
     signals,
 )
 from flowevents.testing import check_events
-from tests.driving import PATIENCE, Seen, connected, in_thread
+from tests.driving import PATIENCE, Seen, in_thread
 
 QUICK = os.environ.get("FLOWEVENTS_HYPOTHESIS_PROFILE") == "quick"
 THREADS = 50
 RUNS = 4 if QUICK else 12
 TASKS = 200 if QUICK else 1_000
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_left() -> Iterator[None]:
-    """No test leaves a handler connected."""
-    yield
-    assert connected() == []
 
 
 # -- what is shared -------------------------------------------------------------------------------

@@ -37,22 +37,8 @@ from flowevents import (
 )
 from flowevents.events import EVENT_TYPES
 from flowevents.testing import check_events
-from tests.driving import PATIENCE, Driver, Seen, connected, driving, in_thread
+from tests.driving import PATIENCE, Driver, Seen, driving, in_thread
 from tests.graphs import Graph, Halt, build, graphs, new_shared
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_left() -> Iterator[None]:
-    """No test leaves a handler connected."""
-    yield
-    assert connected() == []
-
-
-@pytest.fixture(params=["sync", "async"])
-def driver(request: pytest.FixtureRequest) -> Iterator[Driver]:
-    """Both ways to drive a run."""
-    with driving(request.param) as driver:
-        yield driver
 
 
 class Say(StreamNode):

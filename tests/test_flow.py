@@ -48,12 +48,6 @@ from tests.graphs import Watched, Way, in_loop
 pocketflow: Any = released  # its stubs would have ours refused
 
 
-@pytest.fixture(params=["sync", "async"])
-def way(request: pytest.FixtureRequest) -> Way:
-    """A sync run, then an async one, in which sync flows run as well."""
-    return Way(request.param)
-
-
 class Step(Node):
     """Says its name and params, and gives the next of its actions."""
 

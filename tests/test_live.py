@@ -8,7 +8,7 @@ import gc
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Generator
 from typing import Any
 
 import pytest
@@ -34,16 +34,7 @@ from flowevents import (
     StreamNode,
 )
 from flowevents.testing import check_events
-from tests.driving import PATIENCE, Seen, connected, driving, in_thread, status_of
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_left() -> Iterator[None]:
-    """No test leaves a handler connected, or a thread."""
-    before = set(threading.enumerate())
-    yield
-    assert connected() == []
-    assert set(threading.enumerate()) <= before
+from tests.driving import PATIENCE, Seen, driving, in_thread, status_of
 
 
 class Say(StreamNode):

@@ -40,17 +40,11 @@ from flowevents import (
     signals,
 )
 from flowevents.testing import ManualClock, check_events
-from tests.driving import PATIENCE
-from tests.graphs import Watched, Way, in_loop, in_thread
+from tests.driving import PATIENCE, in_thread
+from tests.graphs import Watched, Way, in_loop
 
 Script = Callable[[Any], Iterator[Any]]
 """What a streaming node does with `prep_res`, written as a generator function."""
-
-
-@pytest.fixture(params=["sync", "async"])
-def way(request: pytest.FixtureRequest) -> Way:
-    """A sync run, then an async one, in which sync nodes run as well."""
-    return Way(request.param)
 
 
 class Stop(Exception):

@@ -52,15 +52,7 @@ from flowevents import (
     signals,
 )
 from flowevents.testing import ManualClock, check_events
-from tests.driving import PATIENCE, Driver, Seen, connected, driving, in_thread, status_of
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_left() -> Iterator[None]:
-    """No test leaves a handler connected."""
-    yield
-    assert connected() == []
-
+from tests.driving import PATIENCE, Driver, Seen, in_thread, status_of
 
 # -- what is run ----------------------------------------------------------------------------------
 
@@ -120,16 +112,6 @@ def endless() -> Again:
     again = Again()
     again >> again
     return again
-
-
-# -- sync and async -------------------------------------------------------------------------------
-
-
-@pytest.fixture(params=["sync", "async"])
-def driver(request: pytest.FixtureRequest) -> Iterator[Driver]:
-    """Both ways to drive a run."""
-    with driving(request.param) as driver:
-        yield driver
 
 
 # -- states ---------------------------------------------------------------------------------------

@@ -303,13 +303,6 @@ def test_many_take_no_more_memory_and_stack_than_few(name: str) -> None:
 # -- deep -----------------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=["sync", "async"])
-def driver(request: pytest.FixtureRequest) -> Iterator[Driver]:
-    """Both ways to drive a run."""
-    with driving(request.param) as driver:
-        yield driver
-
-
 class Bottom(StreamNode):
     """Is at the bottom of nested flows."""
 

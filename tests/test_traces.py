@@ -157,13 +157,6 @@ def _nothing_is_complained_of(caplog: pytest.LogCaptureFixture) -> Iterator[None
     assert [record.getMessage() for record in caplog.get_records("call")] == []
 
 
-@pytest.fixture(params=["sync", "async"])
-def driver(request: pytest.FixtureRequest) -> Iterator[Driver]:
-    """Sync and async."""
-    with driving(request.param) as driver:
-        yield driver
-
-
 # -- the graph ------------------------------------------------------------------------------------
 
 
