@@ -1,0 +1,1 @@
+"""Signals: who hears what, in which order, and that nothing is left of it."""
