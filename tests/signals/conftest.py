@@ -8,17 +8,19 @@ from typing import Any
 
 import pytest
 
-from flowevents import Run, signals
-from tests.signals.heard import SIGNALS, Drive, left, run_async, wait_async
+from flowevents import Run
+from tests.signals.heard import Drive, run_async, wait_async
+from tests.signals.tables import HELD, begin, left
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_left() -> Iterator[None]:
-    """Each test begins and ends without a connection."""
-    for signal in (*SIGNALS, signals._context):
+def _no_connection_is_left() -> Iterator[None]:
+    """Each test begins without one, and disconnects what it connected; nothing is kept of it."""
+    for signal in HELD:
         assert not signal.receivers, signal
+    begin()
     yield
-    for signal in (*SIGNALS, signals._context):
+    for signal in HELD:
         for receiver in list(signal.receivers.values()):
             handler: Any = receiver() if isinstance(receiver, weakref.ref) else receiver
             signal.disconnect(handler)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import gc
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
@@ -13,20 +12,6 @@ from flowevents.events import EVENT_TYPES
 from flowevents.signals import EventSignal
 
 SIGNALS: list[EventSignal[Any]] = [getattr(signals, kind.signal) for kind in EVENT_TYPES]
-
-
-def left() -> dict[str, Any]:
-    """What the tables of all signals hold."""
-    gc.collect()
-    found: dict[str, Any] = {}
-    for signal in (*SIGNALS, signals._context):
-        for table in ("receivers", "_by_sender", "_by_receiver", "_weak_senders", "_connections"):
-            if held := getattr(signal, table):
-                found[f"{signal.name}.{table}"] = dict(held)
-    for table in ("_connected", "_observed"):
-        if held := list(getattr(signals, table)):
-            found[table] = held
-    return found
 
 
 Drive = Callable[..., Any]

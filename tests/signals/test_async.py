@@ -25,7 +25,8 @@ from flowevents import (
     signals,
 )
 from flowevents.testing import check_events
-from tests.signals.heard import Counting, Heard, Hum, Talk, left, run_async, wait_async
+from tests.signals.heard import Counting, Heard, Hum, Talk, run_async, wait_async
+from tests.signals.tables import left
 
 
 class Slow:

@@ -9,7 +9,8 @@ import pytest
 
 from flowevents import ANY, Chunk, Flow, Run, observe, signals
 from flowevents.signals import EventSignal
-from tests.signals.heard import SIGNALS, Appender, Counting, Drive, Heard, Hum, Talk, chunk, left
+from tests.signals.heard import SIGNALS, Appender, Counting, Drive, Heard, Hum, Talk, chunk
+from tests.signals.tables import left
 
 
 def test_a_handler_is_held_strongly(drive: Drive) -> None:

@@ -24,7 +24,8 @@ from flowevents import (
     signals,
 )
 from flowevents.events import EVENT_TYPES
-from tests.signals.heard import SIGNALS, Drive, Heard, Hum, Mute, Shout, Talk, left
+from tests.signals.heard import SIGNALS, Drive, Heard, Hum, Mute, Shout, Talk
+from tests.signals.tables import left
 
 
 def test_a_signal_is_a_blinker_signal() -> None:

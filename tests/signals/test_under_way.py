@@ -26,7 +26,8 @@ from flowevents import (
 )
 from flowevents.signals import EventSignal
 from flowevents.testing import capture_events, check_events
-from tests.signals.heard import Counting, Drive, Heard, Hum, Talk, left
+from tests.signals.heard import Counting, Drive, Heard, Hum, Talk
+from tests.signals.tables import left
 
 
 def test_a_handler_connected_by_a_handler_hears_the_next_event(drive: Drive) -> None:
