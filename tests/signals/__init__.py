@@ -1,1 +1,1 @@
-"""Signals: who hears what, in which order, and that nothing is left of it."""
+"""Subscribing: what can be listened to, who hears what when, and what is left behind."""
