@@ -14,7 +14,7 @@ import pytest
 from hypothesis import settings
 
 from tests.driving import Driver, connected, driving
-from tests.graphs import Way
+from tests.watching import Way
 
 settings.register_profile("full", deadline=None, print_blob=True)
 settings.register_profile("quick", deadline=None, derandomize=True, max_examples=15)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 import flowevents
 from flowevents import Answer, Interrupt, Paused, Run
 from tests.driving import Seen, driving, status_of
-from tests.graphs import Graph, assert_same, build, graphs, outcome_of
+from tests.graphs import Graph, graphs
+from tests.made_graphs import assert_same, build, outcome_of
 
 
 def reply_to(event: Interrupt) -> Any:

@@ -137,7 +137,6 @@ SYNC_SHAPES: dict[str, Callable[[], Any]] = {
     "batch node": lambda: Flow(TalkBatch()),
     "batch flow": lambda: Items(Items(Talk())),
 }
-
 ASYNC_SHAPES: dict[str, Callable[[], Any]] = {
     "flow in a loop": SYNC_SHAPES["flow"],
     "async flow": lambda: AsyncFlow(chain(AsyncFlow(TalkAsync()), Wait())),

@@ -16,7 +16,8 @@ from flowevents import Run
 from tests.cancelling.nodes import ASYNC_SHAPES, SYNC_SHAPES, is_open
 from tests.cancelling.ways import STREAMED, WAYS, Case, Make, stop_and_check
 from tests.driving import Driver, driving
-from tests.graphs import Graph, build, graphs, new_shared
+from tests.graphs import Graph, graphs
+from tests.made_graphs import build, new_shared
 
 
 @pytest.mark.parametrize("way", WAYS)

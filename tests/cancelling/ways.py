@@ -80,7 +80,6 @@ ACTS: dict[str, Act] = {
     "cancel the task soon": soon(cancel_task),
     "cancel both": both(cancel, cancel_task),
 }
-
 INTERRUPTS: dict[str, Act] = {
     error.__name__: raises(error)
     for error in (KeyboardInterrupt, SystemExit, asyncio.CancelledError)
@@ -286,16 +285,13 @@ def cancel_the_stream(case: Case, stream: Any) -> None:
 
 
 AWAITED = ("cancel", "cancel soon", "cancel the task", "cancel the task soon")
-
 BETWEEN = ("cancel", "cancel in a thread", "close")
-
 PUSHED: dict[str, Callable[[Case], None]] = {
     **{f"{name} in a handler": in_a_handler(act) for name, act in ACTS.items()},
     **{f"{name} in a handler": in_a_handler(act) for name, act in INTERRUPTS.items()},
     **{f"{name} in an async handler": in_an_async_handler(ACTS[name]) for name in AWAITED},
     **{f"{name} in an async handler": in_an_async_handler(INTERRUPTS[name]) for name in INTERRUPTS},
 }
-
 PULLED: dict[str, Callable[[Case], None]] = {
     **{f"{name} in the body": in_the_body(act) for name, act in ACTS.items()},
     **{f"{name} after the loop": after_the_loop(ACTS[name]) for name in BETWEEN},
@@ -304,7 +300,6 @@ PULLED: dict[str, Callable[[Case], None]] = {
     "raise in the body": raise_in_the_body,
     "drop the run": drop_the_run,
 }
-
 STREAMED: dict[str, Callable[[Case], None]] = {
     "close the stream": streamed(close_the_stream),
     "drop the stream": drop_the_stream,
@@ -312,7 +307,6 @@ STREAMED: dict[str, Callable[[Case], None]] = {
     "raise in a stream": raise_in_a_stream,
     "raise in a callback": raise_in_a_callback,
 }
-
 WAYS = {**PUSHED, **PULLED, **STREAMED}
 
 

@@ -250,7 +250,6 @@ PLAIN: dict[str, Callable[[], Any]] = {
     "a failing retry": lambda: Flow(Stumble(2)),
     "an interrupted node": lambda: Flow(Flow(Stopped())),
 }
-
 AWAITED: dict[str, Callable[[], Any]] = {
     "an async batch": lambda: AsyncFlow(chain(AsyncEach(), AsyncTalk(), Talk())),
     "a parallel batch": lambda: AsyncFlow(chain(Together(2), Talk())),

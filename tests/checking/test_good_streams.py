@@ -12,7 +12,6 @@ from flowevents.testing import check_events
 from tests.checking.runs import AWAITED, PLAIN, drive, in_time, recorded, run_of, status
 
 WAYS = ("pushed", "pulled", "pushed async", "pulled async")
-
 DRIVEN = [(name, way) for name in PLAIN for way in WAYS]
 DRIVEN += [(name, way) for name in AWAITED for way in WAYS if "async" in way]
 
@@ -62,7 +61,6 @@ class AwaitedStopper(Stopper):
 
 STOPPED = [(name, way, Stopper) for name, way in DRIVEN]
 STOPPED += [(name, way, AwaitedStopper) for name, way in DRIVEN if "async" in way]
-
 LEFT = [(name, way) for name, way in DRIVEN if "pulled" in way]
 
 

@@ -8,10 +8,9 @@ import pocketflow as released
 
 import flowevents
 from flowevents import Run
-from tests.graphs import newest_pocketflow
+from tests.compatibility.newest import newest_pocketflow
 
 pocketflow: Any = released  # its stubs would have ours refused
-
 NEWEST: Any = newest_pocketflow()
 
 

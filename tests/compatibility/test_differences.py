@@ -10,7 +10,7 @@ import pytest
 import flowevents
 from flowevents import GraphError, Run
 from tests.compatibility.libraries import NEWEST, pocketflow
-from tests.graphs import in_loop
+from tests.watching import in_loop
 
 
 def test_a_successor_that_is_no_node_is_an_error_at_once() -> None:

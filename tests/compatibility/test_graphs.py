@@ -14,17 +14,9 @@ import flowevents
 from flowevents import AsyncNodeError, Chunk, Event, FlowEnd, FlowEventsError, Run
 from flowevents.testing import check_events
 from tests.compatibility.libraries import NEWEST, pocketflow
-from tests.graphs import (
-    Graph,
-    Leaf,
-    Outcome,
-    assert_same,
-    build,
-    graphs,
-    in_loop,
-    leaves,
-    outcome_of,
-)
+from tests.graphs import Graph, Leaf, graphs, leaves
+from tests.made_graphs import Outcome, assert_same, build, outcome_of
+from tests.watching import in_loop
 
 Use = Callable[[Any, dict[str, Any]], Any]
 """A way to run a made graph: it gets the graph and `shared`, and gives the action."""
@@ -162,7 +154,6 @@ class Watched:
 
 WATCHED = ("pulled", "pulled_by_many", "observed")
 """Ways that any library's graphs can be run in; each has an `_async` one."""
-
 FORMS = (*WATCHED, "streamed", "streamed_alone", "called_back", "silent")
 
 

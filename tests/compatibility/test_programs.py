@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.graphs import in_loop
+from tests.watching import in_loop
 
 
 def test_shared_and_what_post_gives_may_be_any_object(library: Any) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import flowevents
 from flowevents import AsyncNode, AsyncParallelBatchNode, BatchNode, Event, Node, StreamNode
 from tests.driving import Driver
-from tests.graphs import Graph, Halt, build, new_shared
+from tests.graphs import Graph, Halt
+from tests.made_graphs import build, new_shared
 
 
 class Say(StreamNode):

@@ -8,7 +8,7 @@ from typing import Any
 import pocketflow as released
 
 from flowevents import AsyncBatchFlow, AsyncNode, AsyncParallelBatchFlow, BatchFlow, Node, NodeStart
-from tests.graphs import Watched, Way
+from tests.watching import Watched, Way
 
 pocketflow: Any = released  # its stubs would have ours refused
 

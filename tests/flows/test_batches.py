@@ -23,7 +23,7 @@ from flowevents import (
     NodeStart,
 )
 from tests.flows.steps import Files, ParallelFiles, Step, of_batch
-from tests.graphs import Way
+from tests.watching import Way
 
 
 def test_a_batch_flow_runs_its_graph_for_each_item(batch: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from flowevents import AsyncFlow, AsyncNode, Chunk, Event, Flow, Node, StreamNode, signals
 from flowevents.testing import check_events
-from tests.graphs import Way, in_loop
+from tests.watching import Way, in_loop
 
 
 def agent() -> Any:

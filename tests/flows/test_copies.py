@@ -25,7 +25,7 @@ from flowevents import (
     signals,
 )
 from tests.flows.steps import AsyncStep, ParallelFiles, Step, pocketflow
-from tests.graphs import Way, in_loop
+from tests.watching import Way, in_loop
 
 # -- copies ---------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from flowevents import Flow, FlowStart
 from tests.flows.steps import Step, paths
-from tests.graphs import Way
+from tests.watching import Way
 
 
 def test_equal_names_are_numbered_breadth_first(way: Way) -> None:

@@ -22,7 +22,7 @@ from flowevents import (
     StreamNode,
 )
 from tests.flows.steps import Step
-from tests.graphs import Way
+from tests.watching import Way
 
 
 def test_a_nested_flow_is_a_step(way: Way) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from flowevents import AsyncFlow, Flow, FlowEnd, Node, NodeEnd, Run
 from tests.flows.steps import AsyncStep, Step, of_batch, pocketflow
-from tests.graphs import Way, in_loop
+from tests.watching import Way, in_loop
 
 
 def test_an_override_of_orch_is_one_opaque_step(way: Way) -> None:

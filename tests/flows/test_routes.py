@@ -19,7 +19,7 @@ from flowevents import (
     signals,
 )
 from tests.flows.steps import Files, Step, paths
-from tests.graphs import Way
+from tests.watching import Way
 
 
 def test_a_flow_goes_where_its_actions_lead(way: Way) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from flowevents import AsyncFlow, AsyncStreamNode, Flow, Node, NodeStart, StreamNode, signals
-from tests.graphs import Way
 from tests.nodes.words import Counting, EmittingBatch
+from tests.watching import Way
 
 
 def attributes(node: Any) -> dict[str, Any]:

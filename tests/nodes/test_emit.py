@@ -31,7 +31,6 @@ from flowevents import (
 )
 from flowevents.testing import check_events
 from tests.driving import PATIENCE, in_thread
-from tests.graphs import Watched, Way
 from tests.nodes.words import (
     EmittingAsyncBatch,
     EmittingBatch,
@@ -40,6 +39,7 @@ from tests.nodes.words import (
     Words,
     spell,
 )
+from tests.watching import Watched, Way
 
 
 def test_events_from_exec_belong_to_the_step(way: Way) -> None:

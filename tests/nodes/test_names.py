@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from flowevents import AsyncNode, BaseNode, Flow, GraphError, Node, NodeStart, Retry, Run
-from tests.graphs import Way
 from tests.nodes.words import Counting, EmittingBatch
+from tests.watching import Way
 
 # -- names ----------------------------------------------------------------------------------------
 

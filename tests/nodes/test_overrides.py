@@ -24,8 +24,8 @@ from flowevents import (
     StreamNode,
 )
 from flowevents.testing import check_events
-from tests.graphs import Way, in_loop
 from tests.nodes.words import EmittingAsyncBatch, EmittingBatch, EmittingParallel
+from tests.watching import Way, in_loop
 
 
 def test_an_override_of_exec_is_one_opaque_step(way: Way) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from flowevents import AsyncParallelBatchNode, ItemEnd, ItemStart
-from tests.graphs import Way
 from tests.nodes.words import Stop
+from tests.watching import Way
 
 
 class Gate(AsyncParallelBatchNode):

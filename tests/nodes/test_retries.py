@@ -21,8 +21,8 @@ from flowevents import (
     StreamNode,
 )
 from flowevents.testing import ManualClock
-from tests.graphs import Way
 from tests.nodes.words import Script, Streams, of_batch
+from tests.watching import Way
 
 
 def failing(times: int) -> Script:

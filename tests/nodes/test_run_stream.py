@@ -11,8 +11,8 @@ import pytest
 
 from flowevents import AsyncFlow, Event, Flow, Node, NodeEnd
 from flowevents.testing import check_events
-from tests.graphs import Way, in_loop
 from tests.nodes.words import Stop, Streams, spell
+from tests.watching import Way, in_loop
 
 
 def plan_and_act(streams: Streams) -> Any:

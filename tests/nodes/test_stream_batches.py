@@ -20,8 +20,8 @@ from flowevents import (
     NodeEnd,
     StreamNode,
 )
-from tests.graphs import Way, in_loop
 from tests.nodes.words import AsyncWhole, ParallelWords, Stop, Whole, of_batch, spell
+from tests.watching import Way, in_loop
 
 
 def test_streaming_composes_with_batches(batch: Any) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from flowevents import AsyncStreamNode, Chunk, Result, Retry, StreamNode
-from tests.graphs import Way
 from tests.nodes.words import AsyncWhole, Streams, Whole
+from tests.watching import Way
 
 
 def test_each_yielded_object_is_a_chunk(streams: Streams) -> None:

@@ -15,7 +15,7 @@ from flowevents import (
     Result,
     StreamNode,
 )
-from tests.graphs import Way
+from tests.watching import Way
 
 Script = Callable[[Any], Iterator[Any]]
 """What a streaming node does with `prep_res`, written as a generator function."""

@@ -89,7 +89,6 @@ def in_state(driver: Driver, status: str) -> Run:
 
 
 STATES = ("ready", "running", "done", "failed", "cancelled")
-
 AFTER = {
     "wait": ("done", "done", "done", "failed", "cancelled"),
     "iterate": ("done", "done", "done", "failed", "cancelled"),
@@ -261,7 +260,5 @@ class AsyncRunMachine(RunMachine):
 
 
 TestSyncRun = RunMachine.TestCase
-
 TestAsyncRun = AsyncRunMachine.TestCase
-
 TestSyncRun.settings = TestAsyncRun.settings = settings(stateful_step_count=12)
