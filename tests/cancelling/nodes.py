@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import threading
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from typing import Any
 
 from flowevents import (
-    AsyncBatchFlow,
     AsyncBatchNode,
     AsyncFlow,
     AsyncNode,
-    AsyncParallelBatchFlow,
     AsyncParallelBatchNode,
     AsyncStreamNode,
-    BatchFlow,
     BatchNode,
     Flow,
     Node,
@@ -24,10 +20,7 @@ from flowevents import (
     StreamNode,
 )
 from tests.driving import PATIENCE, Driver
-
-
-class Stop(Exception):
-    """What a consumer raises."""
+from tests.stock import AsyncItems, Items, ParallelItems, chain
 
 
 class Open:
@@ -102,33 +95,11 @@ class WaitParallel(Wait, AsyncParallelBatchNode):
         return [1, 2, 3]
 
 
-class Items(BatchFlow):
-    def prep(self, shared: Any) -> list[dict[str, Any]]:
-        return [{"n": 1}, {"n": 2}]
-
-
-class AsyncItems(AsyncBatchFlow):
-    async def prep_async(self, shared: Any) -> list[dict[str, Any]]:
-        return [{"n": 1}, {"n": 2}]
-
-
-class ParallelItems(AsyncParallelBatchFlow):
-    async def prep_async(self, shared: Any) -> list[dict[str, Any]]:
-        return [{"n": 1}, {"n": 2}]
-
-
 def retried() -> Talk:
     """A node whose first attempt fails."""
     talk = Talk(max_retries=2)
     talk.fails = True
     return talk
-
-
-def chain(*nodes: Any) -> Any:
-    """The first of them, connected to the others."""
-    for one, other in itertools.pairwise(nodes):
-        one >> other
-    return nodes[0]
 
 
 SYNC_SHAPES: dict[str, Callable[[], Any]] = {

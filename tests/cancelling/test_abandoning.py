@@ -21,8 +21,9 @@ from flowevents import (
     RunCancelled,
     Stream,
 )
-from tests.cancelling.nodes import Held, Stop, Talk, is_open
+from tests.cancelling.nodes import Held, Talk, is_open
 from tests.driving import PATIENCE, Driver, Seen
+from tests.stock import Stop
 
 
 class GoesOn(Run):

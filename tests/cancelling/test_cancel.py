@@ -23,9 +23,10 @@ from flowevents import (
     RunCancelled,
 )
 from flowevents.testing import check_events
-from tests.cancelling.nodes import Held, Talk, TalkAsync, TalkParallel, chain, is_open
+from tests.cancelling.nodes import Held, Talk, TalkAsync, TalkParallel, is_open
 from tests.cancelling.ways import Make, cancel, cancel_in_a_thread, is_last
 from tests.driving import PATIENCE, Driver, Seen, driving, in_thread, status_of
+from tests.stock import Fail, chain
 
 
 def test_a_sync_node_is_not_killed_but_stops_at_its_next_event(driver: Driver) -> None:
@@ -150,10 +151,6 @@ def test_a_wait_before_a_retry_is_cut_short(driver: Driver) -> None:
     """By a cancel from another thread: nobody waits for the hour to pass."""
     seen, slept = Seen(), threading.Event()
 
-    class Fails(Node):
-        def exec(self, prep_res: Any) -> None:
-            raise ValueError("broken")
-
     class SlowClock(Clock):
         def sleep(self, seconds: float, woken: threading.Event) -> None:
             slept.set()
@@ -164,7 +161,7 @@ def test_a_wait_before_a_retry_is_cut_short(driver: Driver) -> None:
             await super().sleep_async(seconds)
 
     run = Run(
-        *(driver.flow(Fails(max_retries=2, wait=3600)), {}),
+        *(driver.flow(Fail(max_retries=2, wait=3600)), {}),
         clock=SlowClock(),
         observers=[seen],
     )

@@ -18,8 +18,8 @@ from flowevents import (
     RunCancelled,
     StreamNode,
 )
-from tests.cancelling.nodes import Stop
 from tests.driving import Driver, Seen
+from tests.stock import Stop
 
 
 def test_a_finally_runs_and_may_publish(driver: Driver) -> None:

@@ -19,8 +19,9 @@ from flowevents import (
     Run,
     RunCancelled,
 )
-from tests.cancelling.nodes import Forever, Talk, chain, slowly
+from tests.cancelling.nodes import Forever, Talk, slowly
 from tests.driving import Driver, Seen
+from tests.stock import chain
 
 
 @pytest.mark.parametrize("limit", [None, 1, 2])

@@ -10,9 +10,9 @@ from contextlib import aclosing
 from typing import Any
 
 from flowevents import Event, FlowEnd, Run, RunCancelled
-from tests.cancelling.nodes import Stop
 from tests.driving import Driver, Seen, connected, in_thread
 from tests.graphs import Halt
+from tests.stock import Stop
 
 STOPPED = (RunCancelled, Stop, KeyboardInterrupt, SystemExit, asyncio.CancelledError)
 """What may come out of a run that was stopped."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import itertools
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
@@ -36,6 +35,7 @@ from flowevents import (
     StreamNode,
 )
 from flowevents.testing import ManualClock
+from tests.stock import chain
 
 
 class Plan(Node):
@@ -210,13 +210,6 @@ class AllAtOnce(AsyncParallelBatchFlow):
 class Foreign(pocketflow.Node):
     def exec(self, prep_res: Any) -> str:
         return "theirs"
-
-
-def chain(*nodes: Any) -> Any:
-    """The first of these nodes, each connected to the next."""
-    for one, other in itertools.pairwise(nodes):
-        one >> other
-    return nodes[0]
 
 
 def loop() -> Flow:

@@ -10,7 +10,8 @@ import pytest
 
 from flowevents import Clock, Event, Flow, FlowEnd, Node, NodeEnd, Run
 from flowevents.testing import ManualClock
-from tests.checking.runs import Stumble, chain, drive, together
+from tests.checking.runs import Stumble, drive, together
+from tests.stock import chain
 
 
 def test_a_manual_clock_stands_still_until_it_is_advanced() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from flowevents import AsyncParallelBatchNode, ItemEnd, ItemStart
-from tests.nodes.words import Stop
+from tests.stock import Stop
 from tests.watching import Way
 
 

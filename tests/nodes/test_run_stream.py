@@ -11,7 +11,8 @@ import pytest
 
 from flowevents import AsyncFlow, Event, Flow, Node, NodeEnd
 from flowevents.testing import check_events
-from tests.nodes.words import Stop, Streams, spell
+from tests.nodes.words import Streams, spell
+from tests.stock import Stop
 from tests.watching import Way, in_loop
 
 

@@ -20,7 +20,8 @@ from flowevents import (
     NodeEnd,
     StreamNode,
 )
-from tests.nodes.words import AsyncWhole, ParallelWords, Stop, Whole, of_batch, spell
+from tests.nodes.words import AsyncWhole, ParallelWords, Whole, of_batch, spell
+from tests.stock import Stop
 from tests.watching import Way, in_loop
 
 

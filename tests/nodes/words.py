@@ -21,10 +21,6 @@ Script = Callable[[Any], Iterator[Any]]
 """What a streaming node does with `prep_res`, written as a generator function."""
 
 
-class Stop(Exception):
-    """What the tests raise where they raise something of their own."""
-
-
 class Words(StreamNode):
     """Does what a script says, and keeps what comes of it in `shared["result"]`."""
 

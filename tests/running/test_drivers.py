@@ -22,7 +22,8 @@ from flowevents import (
 )
 from flowevents.testing import check_events
 from tests.driving import PATIENCE, Driver, Seen, status_of
-from tests.running.writers import Fail, Write, awaited, two_nodes
+from tests.running.writers import Write, awaited, two_nodes
+from tests.stock import Fail
 
 
 def test_an_iteration_is_gone_on_with_by_another_loop(driver: Driver) -> None:

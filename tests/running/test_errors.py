@@ -31,7 +31,8 @@ from flowevents import (
     TooManySteps,
 )
 from tests.driving import Driver, Seen
-from tests.running.writers import Fail, Step, Write
+from tests.running.writers import Step, Write
+from tests.stock import Fail
 
 
 def test_an_error_comes_after_the_ends_in_every_form(driver: Driver) -> None:

@@ -30,7 +30,8 @@ from flowevents import (
 )
 from flowevents.testing import ManualClock
 from tests.driving import Driver, Seen, status_of
-from tests.running.writers import Fail, Step, Write, two_nodes
+from tests.running.writers import Step, Write, two_nodes
+from tests.stock import Fail
 
 
 class Again(Node):

@@ -12,7 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from flowevents import Event, Flow, FlowEnd, Run, RunCancelled, RunStateError, signals
 from tests.driving import Driver, Seen, status_of
-from tests.running.writers import Fail, Step, Write, two_nodes
+from tests.running.writers import Step, Write, two_nodes
+from tests.stock import Fail
 
 
 def test_a_run_that_goes_well(driver: Driver) -> None:

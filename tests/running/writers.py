@@ -30,11 +30,6 @@ class Write(StreamNode):
         return "written"
 
 
-class Fail(Node):
-    def exec(self, prep_res: Any) -> None:
-        raise ValueError("broken")
-
-
 class Step(Node):
     def exec(self, prep_res: Any) -> str:
         return "stepped"

@@ -10,6 +10,7 @@ from typing import Any
 from flowevents import ANY, BatchNode, Chunk, Event, Flow, Node, NodeEnd, Run, StreamNode, signals
 from flowevents.events import EVENT_TYPES
 from flowevents.signals import EventSignal
+from tests.stock import Talk
 
 SIGNALS: list[EventSignal[Any]] = [getattr(signals, kind.signal) for kind in EVENT_TYPES]
 
@@ -25,14 +26,6 @@ async def wait_async(flow: Any, **options: Any) -> Any:
 def run_async(work: Coroutine[Any, Any, Any]) -> Any:
     """Run it in a loop of its own; one that hangs is an error."""
     return asyncio.run(asyncio.wait_for(work, 20))
-
-
-class Talk(StreamNode):
-    """Yields two chunks."""
-
-    def exec_stream(self, prep_res: Any) -> Iterator[str]:
-        yield "a"
-        yield "b"
 
 
 class Shout(Talk):

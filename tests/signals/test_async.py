@@ -25,8 +25,9 @@ from flowevents import (
     signals,
 )
 from flowevents.testing import check_events
-from tests.signals.heard import Counting, Heard, Hum, Talk, run_async, wait_async
+from tests.signals.heard import Counting, Heard, Hum, run_async, wait_async
 from tests.signals.tables import left
+from tests.stock import Talk
 
 
 class Slow:

@@ -9,8 +9,9 @@ import pytest
 
 from flowevents import ANY, Chunk, Flow, Run, observe, signals
 from flowevents.signals import EventSignal
-from tests.signals.heard import SIGNALS, Appender, Counting, Drive, Heard, Hum, Talk, chunk
+from tests.signals.heard import SIGNALS, Appender, Counting, Drive, Heard, Hum, chunk
 from tests.signals.tables import left
+from tests.stock import Talk
 
 
 def test_a_handler_is_held_strongly(drive: Drive) -> None:

@@ -26,17 +26,8 @@ from flowevents import (
     observe,
 )
 from flowevents.testing import check_events
-from tests.signals.heard import (
-    Drive,
-    Heard,
-    Hum,
-    Talk,
-    Tracer,
-    everything,
-    place,
-    run_async,
-    wait_async,
-)
+from tests.signals.heard import Drive, Heard, Hum, Tracer, everything, place, run_async, wait_async
+from tests.stock import Talk
 
 
 def seen(calls: list[tuple[str, str]], what: str) -> None:

@@ -24,7 +24,8 @@ from flowevents import (
 from flowevents.events import EVENT_TYPES
 from flowevents.signals import EventSignal
 from flowevents.testing import ManualClock, capture_events, check_events
-from tests.signals.heard import Counting, Drive, Heard, Talk, everything
+from tests.signals.heard import Counting, Drive, Heard, everything
+from tests.stock import Talk
 
 
 def failing(event: Event) -> None:

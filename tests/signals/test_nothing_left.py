@@ -11,8 +11,9 @@ import pocketflow
 import pytest
 
 from flowevents import AsyncFlow, Flow, Node, Run, observe, signals
-from tests.signals.heard import Counting, Display, Drive, Heard, Talk, Tracer, run_async
+from tests.signals.heard import Counting, Display, Drive, Heard, Tracer, run_async
 from tests.signals.tables import left
+from tests.stock import Talk
 
 
 def test_nothing_is_kept_of_a_sender_that_is_gone() -> None:

@@ -22,8 +22,9 @@ from flowevents import (
     signals,
 )
 from flowevents.testing import check_events
-from tests.signals.heard import Display, Drive, Heard, Hum, Mute, Talk, chunk
+from tests.signals.heard import Display, Drive, Heard, Hum, Mute, chunk
 from tests.signals.tables import left
+from tests.stock import Talk
 
 
 def test_on_is_a_decorator_that_returns_the_function(drive: Drive) -> None:

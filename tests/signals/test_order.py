@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from flowevents import AsyncFlow, AsyncStreamNode, Chunk, Event, Node, Run, observe, signals
 from flowevents.testing import capture_events, check_events
-from tests.signals.heard import SIGNALS, Drive, Heard, Hum, Talk, graph, run_async
+from tests.signals.heard import SIGNALS, Drive, Heard, Hum, graph, run_async
+from tests.stock import Talk
 
 
 @given(

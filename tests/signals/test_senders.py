@@ -24,8 +24,9 @@ from flowevents import (
     signals,
 )
 from flowevents.events import EVENT_TYPES
-from tests.signals.heard import SIGNALS, Drive, Heard, Hum, Mute, Shout, Talk
+from tests.signals.heard import SIGNALS, Drive, Heard, Hum, Mute, Shout
 from tests.signals.tables import left
+from tests.stock import Talk
 
 
 def test_a_signal_is_a_blinker_signal() -> None:

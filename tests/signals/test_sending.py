@@ -10,7 +10,8 @@ import pytest
 
 from flowevents import Chunk, ItemStart, Run, observe, signals
 from flowevents.testing import capture_events
-from tests.signals.heard import Appender, Drive, Heard, Talk, chunk, graph, run_async
+from tests.signals.heard import Appender, Drive, Heard, chunk, graph, run_async
+from tests.stock import Talk
 
 
 def test_an_event_sent_by_hand_reaches_those_whom_it_names() -> None:

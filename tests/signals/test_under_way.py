@@ -26,8 +26,9 @@ from flowevents import (
 )
 from flowevents.signals import EventSignal
 from flowevents.testing import capture_events, check_events
-from tests.signals.heard import Counting, Drive, Heard, Hum, Talk
+from tests.signals.heard import Counting, Drive, Heard, Hum
 from tests.signals.tables import left
+from tests.stock import Talk
 
 
 def test_a_handler_connected_by_a_handler_hears_the_next_event(drive: Drive) -> None:

@@ -10,7 +10,6 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from flowevents import (
-    BatchFlow,
     BatchNode,
     Event,
     Flow,
@@ -24,6 +23,7 @@ from flowevents import (
 )
 from flowevents.observers import semconv
 from tests.driving import Driver
+from tests.stock import Items
 
 
 class Balance(InMemorySpanExporter):
@@ -91,11 +91,6 @@ class Each(BatchNode):
 
 class Inner(Flow):
     pass
-
-
-class Items(BatchFlow):
-    def prep(self, shared: Any) -> Any:
-        return [{"n": 1}, {"n": 2}]
 
 
 def graph(driver: Driver) -> Any:
