@@ -22,8 +22,10 @@ from flowevents import (
     StreamNode,
 )
 from flowevents.observers import semconv
+from flowevents.observers.traces import TraceObserver
 from tests.driving import Driver
 from tests.stock import Items
+from tests.tables import sizes
 
 
 class Balance(InMemorySpanExporter):
@@ -146,3 +148,10 @@ def changed(event: Event, **fields: Any) -> Any:
     """The event with other fields."""
     own = {name: getattr(event, name) for name in event.__struct_fields__}
     return type(event)(**own | fields)
+
+
+def kept(observer: TraceObserver) -> dict[str, int]:
+    """The tables in which an observer holds more than a new one does, and how much."""
+    new = sizes({"observer": TraceObserver()}, "flowevents.observers")
+    now = sizes({"observer": observer}, "flowevents.observers")
+    return {name: size for name, size in now.items() if size > new.get(name, 0)}

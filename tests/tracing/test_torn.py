@@ -23,7 +23,7 @@ from flowevents import (
 from flowevents.observers import semconv
 from flowevents.observers.traces import TraceObserver
 from tests.driving import Driver, driving
-from tests.tracing.spans import Balance, Endless, Inner, attribute, by_hand, changed, graph
+from tests.tracing.spans import Balance, Endless, Inner, attribute, by_hand, changed, graph, kept
 
 
 def test_a_cancelled_run_leaves_nothing_open(
@@ -37,7 +37,7 @@ def test_a_cancelled_run_leaves_nothing_open(
         driver.close(run)
     assert {attribute(span, semconv.STATUS) for span in spans.spans()} == {"cancelled"}
     assert {span.status.status_code for span in spans.spans()} == {StatusCode.UNSET}
-    assert (len(spans.spans()), spans.open(), tracing._runs) == (3, [], {})
+    assert (len(spans.spans()), spans.open(), kept(tracing)) == (3, [], {})
 
 
 def test_a_run_that_cancels_itself_leaves_nothing_open(
@@ -53,7 +53,7 @@ def test_a_run_that_cancels_itself_leaves_nothing_open(
     run = Run(driver.flow(Stop()), {}, observers=[tracing])
     with pytest.raises(RunCancelled):
         driver.wait(run)
-    assert (len(spans.spans()), spans.open(), tracing._runs) == (2, [], {})
+    assert (len(spans.spans()), spans.open(), kept(tracing)) == (2, [], {})
 
 
 def test_an_abandoned_stream_leaves_nothing_open(
@@ -66,7 +66,7 @@ def test_an_abandoned_stream_leaves_nothing_open(
     del stream
     gc.collect()
     driver.settle()
-    assert (len(spans.spans()), spans.open(), tracing._runs) == (2, [], {})
+    assert (len(spans.spans()), spans.open(), kept(tracing)) == (2, [], {})
 
 
 def test_a_cancelled_task_leaves_nothing_open(tracing: TraceObserver, spans: Balance) -> None:
@@ -91,7 +91,7 @@ def test_a_cancelled_task_leaves_nothing_open(tracing: TraceObserver, spans: Bal
             await task
 
     asyncio.run(main())
-    assert (len(spans.spans()), spans.open(), tracing._runs) == (12, [], {})
+    assert (len(spans.spans()), spans.open(), kept(tracing)) == (12, [], {})
 
 
 def recorded() -> list[Event]:
@@ -139,7 +139,7 @@ def test_any_part_of_a_record_will_do(tracing: TraceObserver, spans: Balance) ->
             tracing(event)
             tracing.context(event)
         tracing.close()
-        assert (spans.open(), tracing._runs) == ([], {})
+        assert (spans.open(), kept(tracing)) == ([], {})
 
 
 def test_the_end_of_a_run_ends_what_is_left(tracing: TraceObserver, spans: Balance) -> None:
@@ -147,12 +147,12 @@ def test_the_end_of_a_run_ends_what_is_left(tracing: TraceObserver, spans: Balan
     seen = [event for event in recorded() if not isinstance(event, NodeEnd)]
     for event in seen:
         tracing(event)
-    assert (spans.open(), tracing._runs) == ([], {})
+    assert (spans.open(), kept(tracing)) == ([], {})
     last = int(seen[-1].time * 1e9)
     assert {span.end_time for span in spans.spans() if span.name == "Plan"} == {last}
     for event in (*seen[:-1], *seen):
         tracing(event)
-    assert (spans.open(), tracing._runs) == ([], {})
+    assert (spans.open(), kept(tracing)) == ([], {})
 
 
 def test_a_node_alone_may_be_traced(tracing: TraceObserver, spans: Balance) -> None:
@@ -161,7 +161,7 @@ def test_a_node_alone_may_be_traced(tracing: TraceObserver, spans: Balance) -> N
         for _ in range(3):
             graph(driver).run({})
     assert spans.tree() == ["Inner/Each", "  item Inner/Each", "  item Inner/Each"] * 3
-    assert tracing._runs == {}
+    assert kept(tracing) == {}
 
 
 def test_times_that_are_none_do_not_raise(tracing: TraceObserver, spans: Balance) -> None:
@@ -184,4 +184,4 @@ def test_it_works_where_no_sdk_is_set_up() -> None:
     observer = TraceObserver()
     with driving("sync") as driver:
         graph(driver).run({}, observers=[observer])
-    assert observer._runs == {}
+    assert kept(observer) == {}

@@ -20,7 +20,7 @@ from flowevents import (
 from flowevents.observers import semconv
 from flowevents.observers.traces import TraceObserver
 from tests.driving import Driver, driving
-from tests.tracing.spans import TREE, Balance, attribute, graph, id_of, parents
+from tests.tracing.spans import TREE, Balance, attribute, graph, id_of, kept, parents
 
 
 def trace_of(span: ReadableSpan) -> int:
@@ -35,7 +35,7 @@ def test_a_run_is_a_tree_of_spans(driver: Driver, tracing: TraceObserver, spans:
     assert spans.tree() == [line.format(flow=flow) for line in TREE]
     assert len({trace_of(span) for span in spans.spans()}) == 1
     assert spans.open() == []
-    assert tracing._runs == {}
+    assert kept(tracing) == {}
 
 
 def traced(spans: Balance) -> dict[tuple[str, int], int]:
@@ -88,7 +88,7 @@ def test_a_thousand_concurrent_runs_are_a_thousand_trees(
     assert len(roots) == len({trace_of(span) for span in roots}) == 1_000
     by_trace = {(trace_of(s), attribute(s, semconv.RUN_ID)) for s in spans.spans()}
     assert len(by_trace) == 1_000
-    assert (spans.open(), tracing._runs) == ([], {})
+    assert (spans.open(), kept(tracing)) == ([], {})
 
 
 def test_runs_in_threads_are_trees_of_their_own(tracing: TraceObserver, spans: Balance) -> None:
