@@ -170,7 +170,7 @@ def test_reply_expiry_and_cancel_race(either: Driver, on_pause: Any, stops: bool
 
 def test_replies_and_pauses_race(loop: Driver) -> None:
     """Items answered from a thread while their run pauses and goes on: each answer gets home."""
-    for _ in range(20):
+    for _ in range(6):
         shared: dict[str, Any] = {"items": list(range(20))}
         run = Run(AsyncFlow(EachAtOnce(max_concurrency=3)), shared)
         left = set(range(1, 21))

@@ -64,19 +64,25 @@ STOPPED += [(name, way, AwaitedStopper) for name, way in DRIVEN if "async" in wa
 LEFT = [(name, way) for name, way in DRIVEN if "pulled" in way]
 
 
-def places(name: str) -> range:
-    """Where to stop: at each event, of long streams at every third; less in a quick search."""
+HOW = ("cancelled", "failed by a handler", "interrupted")
+
+
+def places(name: str, way: str, how: str = HOW[0]) -> range:
+    """Where to stop: at each event; of long streams at some, others in each way; less if quick."""
     count = len(recorded(name))
-    return range(1, count + 1, (1 if count < 30 else 3) if settings().max_examples >= 100 else 5)
+    apart = 1 if count < 30 else max(3, count // 30)
+    if settings().max_examples < 100:
+        apart = max(5, apart)
+    return range(1 + (WAYS.index(way) * len(HOW) + HOW.index(how)) % apart, count + 1, apart)
 
 
-@pytest.mark.parametrize("how", ["cancelled", "failed by a handler", "interrupted"])
+@pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize(("name", "way", "stopper"), STOPPED)
 def test_a_run_that_is_stopped_at_any_event_has_a_good_stream(
     name: str, way: str, stopper: type[Stopper], how: str
 ) -> None:
     """Wherever a handler, plain or async, stops it, its stream is well-formed and complete."""
-    for last in places(name):
+    for last in places(name, way, how):
         stops = stopper(how, last)
         stops.run = run_of(name, observers=[stops], on_handler_error="raise")
         drive(stops.run, way)
@@ -98,7 +104,7 @@ def test_a_run_that_is_left_at_any_event_has_a_good_stream(name: str, way: str) 
                 if event.seq == last:
                     return
 
-    for last in places(name):
+    for last in places(name, way):
         heard: list[Event] = []
         run = run_of(name, observers=[heard.append])
         if way == "pulled":
