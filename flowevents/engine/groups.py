@@ -96,13 +96,12 @@ class Group:
             while True:
                 if stop.failure is not None or stop.asked is not None:
                     await perform(safe_point(state))
-                going_on = self._begin_items(work, arguments)
+                if not self._begin_items(work, arguments):
+                    return
                 if delivery.outbox:
                     await to_driver(TAKE)
                     continue
                 delivery.taken()
-                if not going_on:
-                    return
                 if self._all_blocked and not state.questions.ready():
                     state.questions.want_pause()
                     await to_driver(TAKE)

@@ -66,12 +66,21 @@ class AsyncStreamNode(AsyncNode):
         answer: Any = None
         try:
             while True:
-                data = await (source.asend(answer) if answer is not None else source.__anext__())
-                answer = await ask_here(self, data) if type(data) is Ask else None
+                data = await (source.__anext__() if answer is None else source.asend(answer))
                 if type(data) is Result:
                     return data.value
+                answer = await ask_here(self, data) if type(data) is Ask else None
                 if type(data) is not Ask:
                     kept.append(data)
                     self.emit(data)
         except StopAsyncIteration:
             return kept
+        finally:
+            await _aclose(source)
+
+
+async def _aclose(source: Any) -> None:
+    """Close an async iterator, where it can be closed."""
+    close = getattr(source, "aclose", None)
+    if close is not None:
+        await close()
