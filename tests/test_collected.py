@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import gc
 import io
-import itertools
 import subprocess
 import sys
 import threading
-import types
 from collections import deque
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from flowevents import Event, JsonLines, Run, StreamNode, TerminalDisplay, queued
-from flowevents.observers import turns as turns_module
-from flowevents.observers.jsonlines import read_events
-from flowevents.observers.turns import Turns
-from flowevents.testing import check_events
+from flowevents import Run, StreamNode, TerminalDisplay, queued
 from tests.driving import PATIENCE, in_thread
 
 
@@ -62,38 +55,21 @@ def _no_collections() -> Iterator[None]:
     gc.enable()
 
 
-class Bytes(io.BytesIO):
-    between: Callable[[], object] = staticmethod(lambda: None)
-
-    def write(self, data: Any, /) -> int:
-        half = len(data) // 2
-        super().write(data[:half])
-        self.between()
-        super().write(data[half:])
-        return len(data)
-
-
 class Text(io.StringIO):
+    """A file in the middle of whose writes something is done; once, by the thread of that name."""
+
     between: Callable[[], object] = staticmethod(lambda: None)
+    thread = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.done = threading.Event()
 
     def write(self, text: str, /) -> int:
-        self.between()
+        if threading.current_thread().name.startswith(self.thread) and not self.done.is_set():
+            self.between()
+            self.done.set()
         return super().write(text)
-
-
-@pytest.mark.parametrize("count", [1, 600])
-def test_a_record(count: int) -> None:
-    """No line is torn, none is lost, however many come at once."""
-    file = Bytes()
-    record = JsonLines(file)
-    file.between = collecting(record, count)
-    in_thread(lambda: Talk().run({}, observers=[record]))
-    runs: dict[str, list[Event]] = {}
-    for event in read_events(io.BytesIO(file.getvalue())):
-        runs.setdefault(event.run_id, []).append(event)
-    assert len(runs) == 1 + count
-    for each in runs.values():
-        check_events(each)
 
 
 @pytest.mark.parametrize("drawn", [False, True])
@@ -102,9 +78,10 @@ def test_a_display(drawn: bool) -> None:
     file = Text()
     display = TerminalDisplay(console=Console(file=file, force_terminal=drawn, width=80))
     file.between = collecting(display)
+    file.thread = "flowevents display" if drawn else ""
     with display:
         in_thread(lambda: Talk().run({}, observers=[display]))
-        display.refresh()
+        assert file.done.wait(PATIENCE)
     assert file.getvalue().count("cancelled") >= 1
     assert "abc" in file.getvalue()
 
@@ -165,60 +142,6 @@ def test_a_queue_that_drops(caplog: pytest.LogCaptureFixture) -> None:
     ends = [each for each in heard if getattr(each, "status", None)]
     assert sorted(each.status for each in ends) == ["cancelled", "cancelled", "ok", "ok"]
     assert caplog.records == []
-
-
-def test_what_comes_meanwhile_is_done_afterwards(caplog: pytest.LogCaptureFixture) -> None:
-    """In order, all of it, and not inside of it; what it raises is logged."""
-    turns, log = Turns(), list[str]()
-
-    def inside() -> str:
-        assert turns.postpones(log.append, "one")
-        assert turns.postpones(log.append, "two")
-        assert not in_thread(lambda: turns.postpones(log.append, "another thread"))
-        log.append("inside")
-        return "given"
-
-    assert not turns.postpones(log.append, "outside")
-    assert turns.do(inside) == "given"
-    assert log == ["inside", "one", "two"]
-    assert turns.do(lambda: turns.postpones(lambda: 1 / 0)) is True
-    (record,) = caplog.records
-    assert "failed on what came while it was at work" in record.getMessage()
-
-
-def interrupted(turns: Turns, at: int, log: list[str]) -> bool:
-    """Interrupt one of its calls where Python looks for signals, for the n-th time; if it does."""
-    count = 0
-
-    def profile(frame: types.FrameType, event: str, arg: object) -> None:
-        nonlocal count
-        if frame.f_code.co_filename == turns_module.__file__ and event in ("call", "c_return"):
-            count += 1
-            if count == at:
-                sys.setprofile(None)
-                raise KeyboardInterrupt
-
-    sys.setprofile(profile)
-    try:
-        turns.do(turns.postpones, log.append, "late")
-    except KeyboardInterrupt:
-        return True
-    finally:
-        sys.setprofile(None)
-    return False
-
-
-def test_an_interrupt_leaves_nothing_behind() -> None:
-    """Wherever it cuts in, the next call is made, and in no other way than usually."""
-    for at in itertools.count(1):
-        turns, log = Turns(), list[str]()
-        if not interrupted(turns, at, log):
-            assert log == ["late"]
-            break
-        assert in_thread(partial(turns.do, str, "free")) == "free"
-        assert not turns.postpones(log.append, "never")
-        assert turns.do(str, "here") == "here"
-    assert at > 5
 
 
 def test_a_queue_at_the_end_of_the_process() -> None:
