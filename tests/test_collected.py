@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
-import subprocess
-import sys
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -86,33 +83,17 @@ def test_a_display(drawn: bool) -> None:
     assert "abc" in file.getvalue()
 
 
-class Collecting(deque[Any]):
-    """Collects where its items are looked through."""
-
-    between: Callable[[], object] = staticmethod(lambda: None)
-
-    def __iter__(self) -> Iterator[Any]:
-        for each in super().__iter__():
-            self.between()
-            yield each
-
-
 @pytest.mark.parametrize("overflow", ["block", "coalesce"])
-def test_a_queue_while_its_thread_begins(
-    overflow: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Nobody makes room yet: what comes then does not wait for it, and stays in order."""
+def test_the_thread_of_a_queue(overflow: Any) -> None:
+    """It does not wait for room that only it could make, and nothing is lost."""
     heard: list[Any] = []
-    observer = queued(heard.append, maxsize=1, overflow=overflow)
+
+    def hear(event: Any) -> None:
+        heard.append(event)
+        collect()
+
+    observer = queued(hear, maxsize=1, overflow=overflow)
     collect = collecting(observer, 20)
-
-    class Begins(threading.Thread):
-        def start(self) -> None:
-            if self.name == "flowevents queued":
-                collect()
-            super().start()
-
-    monkeypatch.setattr(threading, "Thread", Begins)
     with observer:
         in_thread(lambda: Talk().run({}, observers=[observer]))
     runs: dict[str, list[Any]] = {}
@@ -122,56 +103,3 @@ def test_a_queue_while_its_thread_begins(
     for each in runs.values():
         assert [event.seq for event in each] == sorted(event.seq for event in each)
         assert sum(event.signal == "flow_end" for event in each) == 1
-    assert caplog.records == []
-
-
-def test_a_queue_that_drops(caplog: pytest.LogCaptureFixture) -> None:
-    """It is not confused by what comes while it looks for something to drop."""
-    heard: list[Any] = []
-    has_run = threading.Event()
-
-    def hear(event: Any) -> None:
-        has_run.wait(PATIENCE)
-        heard.append(event)
-
-    with queued(hear, maxsize=2, overflow="drop_oldest") as observer:
-        observer._events = events = Collecting()
-        events.between = collecting(observer)
-        in_thread(lambda: Talk().run({}, observers=[observer]))
-        has_run.set()
-    ends = [each for each in heard if getattr(each, "status", None)]
-    assert sorted(each.status for each in ends) == ["cancelled", "cancelled", "ok", "ok"]
-    assert caplog.records == []
-
-
-def test_a_queue_at_the_end_of_the_process() -> None:
-    """A run that was left ends there; no thread can begin any more."""
-    program = """
-from flowevents import Run, StreamNode, queued
-
-class Talk(StreamNode):
-    def exec_stream(self, prep_res):
-        yield from "abc"
-
-def show(event):
-    if hasattr(event, "status"):
-        print(event.signal, event.status, flush=True)
-
-run = Run(Talk(), {}, observers=[queued(show)])
-events = iter(run)
-next(events)
-if %r:
-    cycle = [run, events]
-    cycle.append(cycle)
-    del run, events, cycle
-"""
-    for cycle in (False, True):
-        done = subprocess.run(
-            [sys.executable, "-c", program % cycle],
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=True,
-        )
-        assert done.stderr == ""
-        assert done.stdout == "flow_end cancelled\n"
