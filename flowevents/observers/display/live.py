@@ -17,6 +17,7 @@ from flowevents.observers.display.notebook import Notebook
 from flowevents.observers.display.sessions import Drawn, Options, Session, Written
 from flowevents.observers.display.shown import shower
 from flowevents.observers.display.terminal import Terminal
+from flowevents.observers.tty import Tty, tty_of
 
 __all__ = ["TerminalDisplay"]
 
@@ -75,6 +76,8 @@ class TerminalDisplay:
         self._lock = threading.RLock()  # of who takes and draws
         self._is_at_work = False
         self._session: Session | None = None
+        self._tty: Tty | None = None  # on which it draws
+        self._closed: list[Session] = []  # of which something may still go on
         self._is_kept = False
 
     def __call__(self, event: Event) -> None:
@@ -82,7 +85,7 @@ class TerminalDisplay:
         self._noted.append((event, self._options.get_time()))
         session = self._session
         if session is None or session.is_urgent(event):
-            self._work(draws=isinstance(event, Interrupt))
+            self._work(_draw if isinstance(event, Interrupt) else None)
 
     def start(self) -> None:
         """Begin now, and go on after the last run, until `stop`."""
@@ -97,11 +100,11 @@ class TerminalDisplay:
         A second call does nothing.
         """
         self._is_kept = False
-        self._work(stops=True)
+        self._work(self._close)
 
     def refresh(self) -> None:
         """Draw now."""
-        self._work(draws=True)
+        self._work(_draw)
 
     def __enter__(self) -> Self:
         self.start()
@@ -110,9 +113,8 @@ class TerminalDisplay:
     def __exit__(self, *exc: object) -> None:
         self.stop()
 
-    def _work(self, *, draws: bool = False, stops: bool = False) -> None:
-        """Take what was noted; then draw, or stop."""
-        ended: list[Session] = []
+    def _work(self, then: Callable[[Session], None] | None = None) -> None:
+        """Take what was noted, and do something with the session that there is then."""
         with self._lock:
             if self._is_at_work:  # the garbage collector has brought an event here, which is noted
                 return
@@ -122,39 +124,50 @@ class TerminalDisplay:
                     session = self._session or self._open()
                     session.take(*self._noted.popleft())
                     if session.is_over() and not self._is_kept:
-                        self._close(session, ended)
-                if self._session is not None and stops:
-                    self._close(self._session, ended)
-                elif self._session is not None and draws:
-                    self._session.draw()
+                        self._close(session)
+                if self._session is not None and then is not None:
+                    then(self._session)
             finally:
                 self._is_at_work = False
-        for each in ended:
+            closed, self._closed = self._closed, []
+        for each in closed:
             each.join()
+
+    def _step_aside(self, question: Interrupt) -> None:
+        self._work(lambda session: session.step_aside(question))
 
     def _open(self) -> Session:
         console = self._options.console or rich.get_console()
         session: Session
-        if console.is_jupyter:
-            session = Drawn(Notebook(console), self._options, False, self.refresh)
-        elif _can_draw(console, own=self._options.console is None):
-            stands_still = self._options.answers_here
-            session = Drawn(Terminal(console), self._options, stands_still, self.refresh)
+        if console.is_jupyter or _can_draw(console, own=self._options.console is None):
+            surface = Notebook(console) if console.is_jupyter else Terminal(console)
+            self._tty = tty_of(console.file)
+            self._tty.drawers.append(self._step_aside)
+            _on_screen.add(self)
+            session = Drawn(surface, self._options, self._tty, self.refresh)
         else:
             session = Written(console.file, self._options)
         self._session = session
-        _on_screen.add(self)
         close_at_exit("displays", self, TerminalDisplay.stop)
         return session
 
-    def _close(self, session: Session, ended: list[Session]) -> None:
+    def _close(self, session: Session) -> None:
         self._session = None
-        _on_screen.discard(self)
-        ended.append(session)
-        session.close()
+        self._closed.append(session)
+        try:
+            session.close()
+        finally:
+            if self._tty is not None:
+                self._tty.drawers.remove(self._step_aside)
+                self._tty = None
+                _on_screen.discard(self)
 
 
 _on_screen: Final[set[TerminalDisplay]] = set()  # is not to be lost before it gave the cursor back
+
+
+def _draw(session: Session) -> None:
+    session.draw()
 
 
 def _can_draw(console: Console, own: bool) -> bool:

@@ -19,7 +19,7 @@ from flowevents.observers.display.plain import Lines
 from flowevents.observers.display.region import live_lines
 from flowevents.observers.display.state import Asked, Entry
 from flowevents.observers.display.watch import Watch
-from flowevents.observers.questions import last_asked
+from flowevents.observers.tty import Tty
 
 __all__ = ["Drawn", "Options", "Session", "Surface", "Written"]
 
@@ -58,6 +58,10 @@ class Session(Protocol):
         """Bring the screen up to date."""
         ...
 
+    def step_aside(self, question: Interrupt) -> None:
+        """Show all there is, with a question of a run that is shown, because somebody will type."""
+        ...
+
     def close(self) -> None:
         """Bring the screen up to date for the last time, and give it back."""
         ...
@@ -68,7 +72,13 @@ class Session(Protocol):
 
 
 class Surface(Protocol):
-    """What can be drawn on."""
+    """What can be drawn on.
+
+    Attributes:
+        is_typed_on: Whether an answer would be typed where it draws.
+    """
+
+    is_typed_on: bool
 
     def canvas(self) -> Canvas:
         """Its size now, and what it can show."""
@@ -105,6 +115,9 @@ class Written:
     def draw(self) -> None:
         """Everything is written already."""
 
+    def step_aside(self, question: Interrupt) -> None:
+        """It never is in the way."""
+
     def close(self) -> None:
         """Write what has begun."""
         self._write(self._lines.leave())
@@ -126,17 +139,17 @@ class Drawn:
     """A picture on a surface.
 
     Args:
-        stands_still: Whether nothing is drawn while a question is open.
+        tty: The terminal that it shares with those who read.
         tick: Called by a thread of its own so many times a second, until it is closed.
     """
 
     def __init__(
-        self, surface: Surface, options: Options, stands_still: bool, tick: Callable[[], None]
+        self, surface: Surface, options: Options, tty: Tty, tick: Callable[[], None]
     ) -> None:
         self._surface = surface
         self._options = options
+        self._tty = tty
         self._watch = Watch(options.shows)
-        self._stands_still = stands_still
         self._still: set[tuple[str, str]] = set()  # the questions that it stood still for
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
@@ -168,24 +181,38 @@ class Drawn:
     def draw(self) -> None:
         """Draw what is known now; nothing while a question stands on the screen."""
         now = self._options.get_time()
-        still = {
-            key
-            for key, until in self._watch.questions.items()
-            if self._stands_still and now < until
-        }
-        if still & self._still:
+        still = self._open_questions(now)
+        if still & self._still or (self._surface.is_typed_on and self._tty.reads):
             return
         self._still = still
         canvas = self._surface.canvas()
         region = [] if still else live_lines(self._watch, now, canvas, self._options.max_items)
-        self._show(region, canvas)
+        self._show(len(self._watch.entries), region, canvas)
+
+    def step_aside(self, question: Interrupt) -> None:
+        """Draw up to the question, where it does not stand there, and take the region away."""
+        now = self._options.get_time()
+        self._watch.hear(question, now)
+        if not self._surface.is_typed_on:
+            self.draw()
+            return
+        self._still = self._open_questions(now)
+        entries = self._watch.entries
+        places = (n for n, each in enumerate(entries, 1) if _is_about(each, question))
+        self._show(next(places, 0), [], self._surface.canvas())
+
+    def _open_questions(self, now: float) -> set[tuple[str, str]]:
+        """Those for whose answers it stands still."""
+        if not (self._surface.is_typed_on and self._options.answers_here):
+            return set()
+        return {key for key, until in self._watch.questions.items() if now < until}
 
     def close(self) -> None:
         """Draw what has ended, each run with its tree, and stop the thread."""
         self._closed.set()
         self._watch.leave()
         try:
-            self._show([], self._surface.canvas())
+            self._show(len(self._watch.entries), [], self._surface.canvas())
         finally:
             self._surface.close()
 
@@ -194,16 +221,21 @@ class Drawn:
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
 
-    def _show(self, region: list[Line], canvas: Canvas) -> None:
-        entries, self._watch.entries = self._watch.entries, []
+    def _show(self, count: int, region: list[Line], canvas: Canvas) -> None:
+        """Draw so many of the entries, which stay, and the region below them."""
+        entries, self._watch.entries = self._watch.entries[:count], self._watch.entries[count:]
         if self._options.transient:
             entries = [each for each in entries if isinstance(each, Asked)]
-        entries = [each for each in entries if not _stands_already(each)]
         above = [line for entry in entries for line in entry_lines(entry, canvas)]
         with suppress(OSError, ValueError):  # the terminal is gone, or the file is closed
             self._surface.draw(above, region)
-        if asked := [each for each in entries if isinstance(each, Asked)]:
-            last_asked.note(asked[-1].question, by_reader=False)
+        if entries:
+            asked = entries[-1].question if isinstance(entries[-1], Asked) else None
+            self._tty.last = None if asked is None else (asked.run_id, asked.id)
+
+
+def _is_about(entry: Entry, question: Interrupt) -> bool:
+    return isinstance(entry, Asked) and entry.question is question
 
 
 def _tick(tick: Callable[[], None], seconds: float, closed: threading.Event) -> None:
@@ -213,9 +245,3 @@ def _tick(tick: Callable[[], None], seconds: float, closed: threading.Event) -> 
             tick()
         except Exception:  # of a function that was given
             _logger.exception("TerminalDisplay could not be brought up to date")
-
-
-def _stands_already(entry: Entry) -> bool:
-    """Whether it is a question that whoever reads the answer has shown."""
-    is_last = isinstance(entry, Asked) and last_asked.is_this(entry.question)
-    return is_last and last_asked.by_reader
