@@ -154,13 +154,15 @@ class Drawn:
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
         if options.per_second > 0:
-            self._thread = threading.Thread(
+            thread = threading.Thread(
                 target=_tick,
                 args=(tick, 1 / options.per_second, self._closed),
                 name="flowevents display",
                 daemon=True,
             )
-            self._thread.start()
+            with suppress(RuntimeError):  # at the end of the process none can start any more
+                thread.start()
+                self._thread = thread
 
     def is_urgent(self, event: Event) -> bool:
         """Questions and the ends of runs, which are to be seen, and data that may change."""
