@@ -514,16 +514,18 @@ class Audience:
         "_own_version",
         "closed",
         "own",
-        "puller",
+        "consumer",
         "run_key",
+        "special",
         "version",
     )
 
-    def __init__(self, run_key: Hashable) -> None:
+    def __init__(self, run_key: Hashable, *, special: bool = False) -> None:
+        self.special: bool = special
         self.run_key: Hashable = run_key
         self.version: object = object()
         self.closed: bool = False
-        self.puller: Literal["events", "output"] | None = None
+        self.consumer: Literal["events", "output"] | None = None
         self.own: dict[str, list[Entry]] = {}
         self._own_version: object = None  # for which this is true:
         self._own_listeners: Listeners = _NOBODY
@@ -552,7 +554,7 @@ class Audience:
     def _look_up(self, keys: tuple[Hashable, ...]) -> Listeners:
         own = self.own
         heard: dict[str, Any] = {}
-        if self.puller == "events":
+        if self.consumer == "events":
             heard = dict.fromkeys(BY_NAME, NO_HANDLERS)
         with _lock:  # once for all of them: threads that connect meanwhile want it too
             for name, signal in BY_NAME.items():
@@ -565,8 +567,9 @@ class Audience:
             heard.setdefault("node_start", NO_HANDLERS)
             heard.setdefault("item_start", NO_HANDLERS)
         if not heard:
-            return _NOBODY
-        return Listeners(**heard, anybody=True, contexts=contexts, special=bool(contexts))
+            return Listeners(special=True) if self.special else _NOBODY
+        special = self.special or bool(contexts)
+        return Listeners(**heard, anybody=True, contexts=contexts, special=special)
 
     def touch(self) -> None:
         """Make the run look again before its next event."""

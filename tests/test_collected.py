@@ -11,19 +11,15 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from flowevents import Run, StreamNode, TerminalDisplay, queued
+from flowevents import Run, TerminalDisplay, queued
 from tests.driving import PATIENCE, in_thread
-
-
-class Talk(StreamNode):
-    def exec_stream(self, prep_res: Any) -> Iterator[str]:
-        yield from "abc"
+from tests.stock import Talk
 
 
 def leave(observer: Any, count: int) -> None:
     """Leave so many runs midway, each in a cycle, which only the collector can find."""
     for _ in range(count):
-        run = Run(Talk(), {}, observers=[observer])
+        run = Run(Talk(*"abc"), {}, observers=[observer])
         events = iter(run)
         for _ in range(3):
             next(events)
@@ -77,7 +73,7 @@ def test_a_display(drawn: bool) -> None:
     file.between = collecting(display)
     file.thread = "flowevents display" if drawn else ""
     with display:
-        in_thread(lambda: Talk().run({}, observers=[display]))
+        in_thread(lambda: Talk(*"abc").run({}, observers=[display]))
         assert file.done.wait(PATIENCE)
     assert file.getvalue().count("cancelled") >= 1
     assert "abc" in file.getvalue()
@@ -95,7 +91,7 @@ def test_the_thread_of_a_queue(overflow: Any) -> None:
     observer = queued(hear, maxsize=1, overflow=overflow)
     collect = collecting(observer, 20)
     with observer:
-        in_thread(lambda: Talk().run({}, observers=[observer]))
+        in_thread(lambda: Talk(*"abc").run({}, observers=[observer]))
     runs: dict[str, list[Any]] = {}
     for event in heard:
         runs.setdefault(event.run_id, []).append(event)

@@ -7,7 +7,7 @@ import io
 import os
 import pty
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -34,13 +34,6 @@ from tests.records import Recorder
 from tests.screens import Screen, still
 
 
-@pytest.fixture(params=["sync", "async"])
-def driver(request: pytest.FixtureRequest) -> Iterator[Driver]:
-    """Both ways to drive a run."""
-    with driving(request.param) as driver:
-        yield driver
-
-
 class Typist(io.StringIO):
     """Somebody who types these lines, and looks at the screen before each."""
 
@@ -59,11 +52,6 @@ class Draft(StreamNode):
         answer = yield Ask("Send it?", choices=["yes", "no"])
         copies = yield Ask("How many copies?", type=int)
         yield f"{answer} {copies}"
-
-
-def without_times(screen: Screen) -> str:
-    """What stands there, without what a clock says."""
-    return "\n".join(line.split("  first")[0].split("  0.")[0] for line in screen.lines).rstrip()
 
 
 @pytest.mark.parametrize("display_first", [True, False])

@@ -14,13 +14,14 @@ from typing import Any
 
 import pytest
 
-from flowevents import AsyncFlow, AsyncParallelBatchNode, AsyncStreamNode, Flow, Node, StreamNode
+from flowevents import AsyncFlow, AsyncParallelBatchNode, AsyncStreamNode, Flow, Node
 from flowevents import events as ev
 from flowevents.events import Event
 from flowevents.observers.display import TerminalDisplay
 from flowevents.observers.display.watch import Watch
 from tests.records import Recorder, agent
 from tests.screens import Screen, still
+from tests.stock import Talk
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -150,12 +151,6 @@ def test_a_display_whose_answers_come_from_elsewhere_goes_on() -> None:
 # -- the observer ---------------------------------------------------------------------------------
 
 
-class Talk(StreamNode):
-    def exec_stream(self, prep_res: Any) -> Any:
-        yield "Hello "
-        yield "you"
-
-
 class Count(Node):
     def exec(self, prep_res: Any) -> None:
         self.progress(1, total=2)
@@ -163,7 +158,7 @@ class Count(Node):
 
 def conversation() -> Flow:
     """A flow of a node that talks and one that counts."""
-    talk = Talk()
+    talk = Talk("Hello ", "you")
     talk >> Count()
     return Flow(talk)
 

@@ -8,13 +8,13 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from flowevents import Chunk, StreamNode, observe, queued
+from flowevents import Chunk, observe, queued
 from tests.driving import PATIENCE
+from tests.stock import Talk
 
 FLOW = """
 import os, signal, sys, threading, time
@@ -40,11 +40,6 @@ def printed(program: str) -> list[str]:
 
 
 # -- the handler ----------------------------------------------------------------------------------
-
-
-class Talk(StreamNode):
-    def exec_stream(self, prep_res: Any) -> Iterator[str]:
-        yield from "abc"
 
 
 class Hears:
