@@ -247,7 +247,7 @@ def held(maxsize: int, overflow: Any) -> tuple[Slow, Any]:
 
 def waits(handle: Any) -> bool:
     """Whether somebody waits for room."""
-    return bool(handle._queue._has_room._waiters)
+    return bool(handle._has_room._waiters)
 
 
 @pytest.mark.parametrize("overflow", ["block", "coalesce"])
@@ -489,7 +489,7 @@ def test_a_dropped_queue_loses_nothing(asleep: bool) -> None:
     if asleep:
         handle(start(1))
         expected = [1, 2]
-        while not handle._queue._is_idle:
+        while not handle._is_idle:
             pass
     handle(start(2))
     del handle

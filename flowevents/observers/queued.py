@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import queue
 import threading
 import weakref
 from collections import deque
-from collections.abc import Mapping
-from typing import Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import msgspec
 
@@ -22,6 +20,9 @@ from flowevents.signals import handlers_of, is_async_callable
 __all__ = ["Gap", "Queued", "queued"]
 
 Overflow = Literal["block", "drop_oldest", "coalesce"]
+
+if TYPE_CHECKING:
+    _Bell = queue.SimpleQueue["Queued | None"]
 
 _logger: Final = logging.getLogger("flowevents")
 _process = object()  # another one in each process that is forked
@@ -57,7 +58,11 @@ def queued(handler: object, maxsize: int = 1000, overflow: Overflow = "block") -
     Raises `ObserverError` for an `async def` handler or for what is none, and `ValueError` for a
     `maxsize` below 1 or an unknown `overflow`.
     """
-    return Queued(handler, maxsize, overflow)
+    if overflow not in _KINDS:
+        raise ValueError(f"overflow={overflow!r}: 'block', 'drop_oldest' or 'coalesce'.")
+    if maxsize < 1:
+        raise ValueError(f"maxsize={maxsize!r}: how many events may wait; at least 1.")
+    return _KINDS[overflow](handler, maxsize)
 
 
 class Queued:
@@ -70,11 +75,7 @@ class Queued:
     In a process that was forked it begins anew: what was pending stays with the parent.
     """
 
-    def __init__(self, handler: object, maxsize: int, overflow: Overflow) -> None:
-        if overflow not in _QUEUES:
-            raise ValueError(f"overflow={overflow!r}: 'block', 'drop_oldest' or 'coalesce'.")
-        if maxsize < 1:
-            raise ValueError(f"maxsize={maxsize!r}: how many events may wait; at least 1.")
+    def __init__(self, handler: object, maxsize: int) -> None:
         handlers = handlers_of(handler)
         for name, each in handlers.items():
             if is_async_callable(each):
@@ -82,65 +83,38 @@ class Queued:
                     f"queued calls plain functions in a thread, but {each!r} (for {name!r}) is "
                     "async. Connect it as it is: async runs await it."
                 )
-        observes = hasattr(handler, f"on_{next(iter(handlers), '')}")
-        on_gap = getattr(handler, "on_gap", None) if observes else handler
-        self._make = functools.partial(_QUEUES[overflow], {**handlers, "gap": on_gap}, maxsize)
-        self._queue = self._begin()
         for name in {*handlers, "flow_end"}:  # by which it knows that a run has ended
-            setattr(self, f"on_{name}", self._put)
-        self.context: Any = getattr(handler, "context", None)
-
-    def __call__(self, event: Event) -> None:
-        """Queue an event."""
-        self._put(event)
-
-    def close(self) -> None:
-        """Wait until the handler has been given everything, and end its thread.
-
-        Called by the handler itself it does not wait. A later event begins anew.
-        """
-        self._queue.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    def _put(self, event: Event) -> None:
-        if self._queue.process is not _process:
-            self._queue = self._begin()
-        self._queue.put(event)
-
-    def _begin(self) -> _Queue:
-        begun = self._make()
-        weakref.finalize(self, begun.leave).atexit = False  # there `finish` does more
-        return begun
-
-
-class _Queue:
-    """Events that wait, and the thread that hands them on. Where there is no room, a run waits.
-
-    Args:
-        handlers: By signal, and by `"gap"`.
-        maxsize: How many events may wait.
-    """
-
-    def __init__(self, handlers: Mapping[str, Any], maxsize: int) -> None:
-        self.process = _process
-        self._handlers = handlers
+            setattr(self, f"on_{name}", self.__call__)
+        observes = hasattr(handler, f"on_{next(iter(handlers), '')}")
+        self._methods: dict[str, Any] = {  # by the name of a signal, and these two
+            **handlers,
+            "gap": getattr(handler, "on_gap", None) if observes else handler,
+            "context": getattr(handler, "context", None),
+        }
         self._maxsize = maxsize
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process = _process
         self._events: deque[Any] = deque()
         self._runs: set[str] = set()  # that were seen and have not ended
         self._lock = threading.RLock()
         self._has_room = threading.Condition(self._lock)
         self._thread: threading.Thread | None = None  # while there is something to do, or to come
         self._is_idle = False  # it waits for the bell
-        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._bell: _Bell = queue.SimpleQueue()
         self._ends: Literal["", "closed", "finished"] = ""
+        weakref.finalize(self, self._bell.put, None).atexit = False  # there `_finish` does more
 
-    def put(self, event: Event) -> None:
-        """Add an event, when there is room."""
+    @property
+    def context(self) -> Any:
+        """That of the observer, which is asked at once."""
+        return self._methods["context"]
+
+    def __call__(self, event: Event) -> None:
+        """Queue an event, when there is room."""
+        if self._process is not _process:
+            self._begin()
         with self._lock:
             while not self._add(event):
                 if self._thread in (None, threading.current_thread()):  # nobody else makes room
@@ -153,25 +127,30 @@ class _Queue:
                 self._wake()
 
     def close(self) -> None:
-        """End the thread when everything was handed on, and wait for that."""
-        thread = self.leave()
-        if thread is not None and thread is not threading.current_thread():
-            thread.join()
+        """Wait until the handler has been given everything, and end its thread.
 
-    def finish(self) -> None:
-        """Close it at the end of the process: what comes later is handed on at once."""
-        self._ends = "finished"
-        self.close()
-
-    def leave(self) -> threading.Thread | None:
-        """End the thread when everything was handed on."""
-        if self.process is not _process:  # it has no thread here, and nobody may hold its lock
-            return None
+        Called by the handler itself it does not wait. A later event begins anew.
+        """
+        if self._process is not _process:
+            self._begin()
         with self._lock:
+            thread = self._thread
             self._ends = self._ends or "closed"
             if self._is_idle:
                 self._wake()
-            return self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _finish(self) -> None:
+        """Close it at the end of the process: what comes later is handed on at once."""
+        self._ends = "finished"
+        self.close()
 
     # -- what waits ---------------------------------------------------------------------------
 
@@ -193,43 +172,42 @@ class _Queue:
     def _start(self) -> None:
         if self._ends != "finished":
             self._ends = ""
-            close_at_exit("queues", self, _Queue.finish)
-            thread = threading.Thread(target=self._work, name="flowevents queued", daemon=True)
-            self._thread = thread
+            close_at_exit("queues", self, Queued._finish)
+            self._thread = threading.Thread(
+                target=_work, args=(self._bell,), name="flowevents queued", daemon=True
+            )
             try:
-                thread.start()
+                self._thread.start()
+                self._wake()
                 return
             except RuntimeError:  # at the end of the process none can start any more
                 self._thread = None
         while self._events:
             self._hand(self._pop())
 
-    def _work(self) -> None:
-        while self.process is _process:  # else the handler has forked
-            event = None
-            with self._lock:
-                if self._events:
-                    event = self._pop()
-                    self._has_room.notify_all()
-                elif self._ends or not self._runs:
-                    self._thread = None
-                    return
-                else:
-                    self._is_idle = True
-            if event is None:
-                self._bell.get()
-            else:
-                self._hand(event)
-
     def _wake(self) -> None:
         self._is_idle = False
-        self._bell.put(None)
+        self._bell.put(self)
+
+    def _hand_on(self) -> bool:
+        """Hand on what waits; whether the thread shall wait for more, or else end."""
+        while self._process is _process:  # else the handler has forked
+            with self._lock:
+                if not self._events:
+                    self._is_idle = bool(self._runs) and not self._ends
+                    if not self._is_idle:
+                        self._thread = None
+                    return self._is_idle
+                event = self._pop()
+                self._has_room.notify_all()
+            self._hand(event)
+        return False
 
     def _hand(self, event: Any) -> None:
         if isinstance(event, Gap):
-            handler = self._handlers["gap"]
+            handler = self._methods["gap"]
         else:
-            handler = self._handlers.get(event.signal)
+            handler = self._methods.get(event.signal)
             if isinstance(event, FlowEnd) and not event.node:
                 self._runs.discard(event.run_id)
             else:
@@ -241,11 +219,20 @@ class _Queue:
             _logger.exception("Queued handler %r failed on %s", handler, type(event).__name__)
 
 
-class _Dropping(_Queue):
-    """Where there is no room, the oldest chunk or progress is dropped."""
+def _work(bell: _Bell) -> None:
+    """The thread: holds the `Queued` only while there is something to do.
 
-    def __init__(self, handlers: Mapping[str, Any], maxsize: int) -> None:
-        super().__init__(handlers, maxsize)
+    Who wakes it hands it over, so that it cannot be gone before what waits in it.
+    """
+    while (woken := bell.get()) is not None and woken._hand_on():
+        del woken
+
+
+class _Dropping(Queued):
+    """Drops the oldest chunk or progress where there is no room."""
+
+    def _begin(self) -> None:
+        super()._begin()
         self._droppable = 0  # how many of those that wait
 
     def _add(self, event: Event) -> bool:
@@ -264,7 +251,7 @@ class _Dropping(_Queue):
         return event
 
     def _drop(self) -> None:
-        """Drop the oldest that may be; a gap takes its place, or the one before it grows."""
+        """A gap takes its place, or the one before it grows."""
         gaps: dict[str, int] = {}  # the place of each run's, with no event of that run after it
         for place, event in enumerate(self._events):
             if isinstance(event, Gap):
@@ -272,20 +259,22 @@ class _Dropping(_Queue):
             elif not isinstance(event, (Chunk, Progress)):
                 gaps.pop(event.run_id, None)
             else:
-                gap = gaps.get(event.run_id, place)
-                before = self._events[gap].dropped if gap != place else 0
-                self._events[gap] = Gap(run_id=event.run_id, dropped=before + 1)
-                if gap != place:
+                before = gaps.get(event.run_id)
+                if before is None:
+                    self._events[place] = Gap(run_id=event.run_id, dropped=1)
+                else:
+                    dropped = self._events[before].dropped + 1
+                    self._events[before] = Gap(run_id=event.run_id, dropped=dropped)
                     del self._events[place]
                 self._droppable -= 1
                 return
 
 
-class _Joining(_Queue):
-    """Where there is no room, a text is joined to the one before; else a run waits."""
+class _Joining(Queued):
+    """Joins a text to the one before where there is no room."""
 
-    def __init__(self, handlers: Mapping[str, Any], maxsize: int) -> None:
-        super().__init__(handlers, maxsize)
+    def _begin(self) -> None:
+        super()._begin()
         self._texts: list[str] = []  # of the last event, where it is several
 
     def _add(self, event: Event) -> bool:
@@ -321,8 +310,8 @@ class _Joining(_Queue):
             self._texts = []
 
 
-_QUEUES: Final[dict[Overflow, type[_Queue]]] = {
-    "block": _Queue,
+_KINDS: Final[dict[Overflow, type[Queued]]] = {
+    "block": Queued,
     "drop_oldest": _Dropping,
     "coalesce": _Joining,
 }

@@ -77,7 +77,7 @@ class TerminalDisplay:
         self._is_at_work = False
         self._session: Session | None = None
         self._tty: Tty | None = None  # on which it draws
-        self._closed: list[Session] = []  # of which something may still go on
+        self._ending: list[threading.Thread] = []  # those that drew
         self._is_kept = False
 
     def __call__(self, event: Event) -> None:
@@ -129,9 +129,10 @@ class TerminalDisplay:
                     then(self._session)
             finally:
                 self._is_at_work = False
-            closed, self._closed = self._closed, []
-        for each in closed:
-            each.join()
+            ending, self._ending = self._ending, []
+        for each in ending:
+            if each is not threading.current_thread():
+                each.join()
 
     def _step_aside(self, question: Interrupt) -> None:
         self._work(lambda session: session.step_aside(question))
@@ -153,9 +154,10 @@ class TerminalDisplay:
 
     def _close(self, session: Session) -> None:
         self._session = None
-        self._closed.append(session)
         try:
-            session.close()
+            thread = session.close()
+            if thread is not None:
+                self._ending.append(thread)
         finally:
             if self._tty is not None:
                 self._tty.drawers.remove(self._step_aside)

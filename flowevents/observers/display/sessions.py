@@ -62,12 +62,8 @@ class Session(Protocol):
         """Show all there is, with a question of a run that is shown, because somebody will type."""
         ...
 
-    def close(self) -> None:
-        """Bring the screen up to date for the last time, and give it back."""
-        ...
-
-    def join(self) -> None:
-        """Wait until nothing of it goes on; called by whoever holds no lock."""
+    def close(self) -> threading.Thread | None:
+        """Bring the screen up to date for the last time, and give it back; the thread that ends."""
         ...
 
 
@@ -121,9 +117,6 @@ class Written:
     def close(self) -> None:
         """Write what has begun."""
         self._write(self._lines.leave())
-
-    def join(self) -> None:
-        """Nothing goes on."""
 
     def _write(self, lines: list[str]) -> None:
         if not lines:
@@ -209,7 +202,7 @@ class Drawn:
             return set()
         return {key for key, until in self._watch.questions.items() if now < until}
 
-    def close(self) -> None:
+    def close(self) -> threading.Thread | None:
         """Draw what has ended, each run with its tree, and stop the thread."""
         self._closed.set()
         self._watch.leave()
@@ -217,11 +210,7 @@ class Drawn:
             self._show(len(self._watch.entries), [], self._surface.canvas())
         finally:
             self._surface.close()
-
-    def join(self) -> None:
-        """Wait for the end of the thread."""
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
+        return self._thread
 
     def _show(self, count: int, region: list[Line], canvas: Canvas) -> None:
         """Draw so many of the entries, which stay, and the region below them."""
