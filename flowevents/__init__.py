@@ -12,7 +12,7 @@ The layers; each module imports only from those below it:
     observers/    consumers of events, each a file, beside run.py
     live.py       the events of a run in a thread, as they come
     engine/       the one engine: a generator of effects, its drivers, the walk over a graph
-    signals.py    one blinker signal per event type, senders, observe
+    signals/      one blinker signal per event type, senders, observe
     asking.py     what a node asks and a handler answers
     events.py     the typed events and their JSON; errors.py and escape.py beside it
 """

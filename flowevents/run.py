@@ -391,7 +391,7 @@ class Run:
             or self._driven_by is not None
             or sequencer.thread != threading.get_ident()  # asking for the running loop takes longer
             or sequencer.task is not asyncio.current_task(sequencer.loop)
-            or sequencer.puller != puller
+            or sequencer.consumer != puller
         ):
             driver = self._claim_async(what, puller)
         self._driven_by = sequencer.task
@@ -571,7 +571,7 @@ class Run:
             self._left_by(error)
         finally:
             self._closing = None
-            if self._sequencer.puller is not None:
+            if self._sequencer.consumer is not None:
                 outbox.extendleft(reversed(left))
 
     def close(self) -> None:
@@ -696,8 +696,8 @@ class Run:
             if self._driven_by is not None:
                 raise self._driven(what)
             self._sequencer.hand_to(None)
-            if self._sequencer.puller != puller:
-                self._sequencer.puller = puller
+            if self._sequencer.consumer != puller:
+                self._sequencer.consumer = puller
                 self._sequencer.touch()
             if self._status == "ready":
                 self._begin(loop)

@@ -124,7 +124,7 @@ def _ask(scope: Step, node: Any, argument: Any) -> Effects:
 
 
 def _in_pullers_task(sequencer: Sequencer) -> bool:
-    return sequencer.puller is not None and current_track.get() is sequencer.main
+    return sequencer.consumer is not None and current_track.get() is sequencer.main
 
 
 def _in_own_task(scope: Step, effects: Effects) -> Effects:

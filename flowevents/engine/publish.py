@@ -172,7 +172,7 @@ def _publish(step: Step, kind: type[Event], own: dict[str, Any]) -> None:
     step.locate()
     handlers: Handlers | None = getattr(step.listeners(), kind.signal)
     if handlers is None:
-        if not (sequencer.puller == "output" and own.get("kind") == "output"):
+        if not (sequencer.consumer == "output" and own.get("kind") == "output"):
             return
         handlers = NO_HANDLERS
     if "data" in own and sequencer.redact is not None:

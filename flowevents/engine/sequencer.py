@@ -25,11 +25,9 @@ import itertools
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final
-
-import msgspec
 
 from flowevents.engine.clock import SYSTEM, Clock
 from flowevents.engine.effects import TAKE, Await, Cancelled, Effects, Failed, wake
@@ -37,7 +35,7 @@ from flowevents.engine.graph import Plan
 from flowevents.engine.step import Track, current_track
 from flowevents.errors import TooManySteps
 from flowevents.events import MAX_ERROR, Chunk, Event, describe_error
-from flowevents.signals import Audience, Handlers, Listeners
+from flowevents.signals import Audience, Handlers
 
 if TYPE_CHECKING:
     from flowevents.engine.questions import Questions
@@ -110,7 +108,7 @@ class Sequencer(Audience):
         waits: bool = False,
         offload: bool = False,
     ) -> None:
-        super().__init__(("run", run_id))
+        super().__init__(("run", run_id), special=offload)
         self.run_id: str = run_id
         self.clock: Clock = clock
         self.now: Callable[[], float] = clock.time
@@ -156,11 +154,6 @@ class Sequencer(Audience):
         self.taken: list[asyncio.Future[None]] = []  # items that wait for the puller
         self._refused: list[Any] = []
 
-    def listeners(self, keys: tuple[Hashable, ...]) -> Listeners:
-        """Who listens to a node with these sender keys in this run."""
-        listeners = super().listeners(keys)
-        return msgspec.structs.replace(listeners, special=True) if self.offload else listeners
-
     # -- delivering ---------------------------------------------------------------------------
 
     def deliver(self, event: Event, handlers: Handlers, late: bool = False) -> bool:
@@ -183,7 +176,7 @@ class Sequencer(Audience):
             except BaseException as error:
                 first = first or error
         self.delivering = False
-        if self.puller is not None:
+        if self.consumer is not None:
             self._to_puller(event)
         if first is not None:
             raise first
@@ -207,7 +200,7 @@ class Sequencer(Audience):
             self.touch()
 
     def _to_puller(self, event: Event) -> None:
-        if self.puller == "events":
+        if self.consumer == "events":
             self.take(event)
         elif type(event) is Chunk and event.kind == "output":
             self.take(event.data)
@@ -318,7 +311,7 @@ class Sequencer(Audience):
             except BaseException as error:
                 first = first or error
         self.delivering = False
-        if self.puller is not None:
+        if self.consumer is not None:
             self._to_puller(event)
         if first is not None:
             raise first

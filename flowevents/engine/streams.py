@@ -49,7 +49,7 @@ def one_chunk(scope: Step, result: Effects) -> Effects:
     if handlers is not None:
         if scope.publish(handlers, Chunk, data=sequencer.clean(data)):
             yield from sequencer.flush()
-    elif sequencer.puller == "output":
+    elif sequencer.consumer == "output":
         sequencer.outbox.append(sequencer.clean(data))
         yield TAKE
     return data
@@ -94,7 +94,7 @@ def stream(scope: Step, node: Any, argument: Any) -> Effects:
                 heard = scope.listeners().chunk
                 calls = heard.calls if heard is not None else ()
                 inline = heard is not None and not heard.asynchronous
-                events, output = sequencer.puller == "events", sequencer.puller == "output"
+                events, output = sequencer.consumer == "events", sequencer.consumer == "output"
                 if sequencer.live:  # the puller is the last handler
                     calls, events = (*calls, sequencer.take), False
             if keep is not None:
@@ -227,7 +227,7 @@ async def stream_async(scope: Step, node: Any, produced: Any) -> Any:
                 heard = scope.listeners().chunk
                 calls = heard.calls if heard is not None else ()
                 inline = heard is not None and not heard.asynchronous
-                events, output = sequencer.puller == "events", sequencer.puller == "output"
+                events, output = sequencer.consumer == "events", sequencer.consumer == "output"
                 if sequencer.live:  # the puller is the last handler
                     calls, events = (*calls, sequencer.take), False
             if result is not None:
