@@ -18,6 +18,7 @@ import itertools
 import threading
 import weakref
 from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager
 from typing import Any, Final
 
 from flowevents.errors import ObserverError
@@ -60,11 +61,11 @@ class Connection:
     __slots__ = ("connected", "entry", "holds", "place", "sender")
 
     def __init__(self, sender: Hashable, place: tuple[Hashable, Hashable], entry: Entry) -> None:
-        self.sender = sender
-        self.place = place
-        self.entry = entry
-        self.connected = False
-        self.holds = 0
+        self.sender: Hashable = sender
+        self.place: tuple[Hashable, Hashable] = place
+        self.entry: Entry = entry
+        self.connected: bool = False
+        self.holds: int = 0
 
 
 class _Keeper(Identity):
@@ -94,7 +95,7 @@ class Table:
         self.senders: dict[Hashable, Callable[[], Identity | None]] = {}
         self.muted: set[Hashable] = set()
         self.version: object = object()
-        self.lock = threading.RLock()
+        self.lock: AbstractContextManager[bool] = threading.RLock()
 
     def identity(self, sender: Hashable) -> Identity | None:
         """That of a sender which something is connected to, or what stands for it."""
