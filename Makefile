@@ -1,4 +1,4 @@
-# The project's commands. They need CPython 3.10 to 3.14, make and git; the rest goes into .venv.
+# The project's commands. They need CPython 3.11 to 3.14, make and git; the rest goes into .venv.
 #
 #   make demo [ASK="a question"] [DOCS=folder]   the agent at work
 #   make test                                    everything that .ci/run runs: check, then pythons

@@ -23,9 +23,8 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 from flowevents import events, signals
-from flowevents.asking import Answer, Ask
-from flowevents.engine.clock import Clock
-from flowevents.engine.streams import Result
+from flowevents.asking import Answer, Ask, Result
+from flowevents.clock import Clock
 from flowevents.errors import (
     AsyncNodeError,
     Expired,

@@ -1,4 +1,4 @@
-"""What a node asks, what a handler answers, and which answers a question takes."""
+"""What a generator of a node yields that is no chunk: a question, or its result; and answers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 
 from flowevents.errors import ReplyError
 
-__all__ = ["Answer", "Ask"]
+__all__ = ["Answer", "Ask", "Result"]
 
 T = TypeVar("T")
 
@@ -76,7 +76,7 @@ class Ask:
         return f"Ask({self.prompt!r})"
 
     def check(self, value: Any) -> Any:
-        """The answer that the node gets for `value`, or `ReplyError` with the reason."""
+        """Return the answer that the node gets for `value`. Raises `ReplyError` with the reason."""
         if self.type is not None:
             try:
                 value = msgspec.convert(value, self.type)
@@ -132,3 +132,15 @@ class Answer(Generic[T]):
 
     def __repr__(self) -> str:
         return f"Answer({self.value!r})"
+
+
+class Result(Generic[T]):
+    """The `exec_res` of an async generator: what it yields last, and no chunk."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: T) -> None:
+        self.value: T = value
+
+    def __repr__(self) -> str:
+        return f"Result({self.value!r})"

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
 import warnings
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from flowevents.engine.graph import is_node, node_name
+from flowevents.engine.graph import is_node, node_name, shape_of
 from flowevents.errors import GraphError
 from flowevents.nodes.async_node import AsyncNode, at_least_one
 from flowevents.nodes.node import BaseNode
-from flowevents.run import Run
 
 __all__ = [
     "AsyncBatchFlow",
@@ -61,24 +62,35 @@ class Flow(BaseNode):
         """Give the flow's action; `exec_res` is the last node's."""
         return exec_res
 
-    # -- PocketFlow's private method, for overrides -------------------------------------------
+    # -- PocketFlow's private methods: called by overrides, and by its own flows --------------
+
+    def _run_plainly(self, shared: Any) -> Any:
+        prep_res = self.prep(shared)
+        exec_res = self._orch(shared)
+        return self.post(shared, prep_res, exec_res)
 
     def _orch(self, shared: Any, params: dict[str, Any] | None = None) -> Any:
-        return Run(_pass_over(self, Flow, params), shared).wait()
+        node, params, action = copy.copy(self.start_node), params or {**self.params}, None
+        while node:
+            node.set_params(params)
+            action = _run_inside(node, shared)
+            node = copy.copy(self.get_next_node(node, action))
+        return action
 
 
-def _pass_over(flow: Any, kind: type[Flow], params: dict[str, Any] | None) -> Flow:
-    """One pass over a flow's graph, as a flow without its `prep` and `post`."""
+def _run_inside(node: Any, shared: Any) -> Any:
+    """Run a node as a part of an override's `super()._orch`, not as a run of its own."""
+    shape = shape_of(node)
+    plainly = shape.ours and not (shape.overrides or shape.is_async)
+    return node._run_plainly(shared) if plainly else node._run(shared)
 
-    class Pass(kind):  # type: ignore[valid-type, misc]
-        node_name = node_name(flow)
 
-        def get_next_node(self, curr: Any, action: Any) -> Any:
-            return flow.get_next_node(curr, action)
-
-    one = Pass(flow.start_node)
-    one.params = params or {**flow.params}
-    return one
+async def _run_inside_async(node: Any, shared: Any) -> Any:
+    shape = shape_of(node)
+    if not shape.is_async:
+        return _run_inside(node, shared)
+    plainly = shape.ours and not shape.overrides
+    return await (node._run_plainly_async(shared) if plainly else node._run_async(shared))
 
 
 class BatchFlow(Flow):
@@ -87,8 +99,14 @@ class BatchFlow(Flow):
     if TYPE_CHECKING:
 
         def prep(self, shared: Any) -> Iterable[Mapping[str, Any]] | None:
-            """Give the items, or nothing."""
+            """Return the items, or nothing."""
             ...
+
+    def _run_plainly(self, shared: Any) -> Any:
+        passes = self.prep(shared) or []
+        for params in passes:
+            self._orch(shared, {**self.params, **params})
+        return self.post(shared, passes, None)
 
 
 class StreamFlow(Flow):
@@ -102,8 +120,18 @@ class AsyncFlow(Flow, AsyncNode):
         """Give the flow's action; `exec_res` is the last node's."""
         return exec_res
 
+    async def _run_plainly_async(self, shared: Any) -> Any:
+        prep_res = await self.prep_async(shared)
+        exec_res = await self._orch_async(shared)
+        return await self.post_async(shared, prep_res, exec_res)
+
     async def _orch_async(self, shared: Any, params: dict[str, Any] | None = None) -> Any:
-        return await Run(_pass_over(self, AsyncFlow, params), shared).wait_async()
+        node, params, action = copy.copy(self.start_node), params or {**self.params}, None
+        while node:
+            node.set_params(params)
+            action = await _run_inside_async(node, shared)
+            node = copy.copy(self.get_next_node(node, action))
+        return action
 
 
 class AsyncBatchFlow(AsyncFlow, BatchFlow):
@@ -112,8 +140,14 @@ class AsyncBatchFlow(AsyncFlow, BatchFlow):
     if TYPE_CHECKING:
 
         async def prep_async(self, shared: Any) -> Iterable[Mapping[str, Any]] | None:
-            """Give the items, or nothing."""
+            """Return the items, or nothing."""
             ...
+
+    async def _run_plainly_async(self, shared: Any) -> Any:
+        passes = await self.prep_async(shared) or []
+        for params in passes:
+            await self._orch_async(shared, {**self.params, **params})
+        return await self.post_async(shared, passes, None)
 
 
 class AsyncParallelBatchFlow(AsyncFlow, BatchFlow):
@@ -127,9 +161,15 @@ class AsyncParallelBatchFlow(AsyncFlow, BatchFlow):
     if TYPE_CHECKING:
 
         async def prep_async(self, shared: Any) -> Iterable[Mapping[str, Any]] | None:
-            """Give the items, or nothing."""
+            """Return the items, or nothing."""
             ...
 
     def __init__(self, start: Any = None, *, max_concurrency: int | None = None) -> None:
         super().__init__(start)
         self.max_concurrency: int | None = at_least_one(max_concurrency)
+
+    async def _run_plainly_async(self, shared: Any) -> Any:
+        passes = await self.prep_async(shared) or []
+        each = (self._orch_async(shared, {**self.params, **params}) for params in passes)
+        await asyncio.gather(*each)
+        return await self.post_async(shared, passes, None)

@@ -1,4 +1,4 @@
-"""A run in a thread of its own, and its events as they come: for GUIs and notebooks."""
+"""A run in the background, and its events as they come: for GUIs, notebooks and servers."""
 
 from __future__ import annotations
 
@@ -7,47 +7,109 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 from flowevents.events import Event
+from flowevents.status import Lifecycle
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
-__all__ = ["LiveEvents", "close_live", "end_loop"]
+__all__ = ["Background", "Channel", "LiveEvents"]
+
+
+class Background:
+    """What drives a run that nobody waits for: a thread, or a task of a loop."""
+
+    __slots__ = ("_ended", "_task", "_thread")
+
+    def __init__(self) -> None:
+        self._ended: Future[None] = Future()
+        self._ended.set_running_or_notify_cancel()  # who waits for it does not cancel it
+        self._thread: threading.Thread | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def drive_in(self, task: asyncio.Task[None]) -> None:
+        """Hold the task that drives it; what it ends with is the run's."""
+        self._task = task
+        task.add_done_callback(_take_error)
+
+    def drive_in_thread(self, target: Callable[[], None]) -> None:
+        """Drive it in a thread, with the caller's context variables."""
+        context = copy_context()
+        self._thread = threading.Thread(
+            target=context.run, args=(_quietly, target), name="flowevents run", daemon=True
+        )
+        self._thread.start()
+
+    def end(self) -> None:
+        """The run has ended."""
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+    def join(self, life: Lifecycle) -> None:
+        """Wait for the end. Raises `RunStateError` where that is waited for by the run itself."""
+        if not self._ended.done():
+            if self._is_here():
+                raise life.driven("wait for it")
+            self._ended.result()
+        if self._thread is not None and not self._is_here():
+            self._thread.join()
+
+    async def join_async(self, life: Lifecycle) -> None:
+        """`join` in a loop."""
+        if self._ended.done():
+            return
+        if asyncio.current_task() is self._task or self._thread is threading.current_thread():
+            raise life.driven("wait for it")
+        await asyncio.wrap_future(self._ended)
+
+    def join_outside(self) -> None:
+        """Wait for the end, unless it is the run's own code that does."""
+        if not self._is_here():
+            self._ended.result()
+            if self._thread is not None:
+                self._thread.join()
+
+    def _is_here(self) -> bool:
+        """Whether the end cannot come while this thread waits for it."""
+        if self._task is not None:
+            return self._task.get_loop() is asyncio._get_running_loop()
+        return self._thread is threading.current_thread()
+
+
+def _quietly(target: Callable[[], None]) -> None:
+    try:
+        target()
+    except BaseException:
+        return  # it is the run's error, which whoever waits for it gets
+
+
+def _take_error(task: asyncio.Task[None]) -> None:
+    if not task.cancelled():
+        task.exception()
 
 
 class LiveEvents(Iterator[Event]):
     """Every event of a run that goes on in a background thread, the moment it happens.
 
     Made by `Run.in_thread`. At most `maxsize` events wait to be taken; then the run waits.
-    Iterating blocks until there is one. It ends where the run ends or pauses, and raises what the
-    run failed with. `close()`, or leaving a `with` block, cancels a run that still goes on,
-    quietly, and returns when its thread has ended; dropping it cancels that as well. A paused run
-    stays so.
+    Iterating blocks until there is one. It ends where the run ends, and raises what the run failed
+    with. `close()`, or leaving a `with` block, cancels a run that still goes on, quietly, and
+    returns when its thread has ended; dropping it cancels that as well.
     """
 
-    def __init__(
-        self,
-        drive: Callable[[Callable[[Event], None]], None],
-        cancel: Callable[[], None],
-        maxsize: int,
-    ) -> None:
-        if maxsize < 1:
-            raise ValueError(f"maxsize={maxsize!r}: how many events may wait; at least 1.")
-        channel = self._channel = _Channel(maxsize)
-        self._thread = threading.Thread(
-            target=_run, args=(drive, channel), name="flowevents run", daemon=True
-        )
+    def __init__(self, channel: Channel, cancel: Callable[[], None]) -> None:
+        self._channel = channel
         self._cancel = cancel
-        weakref.finalize(self, _stop, channel, cancel).atexit = False  # `close_live` does more
-        _live.add(self)
-        self._thread.start()
+        weakref.finalize(self, _stop, channel, cancel).atexit = False
 
     def __next__(self) -> Event:
         event = self._channel.take()
         if event is None:
-            self._finish()
+            self._channel.raise_error()
             raise StopIteration
         return event
 
@@ -58,25 +120,18 @@ class LiveEvents(Iterator[Event]):
         """
         events = self._channel.take_all()
         if not events and self._channel.ended:
-            self._finish()
+            self._channel.raise_error()
         return events
 
     @property
     def over(self) -> bool:
-        """Whether the run has ended or paused, and every event was taken."""
+        """Whether the run has ended, and every event was taken."""
         return self._channel.over()
-
-    def _finish(self) -> None:
-        self._thread.join()
-        error, self._channel.error = self._channel.error, None
-        if error is not None:
-            raise error
 
     def close(self) -> None:
         """Cancel the run if it has not ended, and wait for the end of its thread."""
         _stop(self._channel, self._cancel)
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
+        self._channel.join()
 
     def __enter__(self) -> Self:
         return self
@@ -85,16 +140,24 @@ class LiveEvents(Iterator[Event]):
         self.close()
 
 
-class _Channel:
+def _stop(channel: Channel, cancel: Callable[[], None]) -> None:
+    channel.close()
+    cancel()
+
+
+class Channel:
     """The bounded way of the events from the run's thread to who takes them."""
 
     def __init__(self, maxsize: int) -> None:
+        if maxsize < 1:
+            raise ValueError(f"maxsize={maxsize!r}: how many events may wait; at least 1.")
         self._maxsize = maxsize
+        self._thread: threading.Thread | None = None
         self._events: deque[Event] = deque()
         self._changed = threading.Condition()
         self._closed = False  # nobody takes them any more
         self.ended: bool = False  # nobody puts any more
-        self.error: BaseException | None = None  # what the run ended with
+        self._error: BaseException | None = None  # what the run ended with
 
     def put(self, event: Event) -> None:
         """Add an event, when there is room; after `close` it goes nowhere."""
@@ -133,44 +196,29 @@ class _Channel:
             self._events.clear()
             self._changed.notify_all()
 
-    def end(self, error: BaseException | None) -> None:
-        """The run has ended, or paused."""
+    def feed(self, drive: Callable[[], None]) -> None:
+        """Drive the run in this thread, and note how that ended."""
+        self._thread = threading.current_thread()
+        error: BaseException | None = None
+        try:
+            drive()
+        except BaseException as raised:
+            error = raised
         with self._changed:
             self.ended = True
-            self.error = None if self._closed else error
+            self._error = None if self._closed else error
             self._changed.notify_all()
 
+    def raise_error(self) -> None:
+        """Raise, once, what the run ended with."""
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
 
-def _run(drive: Callable[[Callable[[Event], None]], None], channel: _Channel) -> None:
-    try:
-        drive(channel.put)
-    except BaseException as error:
-        channel.end(error)
-    else:
-        channel.end(None)
-
-
-def _stop(channel: _Channel, cancel: Callable[[], None]) -> None:
-    channel.close()
-    if not channel.ended:  # else it is over, or somebody else goes on with it
-        cancel()
-
-
-async def end_loop() -> None:
-    """End what still goes on in a loop that is about to be closed, as `asyncio.run` does."""
-    loop = asyncio.get_running_loop()
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for each in tasks:
-        each.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    await loop.shutdown_asyncgens()
-    await loop.shutdown_default_executor()
-
-
-_live: weakref.WeakSet[LiveEvents] = weakref.WeakSet()
-
-
-def close_live() -> None:
-    """At the end of the process, end the runs before their daemon threads are gone."""
-    for each in list(_live):
-        each.close()
+    def join(self) -> None:
+        """Wait for the end of the thread, in another one."""
+        if threading.current_thread() is not self._thread:
+            with self._changed:
+                self._changed.wait_for(lambda: self.ended)
+            if self._thread is not None:
+                self._thread.join()

@@ -20,7 +20,7 @@ from flowevents.run import Run, RunOptions
 from flowevents.signals import is_async_callable
 
 if TYPE_CHECKING:
-    from typing_extensions import Self, Unpack
+    from typing import Self, Unpack
 
 __all__ = ["UNSET", "AsyncStream", "Stream", "run_stream", "run_stream_async"]
 
@@ -38,12 +38,12 @@ class Stream(Iterator[Any]):
     def __init__(self, run: Run) -> None:
         self.run = run
         self._begun = False
-        self._data = run._pull("output", closes=True)
+        self._data = run._pull("iterate over it", "output", run.close)
 
     def __iter__(self) -> Generator[Any, None, Any]:
         self._begun = True
         if self.run.status == "paused":
-            self._data = self.run._pull("output", closes=True)
+            self._data = self.run._pull("iterate over it", "output", self.run.close)
         return self._data
 
     def __next__(self) -> Any:

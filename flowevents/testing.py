@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from flowevents.engine.clock import Clock
+from flowevents.clock import Clock
 from flowevents.engine.effects import wake
 from flowevents.events import (
     MAX_ERROR,

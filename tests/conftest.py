@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import gc
 import os
+import threading
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+
+from tests.driving import Driver, connected, driving
+from tests.watching import Way
 
 settings.register_profile("full", deadline=None, print_blob=True)
 settings.register_profile("quick", deadline=None, derandomize=True, max_examples=15)
@@ -21,3 +26,32 @@ def _what_is_there_is_no_garbage() -> None:
     """What was there before a module's tests is not searched by each that collects garbage."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left() -> Iterator[None]:
+    """No test leaves a handler connected, or a thread."""
+    before = set(threading.enumerate())
+    yield
+    assert connected() == []
+    assert set(threading.enumerate()) <= before
+
+
+@pytest.fixture(params=["sync", "async"])
+def driver(request: pytest.FixtureRequest) -> Iterator[Driver]:
+    """Both ways to drive a run."""
+    with driving(request.param) as driver:
+        yield driver
+
+
+@pytest.fixture
+def loop() -> Iterator[Driver]:
+    """A loop to drive runs in."""
+    with driving("async") as driver:
+        yield driver
+
+
+@pytest.fixture(params=["sync", "async"])
+def way(request: pytest.FixtureRequest) -> Way:
+    """A sync run, then an async one, in which sync nodes and flows run as well."""
+    return Way(request.param)

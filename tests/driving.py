@@ -191,6 +191,7 @@ def driving(how: str) -> Iterator[Driver]:
         yield Driver(loop)
         assert asyncio.all_tasks(loop) == set()
         loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())  # threads of `to_thread`
     finally:
         loop.close()
     assert unseen == []

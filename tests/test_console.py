@@ -275,7 +275,7 @@ class Interrupting(io.StringIO):
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_ctrl_c_ends_the_line(mode: str) -> None:
-    """Also in a loop whose ^C cuts in, which is every loop before CPython 3.11."""
+    """Also in a loop whose ^C cuts in."""
     said = io.StringIO()
     answers = ConsoleAnswers(source=Interrupting(), target=said)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from flowevents import AsyncFlow, AsyncParallelBatchNode, AsyncStreamNode, Flow, Node, StreamNode
+from flowevents import AsyncFlow, AsyncParallelBatchNode, AsyncStreamNode, Flow, Node
 from flowevents import events as ev
 from flowevents.events import Event
 from flowevents.observers.display import TerminalDisplay
@@ -22,6 +22,7 @@ from flowevents.observers.display.watch import Watch
 from flowevents.observers.questions import last_asked
 from tests.records import Recorder, agent
 from tests.screens import Screen, still
+from tests.stock import Talk
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -169,12 +170,6 @@ def test_a_display_whose_answers_come_from_elsewhere_goes_on() -> None:
 # -- the observer ---------------------------------------------------------------------------------
 
 
-class Talk(StreamNode):
-    def exec_stream(self, prep_res: Any) -> Any:
-        yield "Hello "
-        yield "you"
-
-
 class Count(Node):
     def exec(self, prep_res: Any) -> None:
         self.progress(1, total=2)
@@ -182,7 +177,7 @@ class Count(Node):
 
 def conversation() -> Flow:
     """A flow of a node that talks and one that counts."""
-    talk = Talk()
+    talk = Talk("Hello ", "you")
     talk >> Count()
     return Flow(talk)
 

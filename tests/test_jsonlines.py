@@ -36,12 +36,7 @@ from flowevents.observers.jsonlines import JsonLines, read_events
 from flowevents.testing import check_events
 from tests.driving import in_thread
 from tests.hostile import CONTROLS, HOSTILE
-
-
-class Talk(StreamNode):
-    def exec_stream(self, prep_res: Any) -> Iterator[str]:
-        yield "日本語"
-        yield "b\n"
+from tests.stock import Talk
 
 
 class Each(BatchNode):
@@ -51,7 +46,7 @@ class Each(BatchNode):
 
 def flow() -> Flow:
     """A streaming node and a batch."""
-    talk = Talk()
+    talk = Talk("日本語", "b\n")
     talk >> Each()
     return Flow(talk)
 

@@ -8,7 +8,7 @@ import gc
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Generator
 from typing import Any
 
 import pytest
@@ -34,16 +34,8 @@ from flowevents import (
     StreamNode,
 )
 from flowevents.testing import check_events
-from tests.driving import PATIENCE, Seen, connected, driving, in_thread, status_of
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_left() -> Iterator[None]:
-    """No test leaves a handler connected, or a thread."""
-    before = set(threading.enumerate())
-    yield
-    assert connected() == []
-    assert set(threading.enumerate()) <= before
+from tests.driving import PATIENCE, Seen, driving, in_thread, status_of
+from tests.stock import Fail
 
 
 class Say(StreamNode):
@@ -317,12 +309,7 @@ def test_a_run_of_a_loop_cannot_go_on_in_a_thread() -> None:
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_an_error_is_raised_at_the_end(asynchronous: bool) -> None:
     """What the run failed with, once, after its last event; also where it could not begin."""
-
-    class Fails(Node):
-        def exec(self, prep_res: Any) -> None:
-            raise ValueError("broken")
-
-    flow: Any = (AsyncFlow if asynchronous else Flow)(Fails())
+    flow: Any = (AsyncFlow if asynchronous else Flow)(Fail())
     live = Run(flow, {}).in_thread()
     events = []
     with pytest.raises(ValueError, match="broken"):
@@ -331,7 +318,7 @@ def test_an_error_is_raised_at_the_end(asynchronous: bool) -> None:
     assert isinstance(events[-1], FlowEnd)
     check_events(events)
     assert list(live) == []
-    wrong = Fails()
+    wrong = Fail()
     wrong.node_name = "a/b"
     flow = (AsyncFlow if asynchronous else Flow)(wrong)
     run = Run(flow, {})

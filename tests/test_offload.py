@@ -34,24 +34,7 @@ from flowevents import (
     StreamNode,
 )
 from flowevents.testing import ManualClock, check_events
-from tests.driving import PATIENCE, Driver, Seen, connected, driving
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_left() -> Iterator[None]:
-    """No test leaves a handler connected, or a thread."""
-    before = set(threading.enumerate())
-    yield
-    assert connected() == []
-    assert set(threading.enumerate()) <= before
-
-
-@pytest.fixture
-def loop() -> Iterator[Driver]:
-    """A loop."""
-    with driving("async") as driver:
-        yield driver
-
+from tests.driving import PATIENCE, Driver, Seen
 
 HERE = threading.get_ident()
 

@@ -32,7 +32,7 @@ from flowevents import (
     signals,
 )
 from flowevents.testing import check_events
-from tests.driving import PATIENCE, Driver, connected, driving
+from tests.driving import PATIENCE, Driver, connected
 
 
 @pytest.fixture(autouse=True)
@@ -45,13 +45,6 @@ def _nothing_is_left() -> Iterator[None]:
     for each in set(threading.enumerate()) - before:
         each.join(PATIENCE)
         assert not each.is_alive(), each
-
-
-@pytest.fixture(params=["sync", "async"])
-def driver(request: pytest.FixtureRequest) -> Iterator[Driver]:
-    """Both ways to drive a run."""
-    with driving(request.param) as driver:
-        yield driver
 
 
 class Counts(StreamNode):

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -41,22 +42,39 @@ from tests.driving import Driver, Seen, driving
 ROOT = Path(__file__).parent.parent
 QUICK = os.environ.get("FLOWEVENTS_HYPOTHESIS_PROFILE") == "quick"
 FEW = 1_000
+MORE = 4 * FEW
 MANY = 50_000 if QUICK else 1_000_000
-SOME = 20_000 if QUICK else 200_000
+EVERY = 97
+"""Of so many steps, items or chunks one notes where it runs; FEW hold some of them."""
+
+MOST_HELD = 2 * 2**10
+"""Bytes that may be held more while `MORE` run than while `FEW` do: not one for each of them."""
+
 MOST_GROWTH = 2 * 2**20
 """Bytes of memory that a process may need more for `MANY` than for `FEW`."""
 
 depths: set[int] = set()
 """How deep the stack was where nodes ran."""
 
+held = [0]
+"""The most bytes that were held where nodes ran, where that is traced; garbage is not held."""
 
-def note_depth() -> None:
-    """Note how deep the stack is here."""
-    frame: Any = sys._getframe()
+
+def stack_depth() -> int:
+    """How deep the stack is here."""
+    frame: Any = sys._getframe(1)
     depth = 0
     while frame is not None:
         depth, frame = depth + 1, frame.f_back
-    depths.add(depth)
+    return depth
+
+
+def note() -> None:
+    """Note how deep the stack is here, and how much is held."""
+    depths.add(stack_depth())
+    if tracemalloc.is_tracing():
+        gc.collect()
+        held[0] = max(held[0], tracemalloc.get_traced_memory()[0])
 
 
 class Loop(Node):
@@ -64,10 +82,10 @@ class Loop(Node):
 
     def exec(self, prep_res: Any) -> None:
         if prep_res is None:
-            note_depth()
+            note()
 
     def prep(self, shared: Any) -> Any:
-        return shared["left"] if shared["left"] % 997 else None
+        return shared["left"] if shared["left"] % EVERY else None
 
     def post(self, shared: Any, prep_res: Any, exec_res: Any) -> str:
         shared["left"] -= 1
@@ -76,8 +94,8 @@ class Loop(Node):
 
 class AsyncLoop(AsyncNode):
     async def prep_async(self, shared: Any) -> None:
-        if shared["left"] % 997 == 0:
-            note_depth()
+        if shared["left"] % EVERY == 0:
+            note()
 
     async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> str:
         shared["left"] -= 1
@@ -108,8 +126,8 @@ class ParallelItems(AsyncParallelBatchFlow):
 
 class Item(Node):
     def prep(self, shared: Any) -> None:
-        if self.params["n"] % 997 == 0:
-            note_depth()
+        if self.params["n"] % EVERY == 0:
+            note()
 
 
 class Many(BatchNode):
@@ -117,8 +135,8 @@ class Many(BatchNode):
         return iter(range(shared["left"]))
 
     def exec(self, item: int) -> None:
-        if item % 997 == 0:
-            note_depth()
+        if item % EVERY == 0:
+            note()
 
 
 class ManyAtOnce(AsyncParallelBatchNode):
@@ -126,8 +144,8 @@ class ManyAtOnce(AsyncParallelBatchNode):
         return iter(range(shared["left"]))
 
     async def exec_async(self, item: int) -> None:
-        if item % 997 == 0:
-            note_depth()
+        if item % EVERY == 0:
+            note()
             await asyncio.sleep(0)
 
 
@@ -139,8 +157,8 @@ class Chunks(StreamNode):
 
     def exec_stream(self, left: int) -> Iterator[int]:
         for index in range(left):
-            if index % 997 == 0:
-                note_depth()
+            if index % EVERY == 0:
+                note()
             yield index
 
 
@@ -152,8 +170,8 @@ class AsyncChunks(AsyncStreamNode):
 
     async def exec_stream_async(self, left: int) -> AsyncIterator[int]:
         for index in range(left):
-            if index % 997 == 0:
-                note_depth()
+            if index % EVERY == 0:
+                note()
             yield index
 
 
@@ -163,8 +181,8 @@ class Emits(Node):
 
     def exec(self, left: int) -> None:
         for index in range(left):
-            if index % 997 == 0:
-                note_depth()
+            if index % EVERY == 0:
+                note()
             self.emit(index)
 
 
@@ -215,46 +233,59 @@ def stream_async(node: Any, count: int) -> None:
 
 
 Scenario = Callable[[int], None]
-SCENARIOS: dict[str, tuple[Scenario, int]] = {
-    "steps": (lambda count: push(Flow(looping(Loop())), count), MANY),
-    "steps, observed": (
-        lambda count: push(Flow(looping(Loop())), count, observers=[ignore]),
-        SOME,
+SCENARIOS: dict[str, Scenario] = {
+    "steps": lambda count: push(Flow(looping(Loop())), count),
+    "steps, observed": lambda count: push(Flow(looping(Loop())), count, observers=[ignore]),
+    "steps, pulled": lambda count: pull(Flow(looping(Loop())), count),
+    "steps, limited": lambda count: push(Flow(looping(Loop())), count, max_steps=count + 1),
+    "steps in a loop": lambda count: push_async(AsyncFlow(looping(Loop())), count),
+    "async steps": lambda count: push_async(AsyncFlow(looping(AsyncLoop())), count),
+    "async steps, pulled": lambda count: pull_async(AsyncFlow(looping(AsyncLoop())), count),
+    "items of a flow": lambda count: push(Items(Item()), count),
+    "items of a flow, observed": lambda count: push(Items(Item()), count, observers=[ignore]),
+    "items of a flow, pulled": lambda count: pull(Items(Item()), count),
+    "items of an async flow": lambda count: push_async(AsyncItems(Item()), count),
+    "items of a parallel flow": lambda count: push_async(
+        ParallelItems(Item(), max_concurrency=10), count
     ),
-    "steps, pulled": (lambda count: pull(Flow(looping(Loop())), count), SOME),
-    "steps, limited": (
-        lambda count: push(Flow(looping(Loop())), count, max_steps=count + 1),
-        SOME,
-    ),
-    "steps in a loop": (lambda count: push_async(AsyncFlow(looping(Loop())), count), SOME),
-    "async steps": (lambda count: push_async(AsyncFlow(looping(AsyncLoop())), count), SOME),
-    "async steps, pulled": (
-        lambda count: pull_async(AsyncFlow(looping(AsyncLoop())), count),
-        SOME,
-    ),
-    "items of a flow": (lambda count: push(Items(Item()), count), MANY),
-    "items of a flow, observed": (
-        lambda count: push(Items(Item()), count, observers=[ignore]),
-        SOME,
-    ),
-    "items of a flow, pulled": (lambda count: pull(Items(Item()), count), SOME),
-    "items of an async flow": (lambda count: push_async(AsyncItems(Item()), count), SOME),
-    "items of a parallel flow": (
-        lambda count: push_async(ParallelItems(Item(), max_concurrency=10), count),
-        SOME // 4,
-    ),
-    "items of a node": (lambda count: push(Many(), count), MANY),
-    "items of a node, observed": (lambda count: push(Many(), count, observers=[ignore]), SOME),
-    "items of a parallel node": (
-        lambda count: push_async(ManyAtOnce(max_concurrency=10), count),
-        SOME // 4,
-    ),
-    "chunks": (lambda count: stream(Chunks(), count), MANY),
-    "chunks, unheard": (lambda count: push(Chunks(), count), SOME),
-    "chunks, pulled": (lambda count: pull(Chunks(), count), SOME),
-    "async chunks": (lambda count: stream_async(AsyncChunks(), count), SOME),
-    "emits": (lambda count: push(Emits(), count, observers=[ignore]), SOME),
+    "items of a node": lambda count: push(Many(), count),
+    "items of a node, observed": lambda count: push(Many(), count, observers=[ignore]),
+    "items of a parallel node": lambda count: push_async(ManyAtOnce(max_concurrency=10), count),
+    "chunks": lambda count: stream(Chunks(), count),
+    "chunks, unheard": lambda count: push(Chunks(), count),
+    "chunks, pulled": lambda count: pull(Chunks(), count),
+    "async chunks": lambda count: stream_async(AsyncChunks(), count),
+    "emits": lambda count: push(Emits(), count, observers=[ignore]),
 }
+
+
+def results(name: str, count: int) -> int:
+    """Bytes of the list of a batch node's results, which is its user's."""
+    return count * 10 if "of a node" in name or "parallel node" in name else 0
+
+
+def most_held(scenario: Scenario, count: int) -> int:
+    """The most bytes that are held in a scenario, beyond what was held before."""
+    gc.collect()
+    held[0] = before = tracemalloc.get_traced_memory()[0]
+    scenario(count)
+    return held[0] - before
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_more_hold_no_more_memory_and_stack_than_few(name: str) -> None:
+    """While four times as many run, as many bytes are held, and the stack is as deep."""
+    scenario = SCENARIOS[name]
+    scenario(FEW)  # what is made once is there then
+    depths.clear()
+    tracemalloc.start()
+    try:
+        few, more = most_held(scenario, FEW), most_held(scenario, MORE)
+    finally:
+        tracemalloc.stop()
+    assert more - few < MOST_HELD + results(name, MORE - FEW)
+    assert len(depths) == 1
+    assert max(depths) - stack_depth() < 30
 
 
 def peak() -> int:
@@ -270,21 +301,21 @@ def peak() -> int:
 
 
 def measure(name: str) -> None:
-    """Run a scenario with `FEW` and with as many as it says, and print what that took."""
-    scenario, many = SCENARIOS[name]
+    """Run a scenario with `FEW` and with `MANY`, and print what that took."""
+    scenario = SCENARIOS[name]
     scenario(FEW)
     gc.collect()
     with contextlib.suppress(OSError):  # forget what imports took for a moment
         Path("/proc/self/clear_refs").write_text("5")
     before = peak()
-    scenario(many)
+    scenario(MANY)
     print(json.dumps({"growth": peak() - before, "depths": sorted(depths)}))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no module resource")
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("name", ["steps", "items of a flow", "items of a node", "chunks"])
 def test_many_take_no_more_memory_and_stack_than_few(name: str) -> None:
-    """Of a batch node's items, the list of results is its user's: 8 bytes each, and its growth."""
+    """A million, in a process of their own, whose memory is all that is there."""
     done = subprocess.run(
         [sys.executable, "-c", f"from tests import test_scale; test_scale.measure({name!r})"],
         cwd=ROOT,
@@ -294,8 +325,7 @@ def test_many_take_no_more_memory_and_stack_than_few(name: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     measured = json.loads(done.stdout)
-    results = SCENARIOS[name][1] * 20 if "of a node" in name or "parallel node" in name else 0
-    assert measured["growth"] < MOST_GROWTH + results
+    assert measured["growth"] < MOST_GROWTH + results(name, MANY)
     assert len(measured["depths"]) == 1
     assert measured["depths"][0] < 40
 
@@ -303,18 +333,11 @@ def test_many_take_no_more_memory_and_stack_than_few(name: str) -> None:
 # -- deep -----------------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=["sync", "async"])
-def driver(request: pytest.FixtureRequest) -> Iterator[Driver]:
-    """Both ways to drive a run."""
-    with driving(request.param) as driver:
-        yield driver
-
-
 class Bottom(StreamNode):
     """Is at the bottom of nested flows."""
 
     def exec_stream(self, prep_res: Any) -> Iterator[str]:
-        note_depth()
+        note()
         yield "bottom"
 
     def post(self, shared: Any, prep_res: Any, exec_res: Any) -> str:
@@ -369,12 +392,6 @@ def test_a_deep_flow_fails_and_is_cancelled(driver: Driver) -> None:
         seen.check()
 
 
-def stack_depth() -> int:
-    """How deep the stack is here."""
-    note_depth()
-    return max(depths)
-
-
 def test_a_wide_and_deep_flow(driver: Driver) -> None:
     """A chain of a thousand nodes, in nested batches, is walked through as one of ten."""
 
@@ -425,12 +442,12 @@ class Drawn:
         self.ended += 1
 
 
-COUNT = 2_000 if QUICK else 20_000
+COUNT = 2_000
 
 
 @pytest.mark.parametrize("form", ["unheard", "observed", "pulled", "streamed"])
 def test_parallel_items_are_drawn_lazily_under_their_limit(form: str) -> None:
-    """Twenty thousand, ten at a time: no more than ten are ever drawn and not done."""
+    """Two thousand, ten at a time: no more than ten are ever drawn and not done."""
     counted = Drawn()
 
     class Wide(AsyncParallelBatchNode):

@@ -17,23 +17,19 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from flowevents import Event, JsonLines, Run, StreamNode, TerminalDisplay, queued
+from flowevents import Event, JsonLines, Run, TerminalDisplay, queued
 from flowevents.observers import turns as turns_module
 from flowevents.observers.jsonlines import read_events
 from flowevents.observers.turns import Turns
 from flowevents.testing import check_events
 from tests.driving import PATIENCE, in_thread
-
-
-class Talk(StreamNode):
-    def exec_stream(self, prep_res: Any) -> Iterator[str]:
-        yield from "abc"
+from tests.stock import Talk
 
 
 def leave(observer: Any, count: int) -> None:
     """Leave so many runs midway, each in a cycle, which only the collector can find."""
     for _ in range(count):
-        run = Run(Talk(), {}, observers=[observer])
+        run = Run(Talk(*"abc"), {}, observers=[observer])
         events = iter(run)
         for _ in range(3):
             next(events)
@@ -87,7 +83,7 @@ def test_a_record(count: int) -> None:
     file = Bytes()
     record = JsonLines(file)
     file.between = collecting(record, count)
-    in_thread(lambda: Talk().run({}, observers=[record]))
+    in_thread(lambda: Talk(*"abc").run({}, observers=[record]))
     runs: dict[str, list[Event]] = {}
     for event in read_events(io.BytesIO(file.getvalue())):
         runs.setdefault(event.run_id, []).append(event)
@@ -103,7 +99,7 @@ def test_a_display(drawn: bool) -> None:
     display = TerminalDisplay(console=Console(file=file, force_terminal=drawn, width=80))
     file.between = collecting(display)
     with display:
-        in_thread(lambda: Talk().run({}, observers=[display]))
+        in_thread(lambda: Talk(*"abc").run({}, observers=[display]))
         display.refresh()
     assert file.getvalue().count("cancelled") >= 1
     assert "abc" in file.getvalue()
@@ -137,7 +133,7 @@ def test_a_queue_while_its_thread_begins(
 
     monkeypatch.setattr(threading, "Thread", Begins)
     with observer:
-        in_thread(lambda: Talk().run({}, observers=[observer]))
+        in_thread(lambda: Talk(*"abc").run({}, observers=[observer]))
     runs: dict[str, list[Any]] = {}
     for event in heard:
         runs.setdefault(event.run_id, []).append(event)
@@ -160,7 +156,7 @@ def test_a_queue_that_drops(caplog: pytest.LogCaptureFixture) -> None:
     with queued(hear, maxsize=2, overflow="drop_oldest") as observer:
         observer._events = events = Collecting()
         events.between = collecting(observer)
-        in_thread(lambda: Talk().run({}, observers=[observer]))
+        in_thread(lambda: Talk(*"abc").run({}, observers=[observer]))
         has_run.set()
     ends = [each for each in heard if getattr(each, "status", None)]
     assert sorted(each.status for each in ends) == ["cancelled", "cancelled", "ok", "ok"]

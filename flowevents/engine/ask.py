@@ -3,9 +3,9 @@
 The rules of this file:
 
 * A question is open from before its `Interrupt` is delivered until its code goes on or is left.
-* A track that waits cannot go on. A sync run, and the main track of an async one, then say so to
-  their driver by `pausing` and `TAKE`; an item of a parallel batch says it to its group, which
-  does so once all of its items wait. With `on_pause="wait"` the engine itself waits instead.
+* A track that waits cannot go on. A sync run, and the run's own track of an async one, then say so
+  to their driver by `Questions.pausing` and `TAKE`; an item of a parallel batch says it to its
+  group, which does so once all of its items wait. With `on_pause="wait"` the engine itself waits.
 """
 
 from __future__ import annotations
@@ -14,93 +14,159 @@ import asyncio
 from typing import Any
 
 from flowevents.asking import Ask
-from flowevents.engine.drivers import perform
-from flowevents.engine.effects import TAKE, Await, Effects
+from flowevents.engine.answers import Answers
+from flowevents.engine.effects import TAKE, Await, Effects, perform, wake
+from flowevents.engine.groups import drive
 from flowevents.engine.publish import step_of
-from flowevents.engine.questions import Question, Questions
-from flowevents.engine.sequencer import Sequencer
+from flowevents.engine.questions import Question
+from flowevents.engine.state import State, hand_over, safe_point
 from flowevents.engine.step import Step, current_track
-from flowevents.events import Reply
+from flowevents.events import Interrupt, Reply
 
 __all__ = ["ask", "ask_here"]
 
 
-def ask(scope: Step, asked: Ask) -> Effects:
-    """Publish a question, wait until it is settled, and give the answer.
+def ask(step: Step, asked: Ask) -> Effects:
+    """Publish a question, wait until it is settled, and return the answer.
 
     Raises `Expired` where nobody answered in time, and `RuntimeError` outside of a run and in a
     task that a node's code has made: the run could not know whether the rest of it can go on.
     """
-    sequencer = scope.sequencer
-    yield from sequencer.border()
-    _check_place(scope, asked)
-    scope.locate()
-    if sequencer.questions is None:
-        sequencer.questions = Questions()
-    question = Question(scope, asked, sequencer.questions)
-    sequencer.pause_requested = False
+    state = step.state
+    yield from safe_point(state)
+    _check_place(step, asked)
+    question = state.questions.ask(asked, _interrupt(step, asked))
+    answers = Answers(question, state.delivery)
     try:
-        heard = scope.listeners().interrupt
-        if heard is not None and sequencer.deliver(question.event, question.put_to(heard)):
-            yield from sequencer.flush()
-        yield from sequencer.border()
+        heard = step.listeners().interrupt
+        if heard is not None:
+            state.delivery.deliver(question.event, answers.handlers(heard))
+            yield from hand_over(state)
+        yield from safe_point(state)
         while not question.settled():
-            yield from _wait(sequencer, question)
-            yield from sequencer.border()
-    except BaseException as error:
-        looking = question.close()
-        if looking and not isinstance(error, GeneratorExit):
-            yield Await(asyncio.wait(looking))
+            yield from _wait(state, question, answers)
+            yield from safe_point(state)
+    except GeneratorExit:
+        state.questions.close(question)
+        answers.cancel()
         raise
-    looking = question.close()
-    if looking:
-        yield Await(asyncio.wait(looking))
+    except BaseException:
+        yield from _close(state, question, answers)
+        raise
+    yield from _close(state, question, answers)
     answer = question.result()
-    heard = scope.listeners().reply
+    heard = step.listeners().reply
     if heard is not None:
-        value = sequencer.clean(answer)
-        if scope.publish(heard, Reply, id=question.event.id, value=value):
-            yield from sequencer.flush()
+        value = state.options.clean(answer)
+        if step.publish(heard, Reply, id=question.event.id, value=value):
+            yield from hand_over(state)
     return answer
 
 
-def _wait(sequencer: Sequencer, question: Question) -> Effects:
+def _interrupt(step: Step, asked: Ask) -> Interrupt:
+    """Return the event of a question, which always takes a number, like a start."""
+    state = step.state
+    now = state.options.clock.time()
+    return Interrupt(
+        run_id=state.options.run_id,
+        seq=next(state.delivery.numbers),
+        time=now,
+        span=step.span,
+        node=step.plan.path,
+        items=step.items,
+        step=step.number,
+        attempt=step.attempt,
+        id=state.questions.next_id(),
+        prompt=state.options.clean(asked.prompt),
+        choices=asked.choices,
+        schema=asked.schema,
+        expires=None if asked.expires is None else now + asked.expires,
+    )
+
+
+def _close(state: State, question: Question, answers: Answers) -> Effects:
+    """Close the question: its code goes on, or is left."""
+    state.questions.close(question)
+    awaited = answers.cancel()
+    if awaited:
+        yield Await(asyncio.wait(awaited))
+
+
+def _wait(state: State, question: Question, answers: Answers) -> Effects:
     """Let the driver, the group or the loop have control until the question may be settled."""
-    if sequencer.loop is None:
-        if sequencer.waits:
-            question.block()
+    waits = state.questions.waits
+    if state.door.loop is None:
+        if waits:
+            _block(state, question)
         else:
-            sequencer.pausing = True
+            state.questions.want_pause()
             yield TAKE
         return
     track = current_track.get()
-    group = None if track is None else track.group
-    if sequencer.waits or question.looking:
-        yield Await(question.changed())
-    elif group is None:
-        sequencer.pausing = True
+    blocked = None if track is None else track.blocked
+    if waits or answers.awaited:
+        yield Await(_changed(state, question))
+    elif blocked is None:
+        state.questions.want_pause()
         yield TAKE
     else:
-        group.stuck(1)
+        blocked(1)
         try:
-            yield Await(question.changed())
+            yield Await(_changed(state, question))
         finally:
-            group.stuck(-1)
+            blocked(-1)
 
 
-def _check_place(scope: Step | None, asked: Ask, node: Any = None) -> None:
-    if scope is None or not scope.open or not scope.sequencer.run_id:
-        name = type(node if scope is None else scope.plan.node).__name__
+def _block(state: State, question: Question) -> None:
+    """Wait in a sync run; other threads' events are delivered meanwhile."""
+    waker = state.stop.waker()  # first this, then the look; `wake` does it the other way
+    question.wait_by(waker.set)
+    if state.stop.asked is None and not question.settled():
+        state.door.open = True
+        try:
+            state.options.clock.wait(waker, question.event.expires)
+        finally:
+            state.door.shut()
+    question.wait_by(None)
+
+
+async def _changed(state: State, question: Question) -> None:
+    """Wait in an async run."""
+    loop = asyncio.get_running_loop()
+    changed: asyncio.Future[None] = loop.create_future()
+
+    def let_go() -> None:  # from any thread
+        if asyncio._get_running_loop() is loop:
+            wake(changed)
+        else:
+            try:
+                loop.call_soon_threadsafe(wake, changed)
+            except RuntimeError:  # the loop is closed: nothing waits any more
+                return
+
+    question.wait_by(let_go)
+    if question.settled():
+        return
+    expires = None if state.questions.held else question.event.expires
+    if expires is None:
+        await changed
+    else:
+        await state.options.clock.wait_async(changed, expires)
+
+
+def _check_place(step: Step | None, asked: Ask, node: Any = None) -> None:
+    if step is None or not step.open:
+        name = type(node if step is None else step.plan.node).__name__
         raise RuntimeError(
             f"{name} asked {asked.prompt!r}, but no run of it is under way: ask in its exec, while "
             "that runs."
         )
-    sequencer, track = scope.sequencer, current_track.get()
-    if sequencer.loop is not None and (
-        track is None or asyncio.current_task() is not (track.task or sequencer.task)
+    state, track = step.state, current_track.get()
+    if state.door.loop is not None and (
+        track is None or asyncio.current_task() is not (track.task or state.stop.task)
     ):
         raise RuntimeError(
-            f"Node {scope.plan.path!r} asked {asked.prompt!r} in a task of its own (made by "
+            f"Node {step.plan.path!r} asked {asked.prompt!r} in a task of its own (made by "
             "asyncio.gather, create_task or wait_for). Await self.ask(…) in exec_async itself; to "
             "ask several questions at the same time, make each an item of an "
             "AsyncParallelBatchNode."
@@ -114,5 +180,6 @@ async def ask_here(node: Any, asked: Ask) -> Any:
         _check_place(step, asked, node)
     assert step is not None
     effects, track = ask(step, asked), current_track.get()
-    group = None if track is None else track.group
-    return await (perform(effects) if group is None else group.drive(effects))
+    if track is None or track.blocked is None:
+        return await perform(effects)
+    return await drive(step.state.delivery, effects)

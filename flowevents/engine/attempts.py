@@ -7,29 +7,28 @@ is an attempt too. Cancellation and what fails the run are no `Exception`, so th
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any
+import logging
+from typing import Any, Final
 
 from flowevents.asking import Ask
 from flowevents.engine.ask import ask
-from flowevents.engine.calls import awaited, call, invoke
-from flowevents.engine.drivers import Group
+from flowevents.engine.calls import awaited, call, invoke, own_track
 from flowevents.engine.effects import Await, Effects
+from flowevents.engine.groups import in_own_task
 from flowevents.engine.offload import OffloadedStream, offload
-from flowevents.engine.sequencer import Sequencer, logger
-from flowevents.engine.step import Step, Track, current_track
+from flowevents.engine.state import hand_over
+from flowevents.engine.step import Step
 from flowevents.engine.streams import one_chunk, stream, stream_async
 from flowevents.events import Retry
 
 __all__ = ["attempts"]
 
+logger: Final = logging.getLogger("flowevents")
 
-def attempts(
-    track: Track, scope: Step, node: Any, argument: Any, error: Exception | None = None
-) -> Effects:
+
+def attempts(step: Step, node: Any, argument: Any, error: Exception | None = None) -> Effects:
     """Try until it works: `error` is what a first attempt, made inline, raised."""
-    sequencer = scope.sequencer
-    shape = scope.plan.shape
+    state, shape = step.state, step.plan.shape
     tries = node.max_retries if shape.retries else 1
     if tries < 1 and error is None:  # pocketflow 0.0.3 then runs nothing
         return None
@@ -39,107 +38,93 @@ def attempts(
     for tried in range(1, max(tries, 1) + 1):
         if error is None:
             try:
-                return (yield from _attempt(scope, node, argument))
+                return (yield from _attempt(step, node, argument))
             except Exception as failed:
                 error = failed
-        stopping = sequencer.stopping()
+        stopping = state.stopping()
         if stopping is not None:
             logger.error(
                 "Node %r raised while run %s was cancelled",
-                scope.plan.path,
-                sequencer.run_id,
+                step.plan.path,
+                state.options.run_id,
                 exc_info=error,
             )
             raise stopping
         if tried >= tries:
             break
-        yield from _retry(scope, error, float(node.wait), False)
+        yield from _retry(step, error, float(node.wait), False)
         if node.wait > 0:
-            if sequencer.loop is None:
-                sequencer.sleep(node.wait)
+            clock = state.options.clock
+            if state.is_async:
+                yield Await(clock.sleep_async(node.wait))
             else:
-                yield Await(sequencer.clock.sleep_async(node.wait))
-        if sequencer.cancelled is not None:
-            raise sequencer.cancelled
+                state.stop.sleep(clock, node.wait)
+        if state.stop.asked is not None:
+            raise state.stop.asked
         if counts:
             node.cur_retry = tried
         error = None
     assert error is not None
     if not shape.fallback:
         raise error
-    yield from _retry(scope, error, 0.0, True)
+    yield from _retry(step, error, 0.0, True)
     fallback = node.exec_fallback_async if shape.is_async else node.exec_fallback
-    return (yield from invoke(scope, fallback, argument, error))
+    return (yield from invoke(step, fallback, argument, error))
 
 
-def _retry(scope: Step, error: Exception, wait: float, fallback: bool) -> Effects:
-    """Publish that this attempt failed; from here on the scope is in the next."""
-    sequencer = scope.sequencer
-    handlers = scope.listeners().retry
-    sequencer.empty_inbox()
-    scope.locate()
+def _retry(step: Step, error: Exception, wait: float, fallback: bool) -> Effects:
+    """Publish that this attempt failed; from here on the step is in the next."""
+    state = step.state
+    handlers = step.listeners().retry
+    state.door.empty()
     if handlers is None:
-        scope.attempt += 1
+        step.attempt += 1
         return
-    text = sequencer.error_text(error)
-    number = next(sequencer.numbers)
-    event = scope.make(Retry, number, error=text, wait=wait, fallback=fallback)
-    scope.attempt += 1
-    if sequencer.deliver(event, handlers):
-        yield from sequencer.flush()
+    text = state.options.error_text(error)
+    number = next(state.delivery.numbers)
+    event = step.make(Retry, number, error=text, wait=wait, fallback=fallback)
+    step.attempt += 1
+    if state.delivery.deliver(event, handlers):
+        yield from hand_over(state)
 
 
-def _attempt(scope: Step, node: Any, argument: Any) -> Effects:
-    shape = scope.plan.shape
+def _attempt(step: Step, node: Any, argument: Any) -> Effects:
+    shape, state = step.plan.shape, step.state
     if shape.asks:
-        return _ask(scope, node, argument)
-    offloaded = scope.sequencer.offload and not (shape.is_async or "exec" in shape.overrides)
+        return _ask(step, node, argument)
+    offloaded = state.options.offload and not (shape.is_async or "exec" in shape.overrides)
     if shape.streams:
-        if offloaded:
-            source = OffloadedStream(scope, node.exec_stream, argument)
-            return awaited(stream_async(scope, node, source))
-        if shape.is_async:
-            source = call(scope, node.exec_stream_async, argument)
-            return awaited(stream_async(scope, node, source))
-        return stream(scope, node, argument)
-    if offloaded:
-        result = offload(scope, node.exec, argument)
+        return _stream(step, node, argument, offloaded)
+    result: Effects
+    if not offloaded:
+        result = invoke(step, node.exec_async if shape.is_async else node.exec, argument)
+    elif (track := own_track(step)) is not None:
+        result = awaited(in_own_task(state, track, offload(step, node.exec, argument)))
     else:
-        result = invoke(scope, node.exec_async if shape.is_async else node.exec, argument)
-    if (offloaded or shape.is_async) and _in_pullers_task(scope.sequencer):
-        result = _in_own_task(scope, result)
-    return one_chunk(scope, result) if shape.chunked else result
+        result = offload(step, node.exec, argument)
+    return one_chunk(step, result) if shape.chunked else result
 
 
-def _ask(scope: Step, node: Any, argument: Any) -> Effects:
-    """The answer to the question of a node that only asks."""
-    method = node.question_async if scope.plan.shape.is_async else node.question
-    question = yield from invoke(scope, method, argument)
+def _stream(step: Step, node: Any, argument: Any, offloaded: bool) -> Effects:
+    """One attempt of a streaming node, before whose first chunk the consumer gets what waits."""
+    if step.state.delivery.outbox and own_track(step) is not None:
+        yield from hand_over(step.state)
+    if offloaded:
+        source: Any = OffloadedStream(step, node.exec_stream, argument)
+    elif step.plan.shape.is_async:
+        source = call(step, node.exec_stream_async, argument)
+    else:
+        return (yield from stream(step, node, argument))
+    return (yield Await(stream_async(step, node, source)))
+
+
+def _ask(step: Step, node: Any, argument: Any) -> Effects:
+    """Return the answer to the question of a node that only asks."""
+    method = node.question_async if step.plan.shape.is_async else node.question
+    question = yield from invoke(step, method, argument)
     if not isinstance(question, Ask):
         raise TypeError(
-            f"Node {scope.plan.path!r} gave {question!r} as its question: return an Ask, as in "
+            f"Node {step.plan.path!r} gave {question!r} as its question: return an Ask, as in "
             "Ask('Ship it?', choices=['yes', 'no'])."
         )
-    return (yield from ask(scope, question))
-
-
-def _in_pullers_task(sequencer: Sequencer) -> bool:
-    return sequencer.consumer is not None and current_track.get() is sequencer.main
-
-
-def _in_own_task(scope: Step, effects: Effects) -> Effects:
-    """Await code of a pulled run in a task of its own, so that the puller gets its events live.
-
-    In the puller's task a timeout that the code has set would hit the puller.
-    """
-
-    async def item(group: Group, index: int, argument: Effects) -> Any:
-        track = scope.sequencer.main
-        track.group, track.task = group, asyncio.current_task()
-        try:
-            return await group.drive(argument)
-        finally:
-            track.group = track.task = None
-
-    results = yield Await(Group(scope.sequencer).run(item, iter((effects,)), 1))
-    return results[0]
+    return (yield from ask(step, question))

@@ -2,46 +2,58 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from flowevents.engine.effects import Await, CallbackFailed, Effects, Failed
-from flowevents.engine.sequencer import Sequencer
-from flowevents.engine.step import Step
+from flowevents.engine.effects import Await, Effects
+from flowevents.engine.groups import in_own_task
+from flowevents.engine.outcome import verdict
+from flowevents.engine.state import hand_over
+from flowevents.engine.step import Step, Track, current_track
 from flowevents.errors import AsyncNodeError
-from flowevents.events import Event, Status
+from flowevents.events import Event
 from flowevents.signals import Handlers
 
-__all__ = ["awaited", "call", "end", "invoke", "outcome", "require_await"]
+__all__ = ["awaited", "call", "end", "invoke", "require_await"]
 
 
 def call(step: Step, method: Callable[..., Any], *args: Any) -> Any:
     """Call plain code of the step's node."""
-    sequencer = step.sequencer
-    sequencer.plain = True
+    door = step.state.door
+    door.open = True
     try:
         return method(*args) if step.context is None else step.context.run(method, *args)
     finally:
-        sequencer.plain_ended()
+        door.shut()
 
 
 def invoke(step: Step, method: Callable[..., Any], *args: Any) -> Effects:
-    """Call a method of the step's node, and await what it gives if the node is async."""
+    """Call a method of the step's node, and await what it returns if the node is async."""
     result = call(step, method, *args)
-    if step.plan.shape.is_async:
-        result = yield Await(result, step.context)
-    return result
+    if not step.plan.shape.is_async:
+        return result
+    track = own_track(step)
+    if track is None or getattr(method, "__name__", "") in step.plan.shape.idle:
+        return (yield Await(result, step.context))
+    return (yield Await(in_own_task(step.state, track, awaited(result, step))))
 
 
-def awaited(awaitable: Awaitable[Any]) -> Effects:
-    """Have it awaited."""
-    return (yield Await(awaitable))
+def own_track(step: Step) -> Track | None:
+    """Return the run's own track, where its code needs a task of its own: in a pulled run."""
+    if step.state.audience.consumer is None:
+        return None
+    track = current_track.get()
+    return track if track is not None and track.blocked is None else None
+
+
+def awaited(awaitable: Awaitable[Any], step: Step | None = None) -> Effects:
+    """Have it awaited, in the step's context."""
+    return (yield Await(awaitable, None if step is None else step.context))
 
 
 def require_await(step: Step) -> None:
     """Raise `AsyncNodeError` for an async node in a sync run."""
-    if step.plan.shape.is_async and step.sequencer.loop is None:
+    if step.plan.shape.is_async and step.state.door.loop is None:
         what = "flow" if step.plan.shape.is_flow else "node"
         raise AsyncNodeError(
             f"Async {what} {step.plan.path or step.plan.name!r} "
@@ -59,52 +71,29 @@ def end(
 ) -> Effects:
     """Publish the end of an open step.
 
-    An end that is ok goes to the puller before the engine goes on; one that is not waits in the
-    outbox, so that the way out of a failed or cancelled run never stops at a puller.
+    An end that is not ok waits in the outbox and in the backlog, so that the way out of a failed
+    or cancelled run never stops at a consumer.
     """
-    sequencer = step.sequencer
     if not step.open:
         return
+    state = step.state
     raised: BaseException | None = None
     try:
-        sequencer.empty_inbox()
+        state.door.empty()
     except BaseException as of_a_handler:
         if error is None:  # this ends with it
             raise
         raised = of_a_handler
     if handlers is not None:
-        status: Status = "ok"
-        text: str | None = None
-        if error is not None:
-            try:
-                status, text = outcome(sequencer, error)
-            except BaseException as of_text:  # of `redact`, or of the error's own text
-                status, raised = "cancelled", raised or of_text
-        duration = 0.0 if step.began is None else sequencer.monotonic() - step.began
+        try:
+            status, text = verdict(state.options, error)
+        except BaseException as of_text:  # of `redact`, or of the error's own text
+            status, text, raised = "cancelled", None, raised or of_text
+        duration = step.duration()
         step.open = False
-        due = step.publish(
-            handlers, kind, status=status, duration=max(0.0, duration), error=text, **own
-        )
-        if due:
-            if error is None:
-                yield from sequencer.flush()
-            elif isinstance(error, GeneratorExit):
-                sequencer.flush_plainly()
-            elif sequencer.backlog:
-                yield Await(sequencer.flush_handlers())
+        due = step.publish(handlers, kind, status=status, duration=duration, error=text, **own)
+        if due and error is None:
+            yield from hand_over(state)
     step.open = False
     if raised is not None:
         raise raised
-
-
-def outcome(sequencer: Sequencer, error: BaseException) -> tuple[Status, str | None]:
-    """The status and the error text of what an exception ends."""
-    if isinstance(error, Failed):
-        error = error.error
-    if isinstance(error, Exception):
-        return "error", sequencer.error_text(error)
-    if isinstance(error, CallbackFailed):
-        return "cancelled", sequencer.error_text(error.error)
-    if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
-        return "cancelled", None
-    return "cancelled", sequencer.error_text(error)

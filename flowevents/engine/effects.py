@@ -1,8 +1,8 @@
 """What the engine yields to its drivers, and what travels through it past a node's own handling.
 
-The engine is made of generators. They yield `TAKE` or an event for the puller and, in async runs,
-an `Await`. What is raised through them and is no `Exception` cannot be swallowed or retried by a
-node.
+The engine is made of generators. They yield `TAKE` or an event for the consumer and, in async
+runs, an `Await`. What is raised through them and is no `Exception` cannot be swallowed or retried
+by a node.
 """
 
 from __future__ import annotations
@@ -14,10 +14,21 @@ from collections.abc import Callable, Generator, Iterator
 from contextvars import Context
 from typing import Any, Final
 
-__all__ = ["TAKE", "Await", "CallbackFailed", "Cancelled", "Effects", "Failed", "unstopped", "wake"]
+__all__ = [
+    "TAKE",
+    "Await",
+    "CallbackFailed",
+    "Cancelled",
+    "Effects",
+    "Failed",
+    "pep479",
+    "perform",
+    "to_driver",
+    "wake",
+]
 
 Effects = Generator[Any, Any, Any]
-"""What the engine is made of: it yields `TAKE` or an event for the puller and, in async runs, an
+"""What the engine is made of: it yields `TAKE` or an event for the consumer and, in async runs, an
 `Await` for what is to be awaited."""
 
 
@@ -27,8 +38,8 @@ class _Take:
 
 
 TAKE: Final = _Take()
-"""What the engine yields when the outbox holds something for the puller, or when nothing of the run
-can go on (`Sequencer.pausing`)."""
+"""What the engine yields when the outbox holds something for the consumer, or when nothing of the
+run can go on (`Questions.pausing`)."""
 
 
 class Await:
@@ -108,8 +119,8 @@ class CallbackFailed(BaseException):
         self.error = error
 
 
-def unstopped(error: BaseException) -> BaseException:
-    """What Python makes of an error in a generator, where a `StopIteration` would be its end."""
+def pep479(error: BaseException) -> BaseException:
+    """Return what Python makes of an error in a generator, where a `StopIteration` would end it."""
     if not isinstance(error, (StopIteration, StopAsyncIteration)):
         return error
     wrapped = RuntimeError(f"A node's or handler's code raised {type(error).__name__}")
@@ -117,7 +128,19 @@ def unstopped(error: BaseException) -> BaseException:
     return wrapped
 
 
+@types.coroutine
+def perform(effects: Effects) -> Generator[Any, Any, Any]:
+    """Let an `async def` of the engine do what a generator of the engine does."""
+    return (yield from effects)
+
+
+@types.coroutine
+def to_driver(out: object) -> Generator[Any, Any, None]:
+    """Let an `async def` of the engine yield to the driver."""
+    yield out
+
+
 def wake(waiting: asyncio.Future[None] | None) -> None:
-    """Let go on who waits for this future, if somebody still does."""
+    """Let go on whoever waits for this future, if somebody still does."""
     if waiting is not None and not waiting.done():
         waiting.set_result(None)

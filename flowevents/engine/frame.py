@@ -1,13 +1,13 @@
-"""Where the walk over a flow's graph is: one frame per open flow."""
+"""An open flow: its cursor, and beside it what of a flow that is walked cannot be stored."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from flowevents.engine.batches import end_item, start_item
-from flowevents.engine.effects import Effects
+from flowevents.engine.cursor import Cursor
 from flowevents.engine.graph import Plan
+from flowevents.engine.items import begin_items, item_of
 from flowevents.engine.step import Step
 
 __all__ = ["Frame", "Place"]
@@ -30,39 +30,32 @@ class Place:
 
 
 class Frame:
-    """An open flow: where its walk is, and what its end needs.
+    """An open flow.
 
     Attributes:
         plan, flow: The flow as the graph holds it, and the object that runs.
         step: Its open start.
-        span, items: Those of the open start around its nodes: its own, or of an item of its batch.
-        shared, params: What its nodes get.
+        around: The open start around its nodes: its own, or that of an item of its batch.
+        shared: What its nodes get.
+        cursor: Where the walk is.
         place: Its own place in the flow around it.
-        first: The place of its start node.
         next: The place of the node to run next, or `None` at the end of a pass.
         places: Those that were reached in this pass, by the id of the original.
-        last_action: What the last node of the pass gave.
-        batch, index: The items still to run of a sequential batch flow, and the next one's index.
-        routes: Its `get_next_node` is asked for the way.
+        prep_res: What its `prep` returned.
+        batch: The items still to run of a sequential batch flow.
     """
 
     __slots__ = (
+        "around",
         "batch",
-        "first",
+        "cursor",
         "flow",
-        "index",
-        "items",
-        "last_action",
-        "metadata",
         "next",
-        "params",
         "place",
         "places",
         "plan",
         "prep_res",
-        "routes",
         "shared",
-        "span",
         "step",
     )
 
@@ -70,76 +63,55 @@ class Frame:
         self, plan: Plan, flow: Any, step: Step, shared: Any, place: Place | None = None
     ) -> None:
         self.plan: Plan = plan
-        self.place: Place | None = place
         self.flow: Any = flow
         self.step: Step = step
-        self.span: int = step.span
-        self.items: tuple[int, ...] = step.items
+        self.around: Step = step
         self.shared: Any = shared
-        self.params: Any = None
-        self.first: Place | None = None
+        self.cursor: Cursor = Cursor()
+        self.place: Place | None = place
         self.next: Place | None = None
         self.places: dict[int, Place] = {}
-        self.last_action: Any = None
         self.prep_res: Any = None
         self.batch: Iterator[Any] | None = None
-        self.index: int = 0
-        self.metadata: dict[str, Any] = {}
-        self.routes: bool = plan.shape.routes
 
-    def draw_item(self) -> bool:
-        """Draw the next item of a sequential batch and begin its pass; whether there is one."""
-        assert self.batch is not None
-        step, item, index = self.step, self.step.item, self.index
-        assert item is not None
-        drawn = False
-        try:
-            for params in self.batch:
-                self.params = {**self.flow.params, **params}
-                self.items = step.items + (index,)  # noqa: RUF005 - a third of the time
-                self.span = next(step.sequencer.numbers)
-                if not item.open:
-                    item.open = True
-                self.index = index + 1
-                for place in self.places.values():
-                    place.count = 0
-                first, start = self.first, self.flow.start_node
-                if first is None or first.plan.node is not start:
-                    first = self.first = self.place_of(start)
-                self.next = first
-                drawn = True
-                break
-        finally:
-            if not drawn:
-                item.open = False
-        return drawn
-
-    def end_item(self, error: BaseException | None = None) -> Effects:
-        """End the item of a sequential batch that is open, if one is."""
-        item = self.step.item
-        assert item is not None
-        if item.open:
-            self.step.done = self.index - 1
-        return end_item(item, error)
-
-    def start_item(self) -> Effects:
-        """Publish the start of the item that was drawn."""
-        item = self.step.item
-        assert item is not None
-        item.locate()
-        return start_item(item)
-
-    def where(self) -> tuple[int, tuple[int, ...]]:
-        """The span and the items of the item that is open."""
-        return self.span, self.items
-
-    def begin_pass(self, params: Any) -> None:
-        """Begin the only pass, as PocketFlow does: without params of its own, with the flow's."""
-        self.params = params or {**self.flow.params}
+    def begin_pass(self, params: Any = None) -> None:
+        """Stand at the start node; without params, as PocketFlow does, with a copy of the flow's."""
+        self.cursor.stands = "pass"
+        self.cursor.params = params or {**self.flow.params}
         self.next = self.place_of(self.flow.start_node)
 
+    def begin_batch(self, batch: Any) -> None:
+        """Stand before the first item of a sequential batch."""
+        self.cursor.stands = "pass"
+        self.batch = iter(batch)
+        begin_items(self.step, batch)
+
+    def take_next(self, heard: bool) -> bool:
+        """Stand at the beginning of the next item's pass, if there is one.
+
+        Where nobody hears of them, all items share one `Step`.
+        """
+        step, items, cursor = self.step, self.step.batch, self.cursor
+        assert items is not None
+        assert self.batch is not None
+        shared, items.current = items.current, None
+        for params in self.batch:
+            cursor.params = {**self.flow.params, **params}
+            span = next(step.state.delivery.numbers)
+            if heard or shared is None:
+                shared = item_of(step, items, span, cursor.index, 0)
+            else:
+                shared.span, shared.index, shared.open = span, cursor.index, True
+            items.current = self.around = shared
+            cursor.index += 1
+            for place in self.places.values():
+                place.count = 0
+            self.next = self.place_of(self.flow.start_node)
+            return True
+        return False
+
     def place_of(self, node: Any) -> Place | None:
-        """The place of a node in this pass; there is none of `None`."""
+        """Return the place of a node in this pass; there is none of `None`."""
         if node is None:
             return None
         place = self.places.get(id(node))

@@ -69,6 +69,7 @@ class Shape:
         fallback: It has an `exec_fallback` of its own.
         overrides: Which of PocketFlow's private `run`, `exec` and `orch` it overrides.
         routes: It has a `get_next_node` of its own (or pocketflow's).
+        idle: Which of its async methods are the library's, and await nothing.
         copies_plainly: `copy.copy` does no more than copy the attributes.
         simple: Plain `prep`, `exec` and `post` calls are all there is to it.
     """
@@ -105,7 +106,12 @@ class Shape:
             )
             if self._overrides(cls, method)
         )
-        self.routes: bool = not self.ours or self._overrides(cls, "get_next_node")
+        self.routes: bool = (
+            not self.ours or "_Alone" in names or self._overrides(cls, "get_next_node")
+        )
+        self.idle: frozenset[str] = frozenset(
+            method for method in ("prep_async", "post_async") if not self._overrides(cls, method)
+        )
         self.sets_params: bool = self._overrides(cls, "set_params")
         self.simple: bool = self.calls and not (
             self.is_flow or self.is_async or self.batch or self.overrides
@@ -117,12 +123,6 @@ class Shape:
             id(each) for each in cls.__mro__ if each is not object
         )
         self.mistake: str = "" if self.overrides or not self.ours else self._mistake(cls)
-
-    def without(self, override: str) -> Shape:
-        """The same, but for one override that is not run through."""
-        shape = copy.copy(self)
-        shape.overrides = self.overrides - {override}
-        return shape
 
     def _mistake(self, cls: Any) -> str:
         """What its author has probably not meant, as a sentence, or `""`."""
@@ -195,6 +195,8 @@ _METHODS = (
     "exec_stream",
     "exec_stream_async",
     "get_next_node",
+    "post_async",
+    "prep_async",
     "set_params",
 )
 """What a shape depends on: a class or an instance may get others of them at any time."""
@@ -271,7 +273,9 @@ class Plan:
         self.name: str = name
         self.path: str = path
         self.is_copied: bool = True
-        self.take_shape(shape or shape_of(node))
+        self.shape: Shape = shape or shape_of(node)
+        self.nests: bool = self.shape.is_flow and not self.shape.overrides
+        self.copies_plainly: bool = self.shape.copies_plainly and not self.shape.sets_params
         key = sender_key(node)[0]
         self._keys = (path, key, *self.shape.class_keys, *flows)
         self._flows = (*flows, key) if self.shape.is_flow else flows
@@ -280,12 +284,6 @@ class Plan:
         self.version: object = None
         self.heard: Listeners
         self.inline: bool = False
-
-    def take_shape(self, shape: Shape) -> None:
-        """Go by this shape from here on."""
-        self.shape: Shape = shape
-        self.nests: bool = shape.is_flow and not shape.overrides
-        self.copies_plainly: bool = shape.copies_plainly and not shape.sets_params
 
     def run_itself(self) -> None:
         """Have the original run, not a copy, as the node of a run does."""

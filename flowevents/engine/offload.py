@@ -8,25 +8,27 @@ or publishes something.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from functools import partial
 from typing import Any, Final
 
+from flowevents.asking import Result
 from flowevents.engine.effects import Await, Effects
-from flowevents.engine.sequencer import logger
 from flowevents.engine.step import Step
-from flowevents.engine.streams import Result
 
 __all__ = ["OffloadedStream", "offload"]
+
+logger: Final = logging.getLogger("flowevents")
 
 _END: Final = object()
 
 
-def offload(scope: Step, method: Callable[..., Any], argument: Any) -> Effects:
+def offload(step: Step, method: Callable[..., Any], argument: Any) -> Effects:
     """Call a method of the step's node in a worker thread."""
-    worker = _Worker(scope)
+    worker = _Worker(step)
     try:
         return (yield Await(worker.call(method, argument)))
     finally:
@@ -36,21 +38,21 @@ def offload(scope: Step, method: Callable[..., Any], argument: Any) -> Effects:
 class _Worker:
     """The thread of one attempt."""
 
-    def __init__(self, scope: Step) -> None:
-        self._scope = scope
+    def __init__(self, step: Step) -> None:
+        self._step = step
         # Of its own, because the loop's thread may be in the step's at the same time.
-        self._context = copy_context() if scope.context is None else scope.context.copy()
+        self._context = copy_context() if step.context is None else step.context.copy()
         from concurrent.futures import ThreadPoolExecutor  # here: few runs need it
 
-        self._executor = ThreadPoolExecutor(1, f"flowevents {scope.plan.path}", self._begin)
+        self._executor = ThreadPoolExecutor(1, f"flowevents {step.plan.path}", self._begin)
         self._ident: int | None = None
 
     def _begin(self) -> None:
         self._ident = threading.get_ident()
-        self._scope.sequencer.workers[self._ident] = None
+        self._step.state.stop.add_worker(self._ident)
 
     async def call(self, function: Callable[..., Any], *args: Any) -> Any:
-        """What a call gives, or raises. Cancelled, it waits for the end of the call first."""
+        """Return what a call returns, or raise what it raises. Cancelled, it waits for the end of the call first."""
         loop = asyncio.get_running_loop()
         begin = partial(self._context.run, _call, function, *args)
         called = loop.run_in_executor(self._executor, begin)
@@ -59,8 +61,8 @@ class _Worker:
             try:
                 await asyncio.wait([called])
             except asyncio.CancelledError as error:
-                if cancelled is None and self._ident in self._scope.sequencer.workers:
-                    self._scope.sequencer.workers[self._ident] = error
+                if cancelled is None:
+                    self._step.state.stop.cancel_worker(self._ident, error)
                 cancelled = error
         if cancelled is None:
             return called.result()
@@ -68,8 +70,8 @@ class _Worker:
         if isinstance(raised, Exception):
             logger.error(
                 "Node %r raised while run %s was cancelled",
-                self._scope.plan.path,
-                self._scope.sequencer.run_id,
+                self._step.plan.path,
+                self._step.state.options.run_id,
                 exc_info=raised,
             )
         raise cancelled
@@ -81,7 +83,7 @@ class _Worker:
 
     def forget(self) -> None:
         """A cancel does not stop it at its next event any more."""
-        self._scope.sequencer.workers.pop(self._ident, None)
+        self._step.state.stop.drop_worker(self._ident)
 
 
 def _call(function: Callable[..., Any], *args: Any) -> Any:
@@ -95,10 +97,10 @@ def _call(function: Callable[..., Any], *args: Any) -> Any:
 class OffloadedStream:
     """What `exec_stream` yields in a worker thread, as an async iterator; its value comes last."""
 
-    def __init__(self, scope: Step, method: Callable[..., Any], argument: Any) -> None:
-        self._scope = scope
+    def __init__(self, step: Step, method: Callable[..., Any], argument: Any) -> None:
+        self._step = step
         self._method, self._argument = method, argument
-        self._worker = _Worker(scope)
+        self._worker = _Worker(step)
         self._produced: Any = None
         self._source: Any = None
         self._ended = False
@@ -120,13 +122,13 @@ class OffloadedStream:
         return partial(self._next, self._source.throw)
 
     async def _next(self, advance: Callable[..., Any], *args: object) -> Any:
-        data = _END if self._ended else await self._worker.call(self._drawn, advance, *args)
+        data = _END if self._ended else await self._worker.call(self._advanced, advance, *args)
         if data is _END:
             self._worker.close()
             raise StopAsyncIteration
         return data
 
-    def _drawn(self, advance: Callable[..., Any], *args: object) -> Any:
+    def _advanced(self, advance: Callable[..., Any], *args: object) -> Any:
         try:
             return advance(*args)
         except StopIteration as end:

@@ -2,99 +2,127 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 import warnings
 import weakref
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
 
-from flowevents.engine.effects import wake
-from flowevents.engine.sequencer import Sequencer
-from flowevents.engine.step import Step, current_track
+from flowevents.engine.effects import Effects
+from flowevents.engine.flushing import flush_beside
+from flowevents.engine.state import State
+from flowevents.engine.step import Step, Track, current_track
 from flowevents.events import Chunk, Event, Progress
-from flowevents.signals import NO_HANDLERS, Handlers, audiences
+from flowevents.signals import NO_HANDLERS, Handlers
 
-__all__ = [
-    "attempt_of",
-    "emit",
-    "pause_requested",
-    "progress",
-    "run_ended",
-    "runs_itself",
-    "step_of",
-]
+__all__ = ["Root", "attempt_of", "emit", "pause_requested", "progress", "step_of"]
+
+
+# -- for which step -------------------------------------------------------------------------------
+
+
+class Root:
+    """The object of a run that runs itself, and not as a copy, while the run goes on.
+
+    What the object publishes belongs to the run. It is held weakly here, because a run that was
+    left is to go when nobody has it.
+    """
+
+    __slots__ = ("__weakref__", "_key", "engine", "order", "state", "track")
+
+    def __init__(self, state: State, track: Track, engine: Effects, node: object) -> None:
+        self.state: State = state
+        self.track: Track = track
+        self.engine: weakref.ref[Effects] = weakref.ref(engine)
+        self.order: int = next(_orders)
+        self._key = id(node)
+        with _lock:
+            _roots[self._key] = (*_roots.get(self._key, ()), weakref.ref(self))
+
+    def end(self) -> None:
+        """What the object publishes belongs to the run no more."""
+        with _lock:
+            roots = _roots.pop(self._key, ())
+            if others := tuple(each for each in roots if each() not in (self, None)):
+                _roots[self._key] = others
+
+    def runs_here(self) -> bool:
+        """Whether the engine of this sync run called the code that runs in this thread now."""
+        door = self.state.door
+        if door.loop is not None or door.thread != threading.get_ident():
+            return False
+        engine = self.engine()
+        return engine is not None and bool(getattr(engine, "gi_running", False))
+
+
+_roots: dict[int, tuple[weakref.ref[Root], ...]] = {}  # by the id of the object
+_orders: Final = itertools.count()
+_lock = threading.RLock()  # reentrant: a run may be dropped, and end, while it is held
 
 
 def step_of(node: Any) -> Step | None:
-    """The step or item to which an event belongs that this node publishes now, if any.
+    """Return the step or item to which an event belongs that this node publishes now, if any.
 
     It is that of the calling context; else the one that the object, a copy, was made for.
     """
-    own: Step | None = vars(node).get("_flowevents_step")
+    own: Step | None = node.__dict__.get("_flowevents_step")
     track = current_track.get()
     here = track.step if track is not None else None
     if own is not None:
-        return here if here is not None and here.of is own else own.item or own
+        if here is not None and here.member_of is not None and here.member_of is own.batch:
+            return here
+        return _open_item(own)
     # Of the object itself, which is no copy and knows none.
-    running = _running_here(each() for each in _sync_runs.get(id(node), ()))
+    roots = [each for each in (known() for known in _roots.get(id(node), ())) if each is not None]
+    running = _latest_here(roots)
     if running is None and here is None:
-        running = _running_here(audiences())
+        running = _latest_here(_all_roots())
     if running is not None:
-        here = running.main.step
-    elif here is None:  # as in a thread that the node has started
-        runs = [each for each in audiences() if isinstance(each, Sequencer) and each.root is node]
-        here = runs[0].main.step if len(runs) == 1 else None
-    return None if here is None else here.item or here
+        here = running.track.step
+    elif here is None and len(roots) == 1:  # as in a thread that the node has started
+        here = roots[0].track.step
+    return None if here is None else _open_item(here)
 
 
-def _running_here(runs: Iterable[object]) -> Sequencer | None:
-    """The sync run, of these, whose engine called the code that runs in this thread now."""
-    here = threading.get_ident()
-    found: Sequencer | None = None
-    for each in runs:
-        if isinstance(each, Sequencer) and each.loop is None and each.thread == here:
-            engine = each.engine()
-            if engine is None or not engine.gi_running:
-                continue
-            if found is None or each.began > found.began:
-                found = each
-    return found
+def _open_item(step: Step) -> Step:
+    """Return the item that is open, of a step whose items run one after the other."""
+    batch = step.batch
+    return step if batch is None or batch.current is None else batch.current
 
 
-# Under way, by the object that runs; weak, because a run that was left is to go when nobody has it.
-_sync_runs: dict[int, tuple[weakref.ref[Sequencer], ...]] = {}
-_sync_runs_lock = threading.RLock()  # reentrant: a run may be dropped, and end, while it is held
+def _all_roots() -> Iterator[Root]:
+    for known in list(_roots.values()):
+        for each in known:
+            root = each()
+            if root is not None:
+                yield root
 
 
-def runs_itself(sequencer: Sequencer, node: object) -> None:
-    """Note that a run of this object begins: what the object publishes belongs to it."""
-    sequencer.root = node
-    if sequencer.loop is None:
-        with _sync_runs_lock:
-            _sync_runs[id(node)] = (*_sync_runs.get(id(node), ()), weakref.ref(sequencer))
+def _latest_here(roots: Iterable[Root]) -> Root | None:
+    return max((each for each in roots if each.runs_here()), key=_order, default=None)
 
 
-def run_ended(sequencer: Sequencer) -> None:
-    """Undo `runs_itself`."""
-    node, sequencer.root = sequencer.root, None
-    if sequencer.loop is None:
-        with _sync_runs_lock:
-            runs = _sync_runs.pop(id(node), ())
-            if others := tuple(each for each in runs if each() not in (sequencer, None)):
-                _sync_runs[id(node)] = others
+def _order(root: Root) -> int:
+    return root.order
 
 
 def attempt_of(node: Any) -> int:
-    """Which attempt the node's code is in that asks; 1 outside a run."""
+    """Return which attempt the node's code is in that asks; 1 outside a run."""
     step = step_of(node)
-    return 1 if step is None else step.item_attempt or step.attempt
+    if step is None:
+        return 1
+    return step.attempt if step.batch is None else step.batch.attempt or step.attempt
 
 
 def pause_requested(node: Any) -> bool:
     """Whether the run that this node is part of was asked to pause."""
     step = step_of(node)
-    return step is not None and step.sequencer.pause_requested
+    return step is not None and step.state.questions.pause_requested
+
+
+# -- emit and progress ----------------------------------------------------------------------------
 
 
 def emit(node: Any, data: Any, kind: str) -> None:
@@ -116,7 +144,7 @@ def progress(node: Any, done: float, total: float | None, label: str) -> None:
 
 
 def _finite(name: str, value: Any) -> float:
-    """A number as an event can hold it."""
+    """Return a number as an event can hold it."""
     try:
         number = value if type(value) is int else float(value)
     except (TypeError, ValueError):
@@ -127,67 +155,75 @@ def _finite(name: str, value: Any) -> float:
 
 
 def _from_node(step: Step, kind: type[Event], own: dict[str, Any]) -> None:
-    sequencer = step.sequencer
-    if threading.get_ident() == sequencer.thread:
-        if sequencer.cancelled is not None and not sequencer.cancel_seen and step.open:
-            track = current_track.get()
-            if track is None or track.group is None:  # an item's task is cancelled by its group
-                sequencer.cancel_seen = True  # what it publishes while it cleans up is heard
-                raise sequencer.cancelled
-        with sequencer.lock:
-            sequencer.empty_inbox()
+    state = step.state
+    door = state.door
+    if threading.get_ident() == door.thread:
+        _cancel_here(step)
+        with door.lock:
+            door.empty()
             _publish(step, kind, own)
-    elif sequencer.loop is not None:
-        here = threading.get_ident()
-        cancelled = sequencer.workers.get(here) or sequencer.cancelled
-        if cancelled is not None and here in sequencer.workers:
-            del sequencer.workers[here]  # its clean-up is not interrupted
-            raise cancelled
-        # The engine may come to its next border before the loop comes to the call.
-        sequencer.inbox.append(lambda: _publish(step, kind, own))
-        sequencer.touch()
+    elif door.loop is not None:
+        _cancel_worker(state)
+        # The engine may come to its next safe point before the loop comes to the call.
+        door.leave(lambda: _publish(step, kind, own))
+        state.audience.touch()
         try:
-            sequencer.loop.call_soon_threadsafe(sequencer.take_in)
+            door.loop.call_soon_threadsafe(_take_in, state)
         except RuntimeError:  # the loop is closed, and the step with it
-            sequencer.inbox.clear()
+            door.inbox.clear()
             _warn_ended(step)
-    else:
-        with sequencer.lock:
-            sequencer.guests.append(threading.get_ident())
-            try:
-                if sequencer.plain or not step.open:
-                    _publish(step, kind, own)
-                else:
-                    sequencer.inbox.append(lambda: _publish(step, kind, own))
-                    sequencer.touch()
-            finally:
-                sequencer.guests.remove(threading.get_ident())
+    elif not door.enter(lambda: _publish(step, kind, own), at_once=not step.open):
+        state.audience.touch()
+
+
+def _cancel_here(step: Step) -> None:
+    """Raise a cancel that the code does not know of; what it publishes later is heard."""
+    stop = step.state.stop
+    if stop.asked is not None and not stop.seen and step.open:
+        track = current_track.get()
+        if track is None or track.blocked is None:  # an item's task is cancelled by its group
+            raise stop.see()
+
+
+def _cancel_worker(state: State) -> None:
+    """Raise a cancel in a worker thread that does not know of it."""
+    here, stop = threading.get_ident(), state.stop
+    if here in stop.workers:
+        cancelled = stop.workers[here] or stop.asked
+        if cancelled is not None:
+            stop.drop_worker(here)
+            raise cancelled
+
+
+def _take_in(state: State) -> None:
+    """Deliver what other threads have left, on the loop, while the engine waits for something.
+
+    What has to be awaited is, by a task: the node's code may wait for just that.
+    """
+    state.door.empty()
+    flush_beside(state.delivery)
 
 
 def _publish(step: Step, kind: type[Event], own: dict[str, Any]) -> None:
-    sequencer = step.sequencer
     if not step.open:
         _warn_ended(step)
         return
-    step.locate()
+    state = step.state
     handlers: Handlers | None = getattr(step.listeners(), kind.signal)
     if handlers is None:
-        if not (sequencer.consumer == "output" and own.get("kind") == "output"):
+        if not (state.audience.consumer == "output" and own.get("kind") == "output"):
             return
         handlers = NO_HANDLERS
-    if "data" in own and sequencer.redact is not None:
-        own["data"] = sequencer.clean(own["data"])
-    if step.publish(handlers, kind, **own) and sequencer.taking is not None:
-        wake(sequencer.taking)
+    if "data" in own and state.options.redact is not None:
+        own["data"] = state.options.clean(own["data"])
+    step.publish(handlers, kind, **own)
 
 
 def _warn_ended(step: Step) -> None:
-    if step.warned:
-        return
-    step.warned = True
-    warnings.warn(
-        f"Node {step.plan.path or step.plan.name!r} published an event after its step had ended, "
-        f"in run {step.sequencer.run_id}; it is dropped, and so are later ones.",
-        RuntimeWarning,
-        stacklevel=5,
-    )
+    if step.state.delivery.first_time(step.span):
+        warnings.warn(
+            f"Node {step.plan.path or step.plan.name!r} published an event after its step had "
+            f"ended, in run {step.state.options.run_id}; it is dropped, and so are later ones.",
+            RuntimeWarning,
+            stacklevel=5,
+        )

@@ -1,23 +1,20 @@
-"""What of a run is open: its steps and items, and the tracks on which they run."""
+"""What of a run is open: its steps, the items of their batches, and the tracks on which they run."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 from contextvars import Context, ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from flowevents.engine.graph import Plan
+from flowevents.engine.state import State
 from flowevents.events import Event, FlowStart, ItemStart, NodeStart
 from flowevents.signals import Handlers, Listeners
 
-if TYPE_CHECKING:
-    from flowevents.engine.drivers import Group
-    from flowevents.engine.sequencer import Sequencer
-
-__all__ = ["Step", "Track", "current_track", "on_track"]
+__all__ = ["Items", "Step", "Track", "current_track", "on_track"]
 
 StartEvent = type[FlowStart] | type[NodeStart] | type[ItemStart]
 
@@ -26,54 +23,50 @@ class Step(msgspec.Struct, weakref=True):
     """An open start: an execution of a node or a flow, or an item of its batch.
 
     Attributes:
-        sequencer, plan: The run's sequencer, and the node that is executed.
-        span, parent: `seq` of its start event and of the enclosing start.
-        items, number, attempt: As in its events.
+        state, plan: The run, and the node that is executed.
+        span: `seq` of its start event.
+        within: The `items` of the start around it.
+        number, attempt: As `step` and `attempt` in its events.
+        index: Which item of the batch it is, or -1.
         began: When it began, on the clock's monotonic time; `None` where nobody listens.
+        open: Its end has not come.
         context: Where to make the calls into its code, if an observer said.
-        item: The open item of a sequential batch; `item_attempt` is the last of the last one.
-        of: The step that this is an item of.
-        done, total: How many of its items have ended, and of how many, where that is known.
-        where: For an item of a sequential batch, what its span and items are now.
+        batch: The items of its batch, where it has some.
+        member_of: The items that it is one of.
     """
 
-    sequencer: Sequencer
+    state: State
     plan: Plan
     span: int
-    parent: int
-    items: tuple[int, ...]
+    within: tuple[int, ...]
     number: int
     attempt: int = 1
+    index: int = -1
     began: float | None = None
     open: bool = True
     context: Context | None = None
-    item: Step | None = None
-    item_attempt: int = 0
-    of: Step | None = None
-    done: int = 0
-    total: int | None = None
-    where: Callable[[], tuple[int, tuple[int, ...]]] | None = None
-    warned: bool = False
+    batch: Items | None = None
+    member_of: Items | None = None
 
     def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
         return _no_step, ()  # a copy in another process, or a deep one, runs no step
 
-    def locate(self) -> None:
-        """Take over the span and the items of the item that is open now."""
-        if self.where is not None:
-            self.span, self.items = self.where()
+    @property
+    def items(self) -> tuple[int, ...]:
+        """The indexes of the items that its events belong to."""
+        return self.within if self.index < 0 else (*self.within, self.index)
 
     def listeners(self) -> Listeners:
-        """Who listens to its node now."""
-        return self.plan.listeners(self.sequencer)
+        """Return who listens to its node now."""
+        return self.plan.listeners(self.state.audience)
 
     def make(self, kind: type[Event], seq: int, /, **own: Any) -> Event:
-        """An event of this step, with this number."""
-        sequencer = self.sequencer
+        """Return an event of this step, with this number."""
+        options = self.state.options
         return kind(
-            sequencer.run_id,
+            options.run_id,
             seq,
-            sequencer.now(),
+            options.clock.time(),
             self.span,
             self.plan.path,
             self.items,
@@ -83,35 +76,61 @@ class Step(msgspec.Struct, weakref=True):
         )
 
     def publish(self, handlers: Handlers, kind: type[Event], /, **own: Any) -> bool:
-        """Make an event of this step, number it and deliver it; see `Sequencer.deliver`."""
-        sequencer = self.sequencer
-        return sequencer.deliver(self.make(kind, next(sequencer.numbers), **own), handlers)
+        """Make an event of this step, number it and deliver it; see `Delivery.deliver`."""
+        delivery = self.state.delivery
+        return delivery.deliver(self.make(kind, next(delivery.numbers), **own), handlers)
 
-    def start(self, handlers: Handlers | None, kind: StartEvent, /, **own: Any) -> bool:
-        """Deliver its start event, whose number it already has."""
-        sequencer = self.sequencer
-        self.began = sequencer.monotonic()
+    def start(self, handlers: Handlers | None, kind: StartEvent, parent: int, /, **own: Any) -> bool:
+        """Deliver its start event, whose number it already has; `parent` is the start around it."""
+        self.began = self.state.options.clock.monotonic()
         if handlers is None:
             return False
-        event = self.make(kind, self.span, parent=self.parent, **own)
-        return sequencer.deliver(event, handlers)
+        event = self.make(kind, self.span, parent=parent, **own)
+        return self.state.delivery.deliver(event, handlers)
 
-    def ask_context(self, kind: StartEvent, /, **own: Any) -> None:
+    def ask_context(self, track: Track | None, kind: StartEvent, parent: int, /, **own: Any) -> None:
         """Ask the observers in which context its code shall run; the first that says wins."""
         for ask in self.listeners().contexts:
-            event = self.make(kind, self.span, parent=self.parent, **own)
+            event = self.make(kind, self.span, parent=parent, **own)
             try:
                 context = ask(event)
             except Exception as error:
-                self.sequencer.handler_failed(ask, event, error)
+                self.state.delivery.handler_failed(ask, event, error)
             else:
                 if isinstance(context, Context):
-                    self.context = on_track(context, current_track.get())
+                    self.context = on_track(context, track)
                     return
+
+    def duration(self) -> float:
+        """Return how long it has been open, in seconds."""
+        began = self.began
+        return 0.0 if began is None else max(0.0, self.state.options.clock.monotonic() - began)
 
 
 def _no_step() -> None:
     return None
+
+
+class Items:
+    """The items of one batch, of a node or a flow.
+
+    Attributes:
+        span: That of the step whose batch it is: the `parent` of its items.
+        total: How many there are, where that is known; `done` is how many have ended.
+        results: What those of a batch node gave, in order.
+        current: The one that is open, where they run one after the other.
+        attempt: The attempt of the last one that ended.
+    """
+
+    __slots__ = ("attempt", "current", "done", "results", "span", "total")
+
+    def __init__(self, span: int, total: int | None) -> None:
+        self.span: int = span
+        self.total: int | None = total
+        self.done: int = 0
+        self.results: list[Any] = []
+        self.current: Step | None = None
+        self.attempt: int = 0
 
 
 class Track:
@@ -119,22 +138,26 @@ class Track:
 
     Attributes:
         step: The step that is open and whose code may run; cleared at the end.
-        group, task: The group of which it is an item, and the task in which that runs.
-        opened: In an async run, its engine and what that awaits, which its driver resumes.
+        task: The task in which it runs, where that is its own.
+        blocked: Tells what the track is a part of that one more thing there waits for an answer
+            (1), or one less (-1); `None` for the run itself.
+        opened: In an async run, the part of the engine that it runs and what that awaits.
+        context: The run's own context, where its code runs in one.
     """
 
-    __slots__ = ("group", "opened", "step", "task")
+    __slots__ = ("blocked", "context", "opened", "step", "task")
 
     def __init__(
         self,
         step: Step | None = None,
-        group: Group | None = None,
+        blocked: Callable[[int], None] | None = None,
         task: asyncio.Task[Any] | None = None,
     ) -> None:
         self.step: Step | None = step
-        self.group: Group | None = group
+        self.blocked: Callable[[int], None] | None = blocked
         self.task: asyncio.Task[Any] | None = task
         self.opened: list[Any] | None = None
+        self.context: Context | None = None
 
 
 current_track: ContextVar[Track | None] = ContextVar("flowevents_track", default=None)
@@ -142,6 +165,6 @@ current_track: ContextVar[Track | None] = ContextVar("flowevents_track", default
 
 
 def on_track(context: Context, track: Track | None) -> Context:
-    """A context, in which the code that runs belongs to that track from here on."""
+    """Return a context, in which the code that runs belongs to that track from here on."""
     context.run(current_track.set, track)
     return context

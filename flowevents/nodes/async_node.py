@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from flowevents.asking import Ask
 from flowevents.engine.ask import ask_here
-from flowevents.engine.begin import execute_alone_async
-from flowevents.engine.graph import node_name
+from flowevents.engine.graph import node_name, shape_of
 from flowevents.errors import AsyncNodeError
 from flowevents.nodes.node import BatchNode, Node
 from flowevents.run import Run
@@ -47,13 +47,31 @@ class AsyncNode(Node):
         """
         return await ask_here(self, Ask(prompt, choices=choices, type=type, expires=expires))
 
-    # -- PocketFlow's private methods, for overrides ------------------------------------------
+    # -- PocketFlow's private methods: called by overrides, and by its own flows --------------
 
     async def _run_async(self, shared: Any) -> Any:
-        return await Run(self, shared, _past="run").wait_async()
+        if shape_of(self).overrides:
+            return await self._run_plainly_async(shared)
+        return await Run(self, shared).wait_async()
+
+    async def _run_plainly_async(self, shared: Any) -> Any:
+        prep_res = await self.prep_async(shared)
+        exec_res = await self._exec(prep_res)
+        return await self.post_async(shared, prep_res, exec_res)
 
     async def _exec(self, prep_res: Any) -> Any:
-        return await execute_alone_async(self, prep_res)
+        for self.cur_retry in range(self.max_retries):
+            try:
+                return await self._try_async(prep_res)
+            except Exception as error:
+                if self.cur_retry == self.max_retries - 1:
+                    return await self.exec_fallback_async(prep_res, error)
+                if self.wait > 0:
+                    await asyncio.sleep(self.wait)
+        return None
+
+    async def _try_async(self, prep_res: Any) -> Any:
+        return await self.exec_async(prep_res)
 
     def _run(self, shared: Any) -> Any:
         raise AsyncNodeError(
@@ -71,6 +89,9 @@ class AsyncBatchNode(AsyncNode, BatchNode):
         async def prep_async(self, shared: Any) -> Iterable[Any] | None:
             """Give the items, or nothing."""
             ...
+
+    async def _exec(self, prep_res: Any) -> Any:
+        return [await super(AsyncBatchNode, self)._exec(item) for item in (prep_res or [])]
 
 
 class AsyncParallelBatchNode(AsyncNode, BatchNode):
@@ -94,6 +115,10 @@ class AsyncParallelBatchNode(AsyncNode, BatchNode):
     ) -> None:
         super().__init__(max_retries, wait)
         self.max_concurrency: int | None = at_least_one(max_concurrency)
+
+    async def _exec(self, prep_res: Any) -> Any:
+        tries = (super(AsyncParallelBatchNode, self)._exec(item) for item in (prep_res or []))
+        return await asyncio.gather(*tries)
 
 
 def at_least_one(max_concurrency: int | None) -> int | None:

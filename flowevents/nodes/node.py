@@ -6,12 +6,12 @@ the engine; these classes only say what there is.
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from flowevents.engine.begin import execute_alone
-from flowevents.engine.graph import is_node, node_name
+from flowevents.engine.graph import is_node, node_name, shape_of
 from flowevents.engine.publish import attempt_of, emit, pause_requested, progress
 from flowevents.errors import GraphError
 from flowevents.events import Event
@@ -22,7 +22,7 @@ from flowevents.stream import UNSET, AsyncStream, Stream, run_stream, run_stream
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from typing_extensions import Self, Unpack
+    from typing import Self, Unpack
 
 __all__ = ["BaseNode", "BatchNode", "Node"]
 
@@ -189,13 +189,18 @@ class BaseNode:
         if self.successors:
             warnings.warn(f"Node won't run successors. Use {flow}.", stacklevel=3)
 
-    # -- PocketFlow's private methods, for its flows and for overrides -------------------
+    # -- PocketFlow's private methods: called by overrides, and by its own flows --------------
 
     def _run(self, shared: Any) -> Any:
-        return Run(self, shared, _past="run").wait()
+        return self._run_plainly(shared) if shape_of(self).overrides else Run(self, shared).wait()
+
+    def _run_plainly(self, shared: Any) -> Any:
+        prep_res = self.prep(shared)
+        exec_res = self._exec(prep_res)
+        return self.post(shared, prep_res, exec_res)
 
     def _exec(self, prep_res: Any) -> Any:
-        return execute_alone(self, prep_res)
+        return self.exec(prep_res)
 
 
 class ConditionalTransition:
@@ -216,7 +221,7 @@ class Node(BaseNode):
         cur_retry: Which retry the code is in that asks, from 0; in a batch, of its item.
     """
 
-    cur_retry: _CurrentRetry = _CurrentRetry()
+    cur_retry: Any = _CurrentRetry()
 
     def __init__(self, max_retries: int = 1, wait: float = 0) -> None:
         if max_retries < 1:
@@ -228,8 +233,22 @@ class Node(BaseNode):
         self.wait = wait
 
     def exec_fallback(self, prep_res: Any, exc: Exception) -> Any:
-        """Give a result after the last attempt failed with `exc`, or raise, as this one does."""
+        """Return a result after the last attempt failed with `exc`, or raise, as this one does."""
         raise exc
+
+    def _exec(self, prep_res: Any) -> Any:
+        for self.cur_retry in range(self.max_retries):
+            try:
+                return self._try(prep_res)
+            except Exception as error:
+                if self.cur_retry == self.max_retries - 1:
+                    return self.exec_fallback(prep_res, error)
+                if self.wait > 0:
+                    time.sleep(self.wait)
+        return None
+
+    def _try(self, prep_res: Any) -> Any:
+        return self.exec(prep_res)
 
 
 class BatchNode(Node):
@@ -240,3 +259,6 @@ class BatchNode(Node):
         def prep(self, shared: Any) -> Iterable[Any] | None:
             """Give the items, or nothing."""
             ...
+
+    def _exec(self, prep_res: Any) -> Any:
+        return [super(BatchNode, self)._exec(item) for item in (prep_res or [])]

@@ -11,7 +11,6 @@ Each file uses those above it, and opens with its rules.
 
 from __future__ import annotations
 
-from flowevents.signals import audience, bus, senders
 from flowevents.signals.audience import Audience, audiences
 from flowevents.signals.bus import (
     ANY,
@@ -73,5 +72,3 @@ __all__ = [
     "sender_key",
     "signals_of",
 ]
-
-_connected, _context, _observed = senders.table.senders, bus.contexts, audience.live  # for tests

@@ -18,7 +18,8 @@ from flowevents import AsyncFlow, Event, Run
 from flowevents.testing import check_events
 from tests import graphs
 from tests.driving import Driver, connected, driving
-from tests.graphs import Graph, build
+from tests.graphs import Graph
+from tests.made_graphs import build
 
 __all__ = [
     "ERRORS",

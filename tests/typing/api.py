@@ -16,7 +16,7 @@ from collections.abc import (
     Iterable,
     Iterator,
 )
-from typing import TYPE_CHECKING, Any
+from typing import Any, assert_type
 
 from flowevents import (
     ANY,
@@ -86,9 +86,6 @@ from flowevents import (
 )
 from flowevents.observers.queued import Queued
 from flowevents.testing import ManualClock, ScriptedModel, capture_events, check_events
-
-if TYPE_CHECKING:
-    from typing_extensions import assert_type
 
 Shared = dict[str, Any]
 

@@ -1,0 +1,29 @@
+"""Where the walk over one open flow is: plain data, that could be stored."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+__all__ = ["Cursor", "Stands"]
+
+Stands = Literal["enter", "pass", "leave"]
+"""What comes next in a flow: its beginning; the next node of a pass over its graph, or the end of
+that pass; its end."""
+
+
+class Cursor(msgspec.Struct):
+    """Where the walk over one open flow is.
+
+    Attributes:
+        stands: What comes next.
+        params: What its nodes get.
+        index: How many items of a sequential batch have begun.
+        action: What the last node of the pass returned.
+    """
+
+    stands: Stands = "enter"
+    params: Any = None
+    index: int = 0
+    action: Any = None

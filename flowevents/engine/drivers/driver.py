@@ -1,0 +1,113 @@
+"""What the sync and the async driver have in common: who drives, how a run pauses and how it ends.
+
+A run has one driver at a time, one who drives at a time, and is settled once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Callable
+from typing import Final, Literal
+
+from flowevents.engine.publish import Root
+from flowevents.engine.state import State
+from flowevents.errors import RunStateError
+from flowevents.status import Lifecycle
+
+__all__ = ["Consumer", "Driver", "claim_id", "settle"]
+
+Consumer = Literal["events", "output"] | None
+"""What whoever iterates over a run gets: every event, the data of output chunks, or nothing."""
+
+
+class Driver:
+    """Drives the engine of one run.
+
+    Attributes:
+        life, state: The run's.
+        root: The object that runs.
+        driven_by: A thread's number or a task, while one drives.
+        at_end: What is called when the run has ended.
+    """
+
+    __slots__ = ("at_end", "driven_by", "life", "root", "state")
+
+    def __init__(self, life: Lifecycle, state: State, root: Root) -> None:
+        self.life: Lifecycle = life
+        self.state: State = state
+        self.root: Root = root
+        self.driven_by: object = None
+        self.at_end: list[Callable[[], None]] = []
+
+    def claim(self, what: str, who: object, consumer: Consumer) -> bool:
+        """Become the one who drives the run; `False` where only its last events are to come.
+
+        Raises `RunStateError` where the run has ended, or somebody else drives it.
+        """
+        life, state = self.life, self.state
+        with life.lock:
+            if life.is_over:
+                if state.outcome.reported and not state.delivery.outbox:
+                    raise life.ended(what)
+                return False
+            if self.driven_by is not None:
+                raise life.driven(what)
+            self.check(what, asyncio._get_running_loop())
+            if state.audience.consumer != consumer:
+                state.audience.consumer = consumer
+                state.audience.touch()
+            if life.status == "paused":
+                life.move("running")
+                state.outcome.report(False)
+                state.questions.release()
+            self.driven_by = who
+            return True
+
+    def check(self, what: str, loop: asyncio.AbstractEventLoop | None) -> None:
+        """Raise `RunStateError` where the run cannot be driven in that loop."""
+
+    def pauses(self) -> bool:
+        """Pause the run, in which nothing can go on, unless a question was settled meanwhile."""
+        questions = self.state.questions
+        questions.want_pause(False)
+        with self.life.lock:
+            if self.state.stop.asked is not None or not questions.open or not questions.hold():
+                return False
+            self.life.move("paused")
+            self.driven_by = None
+            return True
+
+    def settle(self, error: BaseException | None) -> None:
+        """Note how the engine ended."""
+        if settle(self.life, self.state, error):
+            self.root.end()
+            for each in self.at_end:
+                each()
+
+
+def settle(life: Lifecycle, state: State, error: BaseException | None) -> bool:
+    """Note how a run ended; whether that is news. Nothing that it has connected stays behind."""
+    with life.lock:
+        if life.is_over:
+            return False
+        life.move(state.outcome.settle(life.run_id, error))
+        state.audience.close()
+        state.stop.drive_by(None)
+        state.questions.withdraw()
+        if state.options.named:
+            _named.pop(life.run_id, None)
+        return True
+
+
+_named: Final[weakref.WeakValueDictionary[str, State]] = weakref.WeakValueDictionary()
+
+
+def claim_id(state: State) -> None:
+    """Have the run's id to itself, where it was given. Raises `RunStateError` where it is taken."""
+    id = state.options.run_id
+    if state.options.named and _named.setdefault(id, state) is not state:
+        raise RunStateError(
+            f"Cannot begin run {id!r}: another run with that id has not ended. "
+            "Give each run an id of its own, or none."
+        )

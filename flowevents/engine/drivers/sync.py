@@ -1,0 +1,142 @@
+"""The sync driver: the run goes on in the thread of whoever iterates over it or waits for it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator
+from inspect import GEN_CLOSED, getgeneratorstate
+from threading import get_ident
+from typing import Any
+
+from flowevents.engine.drivers.driver import Consumer, Driver
+from flowevents.engine.effects import TAKE, Effects
+from flowevents.engine.publish import Root
+from flowevents.engine.state import State
+from flowevents.status import Lifecycle
+
+__all__ = ["SyncDriver", "pull"]
+
+
+class SyncDriver(Driver):
+    """Drives a sync run.
+
+    Attributes:
+        engine: The run's engine.
+    """
+
+    __slots__ = ("engine",)
+
+    def __init__(self, life: Lifecycle, state: State, root: Root, engine: Effects) -> None:
+        super().__init__(life, state, root)
+        self.engine: Effects = engine
+
+    def release(self) -> None:
+        """Nobody drives it now; where it was cancelled meanwhile it is unwound."""
+        with self.life.lock:
+            cancelled = self.state.stop.asked is not None and not self.life.is_over
+            self.driven_by = get_ident() if cancelled else None
+        if cancelled:
+            self._unwind()
+
+    def cancel(self) -> None:
+        """Ask the run to stop; where nobody drives it, it is unwound before this returns."""
+        with self.life.lock:
+            if self.life.is_over:
+                return
+            self.state.cancel()
+            if self._engine_runs() or self.driven_by not in (None, get_ident()):
+                return
+            self.driven_by = get_ident()
+        self._unwind()
+
+    def close(self) -> None:
+        """Cancel the run, and return when it has ended; called by its own code it only cancels."""
+        self.cancel()
+        here = get_ident()
+        if self.driven_by == here or here in self.state.door.inside:
+            return
+        ended = threading.Event()
+        with self.life.lock:
+            if self.life.is_over:
+                return
+            self.at_end.append(ended.set)
+        ended.wait()
+
+    def _engine_runs(self) -> bool:
+        return bool(getattr(self.engine, "gi_running", False))
+
+    def _unwind(self) -> None:
+        try:
+            self.engine.throw(self.state.stop.see())
+        except BaseException as error:
+            self.settle(error)
+        finally:
+            self.driven_by = None
+
+
+def pull(
+    begin: Callable[[], SyncDriver],
+    consumer: Consumer,
+    left: Callable[[], None],
+) -> Generator[Any, None, Any]:
+    """Iterate over what the consumer gets, and return the last action; the run is done inside.
+
+    Leaving it midway leaves the engine where it is, and calls `left`. It ends where the run pauses.
+
+    Args:
+        begin: Gives the driver; the run begins with that.
+        consumer: What whoever iterates gets.
+        left: Called where somebody stops to iterate before the end.
+    """
+    driver = begin()
+    here = get_ident()
+    state, life = driver.state, driver.life
+    outbox, door, questions = state.delivery.outbox, state.door, state.questions
+    if not driver.claim("run it", here, consumer):
+        while outbox:  # the last events, and what it failed with, are still to come
+            yield outbox.popleft()
+        return state.outcome.result()
+    if consumer is None:
+        outbox.clear()
+    door.drive_here()
+    paused = False  # from then on another thread may drive it
+    try:
+        while outbox:
+            yield outbox.popleft()
+        try:
+            for out in driver.engine:
+                if out is TAKE:
+                    while outbox:
+                        yield outbox.popleft()
+                    if questions.pausing and driver.pauses():
+                        paused = True
+                        return None
+                else:
+                    yield out
+                if get_ident() != here:  # another thread goes on
+                    driver.driven_by = here = get_ident()
+                    door.drive_here()
+        except BaseException as error:
+            if not _is_left_here(error):
+                driver.settle(error)
+            elif getgeneratorstate(driver.engine) == GEN_CLOSED:
+                driver.settle(error)
+                raise
+            else:
+                raise
+        else:
+            driver.settle(None)
+        while outbox:
+            yield outbox.popleft()
+    finally:
+        if not paused:
+            driver.release()
+            if life.status == "running":
+                left()
+    return state.outcome.result()
+
+
+def _is_left_here(error: BaseException) -> bool:
+    """Whether it closes the generator that caught it, and was not raised by what that called."""
+    trace = error.__traceback__
+    return isinstance(error, GeneratorExit) and trace is not None and trace.tb_next is None

@@ -1,0 +1,77 @@
+"""Async handlers: what waits in the backlog is awaited by a task of its own, one way for all.
+
+The rules of this file:
+
+* One task at a time delivers the backlog, and the code of nodes goes on beside it. Who has to wait
+  for it (a chunk, a question, the run's end) waits for that task.
+* A cancel of who waits does not cancel a handler. Only where the run's own task is cancelled, the
+  handler that is being awaited is too: it is cut short, and all that wait are still called.
+* What a handler raises that is no `Exception` fails the run at its next safe point.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from flowevents.engine.delivery import Delivery
+from flowevents.engine.tasks import start
+from flowevents.events import Event
+from flowevents.signals import Handlers
+
+__all__ = ["cut_short", "flush_beside", "flushed"]
+
+
+def flush_beside(delivery: Delivery) -> None:
+    """Have the backlog delivered, from the loop, while the engine waits for something else."""
+    if delivery.backlog and delivery.flushing is None and not delivery.delivering:
+        assert delivery.door.loop is not None
+        start(_flush(delivery), delivery.door.loop, delivery.flush_by)
+
+
+async def flushed(delivery: Delivery) -> None:
+    """Wait until the backlog is delivered."""
+    while delivery.backlog:
+        flush_beside(delivery)
+        if delivery.flushing is not None:
+            await asyncio.wait([delivery.flushing])
+
+
+def cut_short(delivery: Delivery) -> None:
+    """Cancel the handler that is being awaited: the task that drives the run is cancelled."""
+    if delivery.flushing is not None:
+        delivery.flushing.cancel()
+
+
+async def _flush(delivery: Delivery) -> None:
+    backlog = delivery.backlog
+    try:
+        while backlog:
+            try:
+                await _deliver(delivery, *backlog[0])
+            finally:
+                if backlog:
+                    backlog.popleft()
+    finally:
+        delivery.flush_by(None)
+
+
+async def _deliver(delivery: Delivery, event: Event, handlers: Handlers) -> None:
+    for handler in handlers.calls:
+        try:
+            result = delivery.call(handler, event)
+            if handler in handlers.asynchronous:
+                await result
+        except Exception as error:
+            delivery.handler_failed(handler, event, error)
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            if not (isinstance(error, asyncio.CancelledError) and _is_cut_short()):
+                delivery.fail(error)
+    if delivery.audience.consumer is not None:
+        delivery.to_consumer(event)
+
+
+def _is_cut_short() -> bool:
+    """Whether the task that runs was asked to cancel; it takes that back, and goes on."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0 and task.uncancel() >= 0

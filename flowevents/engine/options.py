@@ -1,0 +1,94 @@
+"""The options of a run: read and checked once, and never changed."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from flowevents.clock import SYSTEM, Clock
+
+from flowevents.events import MAX_ERROR, describe_error
+
+__all__ = ["Options", "options_of"]
+
+logger: Final = logging.getLogger("flowevents")
+
+
+class Options(msgspec.Struct, frozen=True):
+    """What a run was told; see `Run` for what each option means.
+
+    Attributes:
+        run_id: The run's id; `named` is whether it was given.
+        raise_handler_errors: `on_handler_error="raise"`.
+        waits: `on_pause="wait"`.
+    """
+
+    run_id: str
+    named: bool
+    metadata: dict[str, Any]
+    capture: bool
+    max_steps: int | None
+    raise_handler_errors: bool
+    waits: bool
+    offload: bool
+    redact: Callable[[Any], Any] | None
+    clock: Clock
+
+    def clean(self, value: Any) -> Any:
+        """Return what may be seen of a value: what `redact` makes of it."""
+        if self.redact is None or value is None:
+            return value
+        try:
+            return self.redact(value)
+        except Exception as error:
+            logger.error(
+                "redact failed in run %s; the value is left out", self.run_id, exc_info=error
+            )
+            return "[redact failed]"
+
+    def error_text(self, error: BaseException) -> str:
+        """Return the `error` field for an exception: redacted as a whole, then cut."""
+        text = self.clean(describe_error(error, limit=None))
+        return str(text)[:MAX_ERROR] or type(error).__name__
+
+
+def options_of(
+    id: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    capture: bool = False,
+    max_steps: int | None = None,
+    on_handler_error: str = "log",
+    on_pause: str = "return",
+    offload: bool = False,
+    redact: Callable[[Any], Any] | None = None,
+    clock: Clock = SYSTEM,
+) -> Options:
+    """Check the options of a run. Raises `ValueError` for one that makes no sense."""
+    if id is not None and (not isinstance(id, str) or not id):
+        raise ValueError(f"id={id!r}: a run's id is a string that is not empty, or None.")
+    if max_steps is not None and (type(max_steps) is not int or max_steps < 1):
+        raise ValueError(f"max_steps={max_steps!r}: a whole number from 1, or None for no limit.")
+    if metadata is not None and not isinstance(metadata, Mapping):
+        raise ValueError(f"metadata={metadata!r}: a dict of JSON values, or None.")
+    if on_handler_error not in ("log", "raise"):
+        raise ValueError(f"on_handler_error={on_handler_error!r}: 'log' or 'raise'.")
+    if on_pause not in ("return", "wait"):
+        raise ValueError(f"on_pause={on_pause!r}: 'return' or 'wait'.")
+    if redact is not None and not callable(redact):
+        raise ValueError(f"redact={redact!r}: a function of a text or data, or None.")
+    return Options(
+        os.urandom(16).hex() if id is None else id,
+        id is not None,
+        dict(metadata) if metadata else {},
+        capture,
+        max_steps,
+        on_handler_error == "raise",
+        on_pause == "wait",
+        bool(offload),
+        redact,
+        clock,
+    )

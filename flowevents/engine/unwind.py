@@ -1,0 +1,85 @@
+"""The ways out of a run but the good one: they meet here, where everything that is open is ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from flowevents.engine.effects import Await, Effects, pep479
+from flowevents.engine.flushing import cut_short, flushed
+from flowevents.engine.frame import Frame
+from flowevents.engine.items import end_item
+from flowevents.engine.state import State
+from flowevents.engine.step import Step, Track
+from flowevents.engine.steps import end_flow, end_step
+
+__all__ = ["unwind"]
+
+logger: Final = logging.getLogger("flowevents")
+
+
+def unwind(
+    state: State, track: Track, stack: list[Frame], step: Step | None, error: BaseException
+) -> Effects:
+    """End everything that is open, innermost first; return the error that the run ends with.
+
+    `step` is the open step of a node. A cancellation wins over an error that is raised meanwhile;
+    what is no `Exception` wins over what is.
+    """
+    stopping = state.stopping()
+    if stopping is not None and isinstance(error, Exception):
+        logger.error(
+            "An error in run %s while it was cancelled", state.options.run_id, exc_info=error
+        )
+        error = stopping
+    error = pep479(error)
+    ends: list[Callable[[BaseException], Effects]] = []
+    if state.delivery.backlog:
+        ends.append(partial(_drain, state))
+    if step is not None:
+        _add_item(ends, step)
+        ends.append(partial(end_step, step, None))
+    for frame in reversed(stack):
+        _add_item(ends, frame.step)
+        if frame.step.member_of is None:  # an item's pass is ended by what runs it
+            ends.append(partial(end_flow, frame.step))
+    track.step = None
+    for each in ends:
+        try:
+            yield from each(error)
+        except BaseException as later:
+            if isinstance(error, Exception) and not isinstance(later, Exception):
+                error = later
+    if track.blocked is None:
+        yield from _flush(state, error)
+    return error
+
+
+def _add_item(ends: list[Callable[[BaseException], Effects]], step: Step) -> None:
+    """Have the open item of a sequential batch ended."""
+    if step.batch is not None and step.batch.current is not None:
+        ends.append(partial(end_item, step.batch.current))
+
+
+def _drain(state: State, error: BaseException) -> Effects:
+    """Deliver what plain code had emitted."""
+    state.delivery.drain()
+    yield from ()
+
+
+def _flush(state: State, error: BaseException) -> Effects:
+    """Have all that waits delivered: no schedule of repeated cancels loses an end.
+
+    Each further cancel cuts the handler short that is being awaited; the next are still called.
+    """
+    delivery = state.delivery
+    if isinstance(error, GeneratorExit):
+        delivery.drain_plainly()
+    while delivery.backlog:
+        try:
+            yield Await(flushed(delivery))
+        except asyncio.CancelledError:
+            cut_short(delivery)

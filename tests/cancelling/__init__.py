@@ -1,0 +1,1 @@
+"""Cancelling and abandoning, on every path: whatever stops a run, its stream ends well-formed."""

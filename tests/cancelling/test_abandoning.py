@@ -1,0 +1,195 @@
+"""Abandoning a run: a block that is left, a stream or an iterator that is dropped."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from flowevents import (
+    AsyncFlow,
+    AsyncNode,
+    AsyncStreamNode,
+    Chunk,
+    Flow,
+    FlowEnd,
+    Run,
+    RunCancelled,
+    Stream,
+)
+from tests.cancelling.nodes import Held, Talk, is_open
+from tests.driving import PATIENCE, Driver, Seen
+from tests.stock import Stop
+
+
+class GoesOn(Run):
+    """A run whose held node may go on once the run has been asked to cancel."""
+
+    held: Held
+
+    def cancel(self) -> None:
+        super().cancel()
+        self.held.may_go.set()
+
+
+def test_a_block_ends_the_run_before_it_is_left(driver: Driver) -> None:
+    """`with` guarantees the ends, and lets the consumer's own exception through."""
+    seen = Seen()
+    run = Run(driver.flow(Talk()), {}, observers=[seen])
+    driver.pull(run, 4)
+
+    def body() -> None:
+        raise Stop("mine")
+
+    with pytest.raises(Stop, match="mine"):
+        driver.inside(run, body)
+    assert (run.status, is_open.count) == ("cancelled", 0)
+    assert isinstance(run.error, RunCancelled)
+    seen.check()
+
+
+def test_close_waits_for_the_run_that_another_thread_drives() -> None:
+    """It returns when the ends have been delivered."""
+    held, log = Held(), list[str]()
+
+    class Handler:
+        def on_flow_end(self, event: FlowEnd) -> None:
+            log.append(event.status)
+
+    run = GoesOn(Flow(held), {}, observers=[Handler()])
+    run.held = held
+
+    def close() -> None:
+        assert held.entered.wait(PATIENCE)
+        run.close()
+        log.append("closed")
+
+    thread = threading.Thread(target=close)
+    thread.start()
+    with pytest.raises(RunCancelled):
+        run.wait()
+    thread.join(PATIENCE)
+    assert log == ["cancelled", "closed"]
+
+
+def test_aclose_waits_for_the_run_that_another_task_drives(loop: Driver) -> None:
+    """So does `aclose`, of several tasks at once."""
+    log: list[str] = []
+
+    class Tidy(AsyncNode):
+        async def exec_async(self, prep_res: Any) -> None:
+            entered.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(0)
+                log.append("tidy")
+
+    async def close(run: Run) -> None:
+        await run.aclose()
+        log.append("closed")
+
+    async def main() -> None:
+        run = Run(AsyncFlow(Tidy()), {})
+        task = asyncio.create_task(run.wait_async())
+        await entered.wait()
+        await asyncio.gather(close(run), close(run))
+        with pytest.raises(RunCancelled):
+            await task
+
+    entered = asyncio.Event()
+    loop.in_loop(main())
+    assert log == ["tidy", "closed", "closed"]
+
+
+def test_a_stream_is_closed_by_another_thread_while_it_runs() -> None:
+    """The consumer is told, after the ends."""
+    held, seen = Held(), Seen()
+    run = GoesOn(Flow(held), {}, observers=[seen])
+    run.held = held
+    stream = Stream(run)
+
+    def close() -> None:
+        assert held.entered.wait(PATIENCE)
+        stream.close()
+        assert seen.ends() == ["cancelled", "cancelled"]
+
+    thread = threading.Thread(target=close)
+    thread.start()
+    with pytest.raises(RunCancelled):
+        list(stream)
+    thread.join(PATIENCE)
+    assert stream.run.status == "cancelled"
+    seen.check()
+
+
+def test_a_stream_is_closed_by_another_task_while_it_runs(loop: Driver) -> None:
+    """So it is with tasks."""
+    seen = Seen()
+
+    class Waits(AsyncStreamNode):
+        async def exec_stream_async(self, prep_res: Any) -> AsyncIterator[str]:
+            with is_open:
+                yield "a"
+                entered.set()
+                await asyncio.Event().wait()
+
+    async def main() -> None:
+        stream = AsyncFlow(Waits()).run_stream_async({}, observers=[seen])
+
+        async def consume() -> list[str]:
+            return [text async for text in stream]
+
+        task = asyncio.create_task(consume())
+        await entered.wait()
+        await stream.aclose()
+        assert seen.ends() == ["cancelled", "cancelled"]
+        with pytest.raises(RunCancelled):
+            await task
+
+    entered = asyncio.Event()
+    loop.in_loop(main())
+    seen.check()
+
+
+def test_a_stream_is_closed_by_a_handler(driver: Driver) -> None:
+    """Called from within, it only asks for that: the consumer is told after the ends."""
+    if driver.loop is not None:
+        return  # its close is awaited, and a handler that awaits it would wait for itself
+    seen = Seen()
+
+    class Handler:
+        def on_chunk(self, event: Chunk) -> None:
+            stream.close()
+
+    stream = Flow(Talk()).run_stream({}, observers=[seen, Handler()])
+    with pytest.raises(RunCancelled):
+        list(stream)
+    assert seen.ends() == ["cancelled", "cancelled"]
+    seen.check()
+
+
+@pytest.mark.parametrize("through", ["shared", "observer"])
+def test_an_abandoned_run_delivers_its_ends_when_it_is_collected(through: str) -> None:
+    """A run that nobody can go on with is no leak: its node is closed, its observers hear that."""
+
+    class Knows(Seen):
+        run: Run
+
+    seen, knows = Seen(), Knows()
+    shared: dict[str, Any] = {}
+    run = Run(Flow(Talk()), shared, observers=[seen, knows])
+    if through == "shared":
+        shared["run"] = run  # a cycle
+    else:
+        knows.run = run
+    Driver(None).pull(run, 4)
+    del run, shared, knows
+    gc.collect()
+    assert is_open.count == 0
+    assert seen.ends() == ["cancelled", "cancelled"]
+    seen.check()

@@ -1,0 +1,1 @@
+"""Flows: routes, names, nesting, batches, overrides, and runs at the same time."""

@@ -1,0 +1,1 @@
+"""Nodes: streams in all their forms, retries, batches, `emit` and `progress`, copies."""

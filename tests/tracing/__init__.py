@@ -1,0 +1,1 @@
+"""TraceObserver: spans and metrics as OpenTelemetry's own SDK exports them."""
