@@ -13,7 +13,7 @@ The layers; each module imports only from those below it:
     live.py       the events of a run in a thread, as they come
     engine/       the one engine: a generator of effects, its drivers, the walk over a graph
     signals/      one blinker signal per event type, senders, observe
-    asking.py     what a node asks and a handler answers; opened.py, beside it: what is open of a run
+    asking.py     what a node asks, a handler answers; opened.py, beside it: what of a run is open
     events.py     the typed events and their JSON; errors.py and escape.py beside it
 """
 
