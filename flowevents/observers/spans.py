@@ -243,12 +243,8 @@ class RunSpans:
         (parent.children if parent else self.roots).append(span)
         return span
 
-    def _find(self, event: Event) -> Span:
-        """The span of an event, whether it is open or not."""
-        return self._spans.get(event.span) or self._open.begin(event)
-
     def _end(self, event: End, now: float) -> None:
-        span = self._find(event)
+        span = self._spans.get(event.span) or self._open.begin(event)
         if span.status is not None:
             return  # the record says it twice
         if not span.began:
@@ -273,9 +269,11 @@ class RunSpans:
         self.start = min(self.start, span.start)
 
     def _happen(self, event: Chunk | Retry | Interrupt | Reply, now: float) -> None:
-        span = self._find(event)
-        if span.status is not None or self._open.of(event) is not span:
-            return  # it has ended: nothing more happens in it
+        span = self._open.of(event)
+        if span is None:
+            if event.span in self._spans:
+                return  # it has ended: nothing more happens in it
+            span = self._open.begin(event)
         now = _inside(span.parent, now)
         attempt = span.attempts[-1]
         attempt.start = min(attempt.start, now)  # its pause was shorter than was said

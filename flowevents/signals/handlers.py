@@ -19,6 +19,7 @@ __all__ = [
     "NO_HANDLERS",
     "Entry",
     "Handlers",
+    "Heard",
     "Listeners",
     "Receiver",
     "Weakly",
@@ -49,14 +50,8 @@ NO_HANDLERS: Final = Handlers((), ())
 """The handlers of an event that a consumer alone takes."""
 
 
-class Listeners(msgspec.Struct):
-    """Who listens to one node: for each signal its `Handlers`, or `None` where nobody does.
-
-    Attributes:
-        anybody: Whether there is one.
-        contexts: Who is asked for the context of the node's code.
-        special: More is to be done for a step than to send its events.
-    """
+class Heard(msgspec.Struct):
+    """For each signal the `Handlers` of its events, or `None` where nobody hears them."""
 
     flow_start: Handlers | None = None
     node_start: Handlers | None = None
@@ -70,6 +65,17 @@ class Listeners(msgspec.Struct):
     node_end: Handlers | None = None
     action: Handlers | None = None
     flow_end: Handlers | None = None
+
+
+class Listeners(Heard):
+    """Who listens to one node: what of it is heard, and what else is asked of the engine.
+
+    Attributes:
+        anybody: Whether there is one.
+        contexts: Who is asked for the context of the node's code.
+        special: More is to be done for a step than to send its events.
+    """
+
     anybody: bool = False
     contexts: tuple[Receiver, ...] = ()
     special: bool = False
