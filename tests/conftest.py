@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -19,6 +20,15 @@ from tests.watching import Way
 settings.register_profile("full", deadline=None, print_blob=True)
 settings.register_profile("quick", deadline=None, derandomize=True, max_examples=15)
 settings.load_profile(os.environ.get("FLOWEVENTS_HYPOTHESIS_PROFILE", "full"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _threads_take_turns_often() -> Iterator[None]:
+    """They meet in more places, and none waits long for one that holds a lock or spins."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-4)
+    yield
+    sys.setswitchinterval(interval)
 
 
 @pytest.fixture(scope="module", autouse=True)
