@@ -5,7 +5,8 @@ A streaming attempt looks it up anew only where the audience's `version` changed
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from flowevents.engine.delivery import Delivery
@@ -13,7 +14,7 @@ from flowevents.engine.effects import TAKE
 from flowevents.engine.state import State
 from flowevents.engine.step import Step
 from flowevents.events import Chunk, Event
-from flowevents.signals import Receiver
+from flowevents.signals import Handlers, Receiver
 
 __all__ = ["HAND_OVER", "Send", "gives_plain_output", "sender"]
 
@@ -43,22 +44,28 @@ def sender(step: Step) -> Send | None:
 
     `None` where nobody hears of them, but for a consumer of plain output.
     """
-    state = step.state
-    heard, consumer = step.listeners().chunk, state.audience.consumer
+    heard, consumer = step.listeners().chunk, step.state.audience.consumer
     if heard is None:
-        return _output_only(state) if consumer == "output" else None
-    delivery, options = state.delivery, state.options
-    run_id, now, numbers = options.run_id, options.clock.time, delivery.numbers
-    path, span, items = step.plan.path, step.span, step.items
-    execution, attempt = step.number, step.attempt
-    backlog, outbox = delivery.backlog, delivery.outbox
-    waits, call = bool(heard.asynchronous), _one(heard.calls, delivery)
-    pushed, events = consumer is None, consumer == "events"
+        return _output_only(step.state) if consumer == "output" else None
+    options, delivery = step.state.options, step.state.delivery
 
-    def send(data: Any) -> Any:
-        event = Chunk(
-            run_id, next(numbers), now(), span, path, items, execution, attempt, data=data
-        )
+    def send(  # what does not change are defaults: they are found fast, and stand close together
+        data: Any,
+        run_id: str = options.run_id,
+        numbers: Iterator[int] = delivery.numbers,
+        now: Callable[[], float] = options.clock.time,
+        span: int = step.span,
+        path: str = step.plan.path,
+        items: tuple[int, ...] = step.items,
+        number: int = step.number,
+        attempt: int = step.attempt,
+        outbox: deque[Any] = delivery.outbox,
+        backlog: deque[Any] = delivery.backlog,
+        waits: bool = bool(heard.asynchronous),
+        call: Receiver | None = _one(heard, delivery),
+        events: bool = consumer == "events",
+    ) -> Any:
+        event = Chunk(run_id, next(numbers), now(), span, path, items, number, attempt, data=data)
         if outbox or backlog or waits:
             delivery.deliver(event, heard)
             return HAND_OVER
@@ -74,20 +81,22 @@ def sender(step: Step) -> Send | None:
                 delivery.to_consumer(event)
                 delivery.drain()
                 return HAND_OVER
-        if pushed:
-            return None
         if events:
             return event
+        if consumer is None:
+            return None
         outbox.append(data)
         return TAKE
 
     if options.redact is None:
         return send
-    return lambda data: send(options.clean(data))
+    clean = options.clean
+    return lambda data: send(clean(data))
 
 
-def _one(calls: tuple[Receiver, ...], delivery: Delivery) -> Receiver | None:
+def _one(heard: Handlers, delivery: Delivery) -> Receiver | None:
     """Return one handler that calls all of these; `None` where there is none."""
+    calls = heard.calls
     if len(calls) < 2:
         return calls[0] if calls else None
 
