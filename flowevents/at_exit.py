@@ -26,7 +26,7 @@ __all__ = ["Stage", "close_at_exit"]
 Stage = Literal["runs", "queues", "displays"]
 """In this order they are closed."""
 
-O = TypeVar("O")  # noqa: E741
+T = TypeVar("T")
 
 _Owners = dict[int, tuple["weakref.ref[Any]", Callable[[Any], object]]]
 
@@ -36,7 +36,7 @@ _count: Final[Callable[[], int]] = getattr(atexit, "_ncallbacks", lambda: 0)  # 
 _counted = -1  # what it was when this took its place
 
 
-def close_at_exit(stage: Stage, owner: O, close: Callable[[O], object]) -> None:
+def close_at_exit(stage: Stage, owner: T, close: Callable[[T], object]) -> None:
     """Have `close(owner)` called at the end of the process, if the owner is still there then.
 
     From any thread, as often as one likes: a later call replaces what an earlier one of the same

@@ -186,12 +186,12 @@ class Run:
             self._background.join(self._life)
         elif not self._life.is_over:
             self._wait_here()
+        self._state.delivery.outbox.clear()
         return self._result()
 
     def _wait_here(self) -> None:
         for _ in pull(self._drive_sync, None, self._is_left):
             pass
-        self._state.delivery.outbox.clear()
 
     def _pull(
         self, what: str, consumer: Consumer, left: Callable[[], None] | None = None
@@ -204,8 +204,8 @@ class Run:
     def _drive_sync(self) -> SyncDriver:
         """The sync driver; with the first one who asks for it the run begins."""
         driver = self._driver or self._begin(None)
-        if not isinstance(driver, SyncDriver):
-            raise self._life.began_async("run it")
+        driver.check("run it", None)
+        assert isinstance(driver, SyncDriver)
         return driver
 
     def _is_left(self) -> None:

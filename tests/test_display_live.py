@@ -19,7 +19,6 @@ from flowevents import events as ev
 from flowevents.events import Event
 from flowevents.observers.display import TerminalDisplay
 from flowevents.observers.display.watch import Watch
-from flowevents.observers.questions import last_asked
 from tests.records import Recorder, agent
 from tests.screens import Screen, still
 from tests.stock import Talk
@@ -98,24 +97,6 @@ def test_a_question_that_follows_at_once_is_shown() -> None:
     assert asked.endswith("✓ Approve answered yes\n? Approve asks\n  Really?")
     display.refresh()
     assert screen.shown == asked
-    display.stop()
-
-
-def test_a_question_that_the_reader_has_shown_is_not_shown_again() -> None:
-    """It was asked while another was open, and the display stood still."""
-    run, span = asking()
-    screen = Screen()
-    display = still(screen)
-    for event in run.events:
-        display(event)
-    other = run.add(ev.Interrupt, span, "Approve", id="q2", prompt="Really?")
-    display(other)
-    assert "Really?" not in screen.shown
-    display(run.add(ev.Reply, span, "Approve", id="q", value="yes"))
-    last_asked.note(other, by_reader=True)
-    display.refresh()
-    assert "Approve answered yes" in screen.shown
-    assert "Really?" not in screen.shown
     display.stop()
 
 

@@ -264,6 +264,11 @@ def results(name: str, count: int) -> int:
     return count * 10 if "of a node" in name or "parallel node" in name else 0
 
 
+def waiting(name: str) -> int:
+    """Bytes by which it may differ how many of the thousand events wait that may."""
+    return 2**18 if name == "async steps, pulled" else 0
+
+
 def most_held(scenario: Scenario, count: int) -> int:
     """The most bytes that are held in a scenario, beyond what was held before."""
     gc.collect()
@@ -283,7 +288,7 @@ def test_more_hold_no_more_memory_and_stack_than_few(name: str) -> None:
         few, more = most_held(scenario, FEW), most_held(scenario, MORE)
     finally:
         tracemalloc.stop()
-    assert more - few < MOST_HELD + results(name, MORE - FEW)
+    assert more - few < MOST_HELD + results(name, MORE - FEW) + waiting(name)
     assert len(depths) == 1
     assert max(depths) - stack_depth() < 30
 

@@ -11,11 +11,12 @@ The rules of this file:
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, NoReturn
 
 from flowevents.asking import Ask
 from flowevents.engine.answers import Answers
 from flowevents.engine.effects import TAKE, Await, Effects, perform, wake
+from flowevents.engine.graph import node_name
 from flowevents.engine.groups import drive
 from flowevents.engine.publish import step_of
 from flowevents.engine.questions import Question
@@ -23,7 +24,7 @@ from flowevents.engine.state import State, hand_over, safe_point
 from flowevents.engine.step import Step, current_track
 from flowevents.events import Interrupt, Reply
 
-__all__ = ["ask", "ask_here"]
+__all__ = ["ask", "ask_here", "cannot_wait"]
 
 
 def ask(step: Step, asked: Ask) -> Effects:
@@ -183,3 +184,14 @@ async def ask_here(node: Any, asked: Ask) -> Any:
     if track is None or track.blocked is None:
         return await perform(effects)
     return await drive(step.state.delivery, effects)
+
+
+def cannot_wait(node: Any, asked: Ask) -> NoReturn:
+    """Refuse a question in an override of a plain `_exec`, which cannot wait."""
+    step = step_of(node)
+    if step is None or not step.open:
+        _check_place(step, asked, node)
+    raise RuntimeError(
+        f"{node_name(node)!r} asks inside of its own `_exec`, where it cannot wait: "
+        f"{asked.prompt!r}. Ask in a node that does not override `_exec`."
+    )

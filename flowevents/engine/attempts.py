@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from flowevents.asking import Ask
 from flowevents.engine.ask import ask
-from flowevents.engine.calls import awaited, call, invoke, own_track
+from flowevents.engine.calls import call, invoke, own_track
 from flowevents.engine.effects import Await, Effects
 from flowevents.engine.groups import in_own_task
 from flowevents.engine.offload import OffloadedStream, offload
@@ -95,14 +95,18 @@ def _attempt(step: Step, node: Any, argument: Any) -> Effects:
     offloaded = state.options.offload and not (shape.is_async or "exec" in shape.overrides)
     if shape.streams:
         return _stream(step, node, argument, offloaded)
-    result: Effects
-    if not offloaded:
-        result = invoke(step, node.exec_async if shape.is_async else node.exec, argument)
-    elif (track := own_track(step)) is not None:
-        result = awaited(in_own_task(state, track, offload(step, node.exec, argument)))
+    if offloaded:
+        result = _offload(step, node, argument)
     else:
-        result = offload(step, node.exec, argument)
+        result = invoke(step, node.exec_async if shape.is_async else node.exec, argument)
     return one_chunk(step, result) if shape.chunked else result
+
+
+def _offload(step: Step, node: Any, argument: Any) -> Effects:
+    track, work = own_track(step), offload(step, node.exec, argument)
+    if track is None:
+        return (yield from work)
+    return (yield Await(in_own_task(step.state, track, work)))
 
 
 def _stream(step: Step, node: Any, argument: Any, offloaded: bool) -> Effects:

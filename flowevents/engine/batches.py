@@ -46,7 +46,7 @@ def _sequential(track: Track, step: Step, node: Any, batch: Iterable[Any] | None
     shared = items.current = item_of(step, items, 0, -1)  # by those that nobody hears of
     shared.open = False
     version: object = None
-    unheard = inline = False
+    unheard = inline = retried = False
     for index, argument in enumerate(taken(step, batch)):
         if audience.version is not version:
             door.shut()
@@ -58,12 +58,15 @@ def _sequential(track: Track, step: Step, node: Any, batch: Iterable[Any] | None
             shared.open, shared.context = unheard, step.context
         if inline:
             shared.span, shared.index = next(numbers), index
+            if retried:
+                shared.attempt, retried = 1, False
             door.open = True  # until something is heard
             try:
                 keep(run(argument))
             except Exception as error:
                 door.shut()
-                keep((yield from _tried_on(shared, node, argument, error)))
+                retried = True
+                keep((yield from attempts(shared, node, argument, error)))
         elif unheard:
             shared.span, shared.index, shared.attempt = next(numbers), index, 1
             keep((yield from attempts(shared, node, argument)))
@@ -79,12 +82,6 @@ def _sequential(track: Track, step: Step, node: Any, batch: Iterable[Any] | None
     items.attempt = items.current.attempt
     items.current = None
     return items.results
-
-
-def _tried_on(item: Step, node: Any, argument: Any, error: Exception) -> Effects:
-    """Return what comes of an item whose first attempt failed inline."""
-    item.attempt = 1
-    return attempts(item, node, argument, error)
 
 
 def _parallel(step: Step, node: Any, batch: Iterable[Any] | None) -> Effects:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from flowevents.engine.effects import Await, Effects
@@ -14,7 +14,7 @@ from flowevents.errors import AsyncNodeError
 from flowevents.events import Event
 from flowevents.signals import Handlers
 
-__all__ = ["awaited", "call", "end", "invoke", "require_await"]
+__all__ = ["call", "end", "invoke", "require_await"]
 
 
 def call(step: Step, method: Callable[..., Any], *args: Any) -> Any:
@@ -29,13 +29,17 @@ def call(step: Step, method: Callable[..., Any], *args: Any) -> Any:
 
 def invoke(step: Step, method: Callable[..., Any], *args: Any) -> Effects:
     """Call a method of the step's node, and await what it returns if the node is async."""
-    result = call(step, method, *args)
-    if not step.plan.shape.is_async:
-        return result
+    shape = step.plan.shape
+    if not shape.is_async:
+        return call(step, method, *args)
     track = own_track(step)
-    if track is None or getattr(method, "__name__", "") in step.plan.shape.idle:
-        return (yield Await(result, step.context))
-    return (yield Await(in_own_task(step.state, track, awaited(result, step))))
+    if track is None or getattr(method, "__name__", "") in shape.idle:
+        return (yield Await(call(step, method, *args), step.context))
+    return (yield Await(in_own_task(step.state, track, _awaited_call(step, method, args))))
+
+
+def _awaited_call(step: Step, method: Callable[..., Any], args: tuple[Any, ...]) -> Effects:
+    return (yield Await(call(step, method, *args), step.context))
 
 
 def own_track(step: Step) -> Track | None:
@@ -44,11 +48,6 @@ def own_track(step: Step) -> Track | None:
         return None
     track = current_track.get()
     return track if track is not None and track.blocked is None else None
-
-
-def awaited(awaitable: Awaitable[Any], step: Step | None = None) -> Effects:
-    """Have it awaited, in the step's context."""
-    return (yield Await(awaitable, None if step is None else step.context))
 
 
 def require_await(step: Step) -> None:
@@ -71,12 +70,15 @@ def end(
 ) -> Effects:
     """Publish the end of an open step.
 
-    An end that is not ok waits in the outbox and in the backlog, so that the way out of a failed
+    Where the run's loop is closed nobody hears of it. An end that is not ok waits in the outbox and in the backlog, so that the way out of a failed
     or cancelled run never stops at a consumer.
     """
     if not step.open:
         return
     state = step.state
+    if isinstance(error, GeneratorExit) and state.door.is_closed():
+        step.open = False
+        return
     raised: BaseException | None = None
     try:
         state.door.empty()

@@ -53,6 +53,10 @@ class Door:
         """Note that this thread drives the run from here on."""
         self.thread = get_ident()
 
+    def is_closed(self) -> bool:
+        """Whether the loop of an async run is closed, so that nothing of it can go on."""
+        return self.loop is not None and self.loop.is_closed()
+
     def shut(self) -> None:
         """Have other threads wait for a safe point again: the engine goes on after plain code."""
         self.open = False

@@ -5,7 +5,7 @@ The rules of this file:
 * One task at a time delivers the backlog, and the code of nodes goes on beside it. Who has to wait
   for it (a chunk, a question, the run's end) waits for that task.
 * A cancel of who waits does not cancel a handler. Only where the run's own task is cancelled, the
-  handler that is being awaited is too: it is cut short, and all that wait are still called.
+  handler of a chunk that is being awaited is too: it may hang for what the cancel is about.
 * What a handler raises that is no `Exception` fails the run at its next safe point.
 """
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from flowevents.engine.delivery import Delivery
 from flowevents.engine.tasks import start
-from flowevents.events import Event
+from flowevents.events import Chunk, Event, Progress
 from flowevents.signals import Handlers
 
 __all__ = ["cut_short", "flush_beside", "flushed"]
@@ -36,8 +36,12 @@ async def flushed(delivery: Delivery) -> None:
 
 
 def cut_short(delivery: Delivery) -> None:
-    """Cancel the handler that is being awaited: the task that drives the run is cancelled."""
-    if delivery.flushing is not None:
+    """Cancel the handler that is being awaited: the task that drives the run is cancelled.
+
+    Only one of a chunk or a progress: starts, ends, questions and answers reach all their handlers,
+    whatever is cancelled how often.
+    """
+    if delivery.flushing is not None and type(delivery.backlog[0][0]) in (Chunk, Progress):
         delivery.flushing.cancel()
 
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Final
 
 from flowevents.engine.delivery import Delivery
-from flowevents.engine.effects import TAKE, perform, to_driver, wake
+from flowevents.engine.effects import TAKE, Effects, perform, to_driver, wake
 from flowevents.engine.flushing import cut_short, flush_beside
 from flowevents.engine.outcome import outranks
 from flowevents.engine.state import State, safe_point
@@ -96,15 +96,12 @@ class Group:
             while True:
                 if stop.failure is not None or stop.asked is not None:
                     await perform(safe_point(state))
-                if delivery.outbox:  # first, because items go on while the consumer has control
+                if not self._begin_items(work, arguments):
+                    return
+                if delivery.outbox:
                     await to_driver(TAKE)
                     continue
                 delivery.taken()
-                going_on = self._begin_items(work, arguments)
-                if delivery.outbox:
-                    continue
-                if not going_on:
-                    return
                 if self._all_blocked and not state.questions.ready():
                     state.questions.want_pause()
                     await to_driver(TAKE)
@@ -192,7 +189,7 @@ class Group:
     async def _cancel(self) -> None:
         """Cancel the items that still run, and wait until they have ended."""
         state = self.state
-        if state.stop.asked is None and state.stop.by_task():
+        if self._parent is None and state.stop.asked is None and state.stop.by_task():
             cut_short(state.delivery)
         tasks = [each for each in self._tasks.values() if each is not None]
         for task in tasks:
@@ -247,17 +244,13 @@ def _is_being_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def in_own_task(state: State, track: Track, effects: Any) -> Any:
-    """Return an awaitable that drives code of the run's own track in a task of its own.
+async def in_own_task(state: State, track: Track, effects: Effects) -> Any:
+    """Drive code of the run's own track in a task of its own; return what it returns.
 
     So it is done where the run is pulled: the consumer gets control while the code awaits, and in
     the consumer's task a timeout that the code has set would hit the consumer. The code's first
     step is made at once: where it awaits nothing, no control is given away.
     """
-    return _in_own_task(state, track, effects)
-
-
-async def _in_own_task(state: State, track: Track, effects: Any) -> Any:
     result: Any = None
 
     async def work(group: Group, index: int, argument: Any) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from flowevents.engine.delivery import Delivery
+import asyncio
+
+from flowevents.engine.delivery import MAX_WAITING, Delivery
 from flowevents.engine.door import Door
 from flowevents.engine.effects import TAKE, Await, Effects
 from flowevents.engine.flushing import flushed
@@ -98,4 +100,7 @@ def hand_over(state: State) -> Effects:
     if stop.failure is not None:
         stop.check()
     if delivery.outbox:
+        crowded = len(delivery.outbox) >= MAX_WAITING
         yield TAKE
+        if crowded:  # the loop has a turn, too
+            yield Await(asyncio.sleep(0))

@@ -138,6 +138,8 @@ def leave(track: Track, frame: Frame, last: bool) -> Effects:
     exec_res = frame.cursor.action if shape.batch is None else None
     post = flow.post_async if shape.is_async else flow.post
     action = yield from invoke(step, post, frame.shared, frame.prep_res, exec_res)
+    if last and (state.delivery.backlog or state.delivery.outbox):
+        yield from hand_over(state)  # no code of the run comes after this, which could wait for it
     yield from safe_point(state)
     track.step = None
     if last:

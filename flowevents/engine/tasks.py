@@ -11,31 +11,43 @@ from typing import Any
 __all__ = ["start"]
 
 
-class _Rest:
-    """What is left of a coroutine after its first step, which yielded `waiting`."""
+class _Rest(Coroutine[Any, Any, None]):
+    """What is left of a coroutine after its first step, which yielded `waiting`.
 
-    __slots__ = ("coroutine", "waiting")
+    It is no `async def`: a task that is cancelled before its first turn would never begin one, and
+    what the coroutine has begun would never be told.
+    """
+
+    __slots__ = ("_coroutine", "_ended", "_waiting")
 
     def __init__(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        self.coroutine: Coroutine[Any, Any, None] | None = coroutine
-        self.waiting: Any = None
+        self._coroutine = coroutine
+        self._waiting: list[Any] = []  # until the task has it
+        self._ended = False
+
+    def begin(self) -> None:
+        """Make the first step."""
+        try:
+            self._waiting.append(self._coroutine.send(None))
+        except StopIteration:
+            self._ended = True
+
+    def send(self, value: Any) -> Any:
+        if self._ended:
+            raise StopIteration
+        return self._waiting.pop() if self._waiting else self._coroutine.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        if self._ended:
+            raise StopIteration
+        self._waiting.clear()
+        return self._coroutine.throw(*error)
+
+    def close(self) -> None:
+        self._coroutine.close()
 
     def __await__(self) -> Generator[Any, Any, None]:
-        coroutine, waiting = self.coroutine, self.waiting
-        while coroutine is not None:
-            try:
-                try:
-                    sent = yield waiting
-                except BaseException as error:
-                    waiting = coroutine.throw(error)
-                else:
-                    waiting = coroutine.send(sent)
-            except StopIteration:
-                return
-
-
-async def _wait_for(rest: _Rest) -> None:
-    await rest
+        return self._coroutine.__await__()
 
 
 def start(
@@ -52,21 +64,16 @@ def start(
     functions that say which task runs.
     """
     rest = _Rest(coroutine)
-    task = asyncio.Task(
-        _wait_for(rest), loop=loop, context=copy_context() if context is None else context
-    )
+    if context is None:
+        context = copy_context()
+    task: asyncio.Task[None] = asyncio.Task(rest, loop=loop, context=context)
     made(task)
     outer = asyncio.current_task(loop)
     if outer is not None:
         _leave_task(loop, outer)
     _enter_task(loop, task)
     try:
-        rest.waiting = coroutine.send(None)
-    except StopIteration:
-        rest.coroutine = None
-    except BaseException:
-        rest.coroutine = None
-        raise
+        rest.begin()
     finally:
         _leave_task(loop, task)
         if outer is not None:

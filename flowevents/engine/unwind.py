@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from flowevents.engine.effects import Await, Effects, pep479
+from flowevents.engine.effects import Await, Cancelled, Effects, pep479
 from flowevents.engine.flushing import cut_short, flushed
 from flowevents.engine.frame import Frame
 from flowevents.engine.items import end_item
@@ -29,6 +29,8 @@ def unwind(
     `step` is the open step of a node. A cancellation wins over an error that is raised meanwhile;
     what is no `Exception` wins over what is.
     """
+    if track.blocked is None:
+        yield from _flush(state, error)  # whoever hears of what came before may still cancel
     stopping = state.stopping()
     if stopping is not None and isinstance(error, Exception):
         logger.error(
@@ -37,8 +39,6 @@ def unwind(
         error = stopping
     error = pep479(error)
     ends: list[Callable[[BaseException], Effects]] = []
-    if state.delivery.backlog:
-        ends.append(partial(_drain, state))
     if step is not None:
         _add_item(ends, step)
         ends.append(partial(end_step, step, None))
@@ -64,22 +64,17 @@ def _add_item(ends: list[Callable[[BaseException], Effects]], step: Step) -> Non
         ends.append(partial(end_item, step.batch.current))
 
 
-def _drain(state: State, error: BaseException) -> Effects:
-    """Deliver what plain code had emitted."""
-    state.delivery.drain()
-    yield from ()
-
-
 def _flush(state: State, error: BaseException) -> Effects:
-    """Have all that waits delivered: no schedule of repeated cancels loses an end.
-
-    Each further cancel cuts the handler short that is being awaited; the next are still called.
-    """
+    """Have all that waits delivered: no schedule of repeated cancels loses an end."""
     delivery = state.delivery
-    if isinstance(error, GeneratorExit):
+    if not state.is_async:
+        delivery.drain()
+    elif isinstance(error, GeneratorExit):
         delivery.drain_plainly()
     while delivery.backlog:
         try:
             yield Await(flushed(delivery))
+        except Cancelled:
+            continue  # a handler has asked for that; it goes on all the same
         except asyncio.CancelledError:
             cut_short(delivery)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flowevents.asking import Ask
+from flowevents.engine.ask import ask_here, cannot_wait
 from flowevents.engine.graph import node_name
 from flowevents.nodes.async_node import AsyncNode
 from flowevents.nodes.node import Node
@@ -22,6 +23,9 @@ class AskNode(Node):
             "return an Ask."
         )
 
+    def _try(self, prep_res: Any) -> Any:
+        cannot_wait(self, self.question(prep_res))
+
 
 class AsyncAskNode(AsyncNode):
     """`AskNode` in an async flow; its `question` may be `question_async`, which is awaited."""
@@ -33,3 +37,6 @@ class AsyncAskNode(AsyncNode):
     async def question_async(self, prep_res: Any) -> Ask:
         """Give the question: by default, what `question` gives."""
         return self.question(prep_res)
+
+    async def _try_async(self, prep_res: Any) -> Any:
+        return await ask_here(self, await self.question_async(prep_res))

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterable, Iterable
 from typing import Any
 
 from flowevents.asking import Ask, Result
-from flowevents.engine.graph import node_name
+from flowevents.engine.ask import ask_here, cannot_wait
 from flowevents.nodes.async_node import AsyncNode
 from flowevents.nodes.node import Node
 
@@ -34,8 +34,11 @@ class StreamNode(Node):
         kept, source = [], iter(self.exec_stream(prep_res))
         try:
             while True:
-                kept.append(_no_question(self, next(source)))
-                self.emit(kept[-1])
+                data = next(source)
+                if type(data) is Ask:
+                    cannot_wait(self, data)
+                kept.append(data)
+                self.emit(data)
         except StopIteration as end:
             return kept if end.value is None else end.value
 
@@ -59,19 +62,25 @@ class AsyncStreamNode(AsyncNode):
     async def _try_async(self, prep_res: Any) -> Any:
         """An attempt inside of an override's `super()._exec`: what is yielded is emitted."""
         kept: list[Any] = []
-        async for data in self.exec_stream_async(prep_res):
-            if type(data) is Result:
-                return data.value
-            kept.append(_no_question(self, data))
-            self.emit(data)
-        return kept
+        source: Any = self.exec_stream_async(prep_res)
+        answer: Any = None
+        try:
+            while True:
+                data = await (source.__anext__() if answer is None else source.asend(answer))
+                if type(data) is Result:
+                    return data.value
+                answer = await ask_here(self, data) if type(data) is Ask else None
+                if type(data) is not Ask:
+                    kept.append(data)
+                    self.emit(data)
+        except StopAsyncIteration:
+            return kept
+        finally:
+            await _aclose(source)
 
 
-def _no_question(node: Any, data: Any) -> Any:
-    """Return these data. Raises `RuntimeError` where they are a question."""
-    if type(data) is Ask:
-        raise RuntimeError(
-            f"{node_name(node)!r} asks {data.prompt!r} inside of its own `_exec`, where it cannot "
-            "wait: ask in a node that does not override `_exec`."
-        )
-    return data
+async def _aclose(source: Any) -> None:
+    """Close an async iterator, where it can be closed."""
+    close = getattr(source, "aclose", None)
+    if close is not None:
+        await close()

@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Generator, Iterator
+from contextlib import contextmanager
 from typing import Any, Final, TextIO
 
 from flowevents.asking import Answer
 from flowevents.errors import ReplyError
 from flowevents.escape import escape_controls
 from flowevents.events import Interrupt
-from flowevents.observers.keyboard import Keyboard
-from flowevents.observers.questions import (
-    choices_of,
-    hint,
-    is_numbered,
-    last_asked,
-    parse,
-    wording,
-)
+from flowevents.observers.keyboard import Keyboard, Opening
+from flowevents.observers.questions import choices_of, hint, is_numbered, parse, wording
 
 __all__ = ["ConsoleAnswers"]
 
 _PROMPT: Final = "> "
-_Dialog = Generator[Callable[[], str], "str | None", "Answer[Any] | None"]
+_Dialog = Generator[Opening, "str | None", "Answer[Any] | None"]
 
 
 class ConsoleAnswers:
@@ -66,28 +60,27 @@ class ConsoleAnswers:
 
     def _hold(self, dialog: _Dialog) -> Answer[Any] | None:
         try:
-            introduce = next(dialog)
+            opening = next(dialog)
             while True:
-                introduce = dialog.send(self._keyboard.read(_PROMPT, introduce))
+                opening = dialog.send(self._keyboard.read(_PROMPT, opening))
         except StopIteration as end:
             answer: Answer[Any] | None = end.value
             return answer
 
     async def _hold_async(self, dialog: _Dialog) -> Answer[Any] | None:
-        line: str | None = None
-        introduce = next(dialog)
+        opening = next(dialog)
         while True:
-            line = await self._keyboard.read_async(_PROMPT, introduce)
+            line = await self._keyboard.read_async(_PROMPT, opening)
             try:
-                introduce = dialog.send(line)
+                opening = dialog.send(line)
             except StopIteration as end:
                 answer: Answer[Any] | None = end.value
                 return answer
 
     def _dialog(self, event: Interrupt, reason: str | None) -> _Dialog:
-        """What is said about one question: yields what comes before a line is read, gets it."""
+        """What is said about one question: yields how the reading of a line opens, gets it."""
         while True:
-            line = yield functools.partial(_introduction, event, reason)
+            line = yield functools.partial(self._opening, event, reason)
             if line is None:
                 return None
             try:
@@ -97,32 +90,32 @@ class ConsoleAnswers:
             else:
                 return Answer(value, refused=functools.partial(self._refused, event))
 
+    @contextmanager
+    def _opening(self, event: Interrupt, reason: str | None) -> Iterator[str]:
+        """Before a line is read: the question, where it does not stand there, and the reason."""
+        with self._keyboard.tty.asked(event) as stands:
+            lines = [] if stands else _introduction(event)
+            if reason is not None:
+                lines += _indented(reason)
+            yield "".join(f"{line}\n" for line in lines)
+
     def _refused(
         self, event: Interrupt, error: ReplyError
     ) -> Answer[Any] | Awaitable[Answer[Any] | None] | None:
         return self._ask(event, str(error))
 
 
-def _introduction(event: Interrupt, reason: str | None) -> str:
-    """The question, where it is not the last that was asked, and why an answer was refused.
-
-    It is made when it is the question's turn.
-    """
-    lines: list[str] = []
-    if not last_asked.is_this(event):
-        lines.append(f"? {_one_line(event.node)}{_items(event)} asks")
-        wanted = hint(event)
-        choices = choices_of(event)
-        if wanted and choices is None:
-            lines[0] += f" for {_one_line(wanted)}"
-        lines += _indented(wording(event.prompt))
-        numbered = is_numbered(choices or [])
-        for number, choice in enumerate(choices or [], 1):
-            lines += _indented(f"{number} {wording(choice)}" if numbered else wording(choice))
-        last_asked.note(event, by_reader=True)
-    if reason is not None:
-        lines += _indented(reason)
-    return "".join(f"{line}\n" for line in lines)
+def _introduction(event: Interrupt) -> list[str]:
+    lines = [f"? {_one_line(event.node)}{_items(event)} asks"]
+    wanted = hint(event)
+    choices = choices_of(event)
+    if wanted and choices is None:
+        lines[0] += f" for {_one_line(wanted)}"
+    lines += _indented(wording(event.prompt))
+    numbered = is_numbered(choices or [])
+    for number, choice in enumerate(choices or [], 1):
+        lines += _indented(f"{number} {wording(choice)}" if numbered else wording(choice))
+    return lines
 
 
 def _indented(text: str) -> list[str]:

@@ -18,31 +18,27 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, Any, Final, Self
 from weakref import WeakValueDictionary
 
 import msgspec
 
 from flowevents.errors import RecordError
 from flowevents.events import Event, FlowEnd, decode, encode
-from flowevents.observers.turns import Turns
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 __all__ = ["JsonLines", "read_events"]
 
 _logger: Final = logging.getLogger("flowevents")
 _BLOCK: Final = 65_536
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_turns: Final[WeakValueDictionary[Path, Turns]] = WeakValueDictionary()
-_turns_lock: Final = threading.RLock()
+_locks: Final[WeakValueDictionary[Path, Any]] = WeakValueDictionary()  # of RLocks
+_lock: Final = threading.RLock()
 
 
-def _turns_at(path: Path) -> Turns:
-    """The turns of all that write to that file in this process."""
-    with _turns_lock:
-        return _turns.setdefault(path, Turns())
+def _lock_of(path: Path) -> Any:
+    """The lock of all that write to that file in this process."""
+    with _lock:
+        return _locks.setdefault(path, threading.RLock())
 
 
 class JsonLines:
@@ -68,41 +64,37 @@ class JsonLines:
         self._file: Any = None
         if isinstance(path_or_file, (str, os.PathLike)):
             self._path = Path(path_or_file).resolve()
-            self._turns = _turns_at(self._path)
-            self._turns.do(_check_record, self._path)
+            self._lock = _lock_of(self._path)
+            with self._lock:
+                _open_record(self._path).close()  # or say at once what is wrong with it
         else:
-            self._turns = Turns()
+            self._lock = threading.RLock()
             self._file = path_or_file
 
     def __call__(self, event: Event) -> None:
         """Write one event. Raises `OSError` where that fails; then nothing of it stays."""
-        if not self._turns.postpones(self, event):
-            self._turns.do(self._take, event, encode(event) + b"\n")
-
-    def _take(self, event: Event, line: bytes) -> None:
-        if self._path is None:
-            _write_to_file(self._file, line)
-            return
-        if self._file is None:
-            self._file = _open_record(self._path)
-        _write(self._file, line)
-        if isinstance(event, FlowEnd) and not event.node:
-            self._runs.discard(event.run_id)
-            if not self._runs:
-                self._close()
-        else:
-            self._runs.add(event.run_id)
+        line = encode(event) + b"\n"
+        with self._lock:
+            if self._path is None:
+                _write_to_file(self._file, line)
+                return
+            if self._file is None:
+                self._file = _open_record(self._path)
+            _write(self._file, line)
+            if isinstance(event, FlowEnd) and not event.node:
+                self._runs.discard(event.run_id)
+                if not self._runs:
+                    self.close()
+            else:
+                self._runs.add(event.run_id)
 
     def close(self) -> None:
         """Close the file of a path; a later event opens it again."""
-        if not self._turns.postpones(self.close):
-            self._turns.do(self._close)
-
-    def _close(self) -> None:
-        self._runs.clear()
-        if self._path is not None and self._file is not None:
-            self._file.close()
-            self._file = None
+        with self._lock:
+            self._runs.clear()
+            if self._path is not None and self._file is not None:
+                file, self._file = self._file, None
+                file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -111,8 +103,8 @@ class JsonLines:
         self.close()
 
     def __del__(self) -> None:
-        if hasattr(self, "_file"):
-            self._close()
+        if hasattr(self, "_lock"):
+            self.close()
 
 
 def read_events(path_or_file: str | os.PathLike[str] | IO[bytes] | IO[str]) -> Iterator[Event]:
@@ -180,11 +172,6 @@ def _open_record(path: Path) -> io.FileIO:
         file.close()
         raise
     return file
-
-
-def _check_record(path: Path) -> None:
-    """Raise what is wrong with a file that is to be appended to."""
-    _open_record(path).close()
 
 
 def _mend(file: io.FileIO, path: Path) -> None:

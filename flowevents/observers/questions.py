@@ -14,33 +14,8 @@ import msgspec
 
 from flowevents.events import Interrupt
 
-__all__ = ["LastAsked", "choices_of", "hint", "is_numbered", "last_asked", "parse", "wording"]
+__all__ = ["choices_of", "hint", "is_numbered", "parse", "wording"]
 
-
-class LastAsked:
-    """The question that stands last on this process's terminal, as far as anybody here knows.
-
-    Of a display that shows questions and a reader who asks for the answers, whoever comes first
-    says so, and the other need not repeat it.
-
-    Attributes:
-        key: The question's run and id, or `None`.
-        by_reader: It was shown by who reads the answer, not by a display.
-    """
-
-    key: tuple[str, str] | None = None
-    by_reader: bool = False
-
-    def note(self, event: Interrupt, *, by_reader: bool) -> None:
-        """This question was shown."""
-        self.key, self.by_reader = (event.run_id, event.id), by_reader
-
-    def is_this(self, event: Interrupt) -> bool:
-        """Whether it is this question."""
-        return self.key == (event.run_id, event.id)
-
-
-last_asked: Final = LastAsked()
 
 _YES: Final = frozenset({"y", "yes", "true"})
 _NO: Final = frozenset({"n", "no", "false"})

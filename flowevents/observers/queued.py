@@ -1,38 +1,31 @@
-"""A slow handler in the background: `queued(handler)` hands it the events in a thread of its own.
-
-The producer's side takes no lock and never waits while there is room: it appends to a deque, and
-wakes the thread only where that said that it sleeps. Each side first writes what the other reads,
-then reads what the other writes, so that no wake-up is lost.
-"""
+"""A slow handler in the background: `queued(handler)` gives it a thread of its own."""
 
 from __future__ import annotations
 
-import atexit
 import logging
+import os
 import queue
-import sys
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import msgspec
 
+from flowevents.at_exit import close_at_exit
 from flowevents.errors import ObserverError
 from flowevents.events import Chunk, Event, FlowEnd, Progress
 from flowevents.signals import handlers_of, is_async_callable
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
-    _Wakes = queue.SimpleQueue["Queued | None"]
 
 __all__ = ["Gap", "Queued", "queued"]
 
 Overflow = Literal["block", "drop_oldest", "coalesce"]
 
-logger: Final = logging.getLogger("flowevents")
+if TYPE_CHECKING:
+    _Bell = queue.SimpleQueue["Queued | None"]
+
+_logger: Final = logging.getLogger("flowevents")
+_process = object()  # another one in each process that is forked
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -65,7 +58,11 @@ def queued(handler: object, maxsize: int = 1000, overflow: Overflow = "block") -
     Raises `ObserverError` for an `async def` handler or for what is none, and `ValueError` for a
     `maxsize` below 1 or an unknown `overflow`.
     """
-    return Queued(handler, maxsize, overflow)
+    if overflow not in _KINDS:
+        raise ValueError(f"overflow={overflow!r}: 'block', 'drop_oldest' or 'coalesce'.")
+    if maxsize < 1:
+        raise ValueError(f"maxsize={maxsize!r}: how many events may wait; at least 1.")
+    return _KINDS[overflow](handler, maxsize)
 
 
 class Queued:
@@ -74,57 +71,73 @@ class Queued:
     `close()`, or leaving its `with` block, waits until the handler has been given everything, and
     ends the thread. So does the end of the process. Without it the thread ends when every run that
     it saw has ended, or when nothing holds the `Queued` any more; nothing pending is lost.
+
+    In a process that was forked it begins anew: what was pending stays with the parent.
     """
 
-    def __init__(self, handler: object, maxsize: int, overflow: Overflow) -> None:
-        if overflow not in ("block", "drop_oldest", "coalesce"):
-            raise ValueError(f"overflow={overflow!r}: 'block', 'drop_oldest' or 'coalesce'.")
-        if maxsize < 1:
-            raise ValueError(f"maxsize={maxsize!r}: how many events may wait; at least 1.")
-        self._handlers = handlers_of(handler)
-        for name, each in self._handlers.items():
+    def __init__(self, handler: object, maxsize: int) -> None:
+        handlers = handlers_of(handler)
+        for name, each in handlers.items():
             if is_async_callable(each):
                 raise ObserverError(
                     f"queued calls plain functions in a thread, but {each!r} (for {name!r}) is "
                     "async. Connect it as it is: async runs await it."
                 )
-        observes = hasattr(handler, f"on_{next(iter(self._handlers), '')}")
-        self._on_gap: Any = getattr(handler, "on_gap", None) if observes else handler
+        for name in {*handlers, "flow_end"}:  # by which it knows that a run has ended
+            setattr(self, f"on_{name}", self.__call__)
+        observes = hasattr(handler, f"on_{next(iter(handlers), '')}")
+        self._methods: dict[str, Any] = {  # by the name of a signal, and these two
+            **handlers,
+            "gap": getattr(handler, "on_gap", None) if observes else handler,
+            "context": getattr(handler, "context", None),
+        }
         self._maxsize = maxsize
-        self._events: deque[Any] = deque()  # of events, `_Hole` and `_Joined`
-        self._droppable = 0  # how many of them may be dropped
-        self._lock = threading.RLock()
-        self._waking: int | None = None  # the thread that is waking the other
-        self._is_putting = False
-        self._late: deque[Event] = deque()  # what came meanwhile in the same thread
-        self._has_room = threading.Condition(self._lock)
-        self._waiting = 0  # producers, for room
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process = _process
+        self._events: deque[Any] = deque()
         self._runs: set[str] = set()  # that were seen and have not ended
-        self._thread: threading.Thread | None = None
-        self._asleep = True  # there is no thread, or it waits to be woken
-        self._closing = False
-        self._woken: _Wakes = queue.SimpleQueue()
-        weakref.finalize(self, self._woken.put, None).atexit = False  # `_close_all` does more
-        puts = {"block": self._put, "drop_oldest": self._drop, "coalesce": self._join}
-        self._take: Callable[[Any], None] = puts[overflow]
-        for name in {*self._handlers, "flow_end"}:  # by which it knows that a run has ended
-            setattr(self, f"on_{name}", self._take)
-        self.context: Any = getattr(handler, "context", None)
-        _all.add(self)
+        self._lock = threading.RLock()
+        self._has_room = threading.Condition(self._lock)
+        self._thread: threading.Thread | None = None  # while there is something to do, or to come
+        self._is_idle = False  # it waits for the bell
+        self._bell: _Bell = queue.SimpleQueue()
+        self._ends: Literal["", "closed", "finished"] = ""
+        weakref.finalize(self, self._bell.put, None).atexit = False  # there `_finish` does more
+
+    @property
+    def context(self) -> Any:
+        """That of the observer, which is asked at once."""
+        return self._methods["context"]
 
     def __call__(self, event: Event) -> None:
-        """Queue an event."""
-        self._take(event)
+        """Queue an event, when there is room."""
+        if self._process is not _process:
+            self._begin()
+        with self._lock:
+            while not self._add(event):
+                if self._thread in (None, threading.current_thread()):  # nobody else makes room
+                    self._push(event)
+                    break
+                self._has_room.wait()
+            if self._thread is None:
+                self._start()
+            elif self._is_idle:
+                self._wake()
 
     def close(self) -> None:
         """Wait until the handler has been given everything, and end its thread.
 
         Called by the handler itself it does not wait. A later event begins anew.
         """
+        if self._process is not _process:
+            self._begin()
         with self._lock:
-            thread, self._closing = self._thread, True
-            if thread is not None:
-                self._woken.put(self)
+            thread = self._thread
+            self._ends = self._ends or "closed"
+            if self._is_idle:
+                self._wake()
         if thread is not None and thread is not threading.current_thread():
             thread.join()
 
@@ -134,189 +147,140 @@ class Queued:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    # -- the producer's side ------------------------------------------------------------------
+    def _finish(self) -> None:
+        """Close it at the end of the process: what comes later is handed on at once."""
+        self._ends = "finished"
+        self.close()
 
-    def _put(self, event: Event) -> None:
-        events = self._events
-        if len(events) >= self._maxsize:
-            self._wait_for_room()
-        events.append(event)
-        if self._asleep:
-            self._wake()
+    # -- what waits ---------------------------------------------------------------------------
 
-    def _wait_for_room(self) -> None:
-        if not self._may_wait():
-            return
-        if self._asleep:
-            self._wake()
-        with self._lock:
-            self._waiting += 1  # first this, then the look; the thread does it the other way
-            try:
-                self._has_room.wait_for(lambda: len(self._events) < self._maxsize)
-            finally:
-                self._waiting -= 1
+    def _add(self, event: Event) -> bool:
+        """Add an event where there is room; whether there was."""
+        if len(self._events) >= self._maxsize:
+            return False
+        self._push(event)
+        return True
 
-    def _may_wait(self) -> bool:
-        """Whether somebody else could make room: the thread, once this one has begun it."""
-        here = threading.get_ident()
-        return self._waking != here and (self._thread is None or self._thread.ident != here)
+    def _push(self, event: Event) -> None:
+        self._events.append(event)
 
-    def _wake(self) -> None:
-        with self._lock:
-            if self._waking is not None:  # this thread does, further up
-                return
-            self._waking = threading.get_ident()
-            try:
-                self._begin()
-            finally:
-                self._waking = None
+    def _pop(self) -> Any:
+        return self._events.popleft()
 
-    def _begin(self) -> None:
-        self._asleep = False
-        if sys.is_finalizing():  # a thread would never begin
-            self._drain()
-            return
-        if self._thread is None:
-            self._closing = False
-            thread = threading.Thread(
-                target=_work, args=(self._woken,), name="flowevents queued", daemon=True
+    # -- the thread ---------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        if self._ends != "finished":
+            self._ends = ""
+            close_at_exit("queues", self, Queued._finish)
+            self._thread = threading.Thread(
+                target=_work, args=(self._bell,), name="flowevents queued", daemon=True
             )
             try:
-                thread.start()
+                self._thread.start()
+                self._wake()
+                return
             except RuntimeError:  # at the end of the process none can start any more
-                self._drain()
-                return
-            self._thread = thread
-        self._woken.put(self)
+                self._thread = None
+        while self._events:
+            self._hand(self._pop())
 
-    def _drop(self, event: Event) -> None:
-        """Queue an event, dropping what is oldest where there is no room."""
-        self._put_in_turn(self._add_dropping, event)
+    def _wake(self) -> None:
+        self._is_idle = False
+        self._bell.put(self)
 
-    def _put_in_turn(self, put: Callable[[Event], bool], event: Event) -> None:
-        """Put it when everything that came before is, and wait for room where `put` has none.
-
-        The garbage collector may end a run wherever it likes, also in the middle of a `put`; what
-        comes then, in the thread that has the lock, is put afterwards. (`Turns` do the same, but
-        nobody could come in while one waits for room inside of them.)
-        """
-        with self._lock:
-            self._late.append(event)
-            if self._is_putting:
-                return
-            while self._late:  # by this thread, or while it waits for room by another one
-                self._is_putting = True
-                try:
-                    is_put = put(self._late[0])
-                    if is_put:
-                        self._late.popleft()
-                finally:
-                    self._is_putting = False
-                if not is_put:
-                    self._wait_for_room()
-        if self._asleep:
-            self._wake()
-
-    def _add_dropping(self, event: Event) -> bool:
-        while len(self._events) >= self._maxsize and self._droppable:
-            self._drop_one()
-        self._events.append(event)
-        may_be_dropped = isinstance(event, (Chunk, Progress))
-        self._droppable += may_be_dropped
-        return True
-
-    def _drop_one(self) -> None:
-        """Drop the oldest event that may be; a hole takes its place, or the one before grows."""
-        holes: dict[str, _Hole] = {}  # of each run, with no event of that run after it
-        for index, event in enumerate(self._events):
-            if isinstance(event, _Hole):
-                holes[event.run_id] = event
-            elif isinstance(event, (Chunk, Progress)):
-                hole = holes.get(event.run_id)
-                if hole is None:
-                    self._events[index] = _Hole(event.run_id)
-                else:
-                    hole.dropped += 1
-                    del self._events[index]
-                self._droppable -= 1
-                return
-            else:
-                holes.pop(event.run_id, None)
-
-    def _join(self, event: Event) -> None:
-        """Queue an event, joining it to the last one where there is no room and it can be."""
-        self._put_in_turn(self._add_joining, event)
-
-    def _add_joining(self, event: Event) -> bool:
-        if len(self._events) >= self._maxsize:
-            last = self._events[-1]
-            joined = last if isinstance(last, _Joined) else _Joined(last)
-            if joined.add(event):
-                self._events[-1] = joined
-                return True
-            if self._may_wait():
-                return False
-        self._events.append(event)
-        return True
-
-    # -- the thread's side --------------------------------------------------------------------
-
-    def _drain(self) -> bool:
-        """Hand on what waits; whether the thread shall sleep now, or else end."""
-        while True:
+    def _hand_on(self) -> bool:
+        """Hand on what waits; whether the thread shall wait for more, or else end."""
+        while self._process is _process:  # else the handler has forked
             with self._lock:
-                event = self._events.popleft() if self._events else None
-                if event is None:
-                    self._asleep = True  # first this, then the look; `_put` does it the other way
-                    if self._events:
-                        continue
-                    if self._closing or not self._runs:
+                if not self._events:
+                    self._is_idle = bool(self._runs) and not self._ends
+                    if not self._is_idle:
                         self._thread = None
-                        return False
-                    return True
-                may_be_dropped = isinstance(event, (Chunk, Progress))
-                self._droppable -= may_be_dropped
-                if self._waiting:
-                    self._has_room.notify_all()
+                    return self._is_idle
+                event = self._pop()
+                self._has_room.notify_all()
             self._hand(event)
+        return False
 
     def _hand(self, event: Any) -> None:
-        if isinstance(event, _Hole):
-            handler: Any = self._on_gap
-            event = Gap(run_id=event.run_id, dropped=event.dropped)
+        if isinstance(event, Gap):
+            handler = self._methods["gap"]
         else:
-            event = event.chunk() if isinstance(event, _Joined) else event
-            handler = self._handlers.get(event.signal)
+            handler = self._methods.get(event.signal)
             if isinstance(event, FlowEnd) and not event.node:
                 self._runs.discard(event.run_id)
             else:
                 self._runs.add(event.run_id)
-        if handler is None:
-            return
         try:
-            handler(event)
+            if handler is not None:
+                handler(event)
         except BaseException:
-            logger.exception("Queued handler %r failed on %s", handler, type(event).__name__)
+            _logger.exception("Queued handler %r failed on %s", handler, type(event).__name__)
 
 
-class _Hole:
-    """Where events of a run were dropped."""
+def _work(bell: _Bell) -> None:
+    """The thread: holds the `Queued` only while there is something to do.
 
-    def __init__(self, run_id: str) -> None:
-        self.run_id = run_id
-        self.dropped = 1
+    Who wakes it hands it over, so that it cannot be gone before what waits in it.
+    """
+    while (woken := bell.get()) is not None and woken._hand_on():
+        del woken
 
 
-class _Joined:
-    """Chunks of text that are handed on as one, with the number and the time of the last."""
+class _Dropping(Queued):
+    """Drops the oldest chunk or progress where there is no room."""
 
-    def __init__(self, event: Event) -> None:
-        self._last = event
-        self._texts = [event.data] if isinstance(event, Chunk) else []
+    def _begin(self) -> None:
+        super()._begin()
+        self._droppable = 0  # how many of those that wait
 
-    def add(self, event: Event) -> bool:
-        """Join a chunk, if it is text of the same attempt; whether it is."""
-        last = self._last
+    def _add(self, event: Event) -> bool:
+        while len(self._events) >= self._maxsize and self._droppable:
+            self._drop()
+        self._push(event)
+        return True
+
+    def _push(self, event: Event) -> None:
+        self._events.append(event)
+        self._droppable += isinstance(event, (Chunk, Progress))
+
+    def _pop(self) -> Any:
+        event = self._events.popleft()
+        self._droppable -= isinstance(event, (Chunk, Progress))
+        return event
+
+    def _drop(self) -> None:
+        """A gap takes its place, or the one before it grows."""
+        gaps: dict[str, int] = {}  # the place of each run's, with no event of that run after it
+        for place, event in enumerate(self._events):
+            if isinstance(event, Gap):
+                gaps[event.run_id] = place
+            elif not isinstance(event, (Chunk, Progress)):
+                gaps.pop(event.run_id, None)
+            else:
+                before = gaps.get(event.run_id)
+                if before is None:
+                    self._events[place] = Gap(run_id=event.run_id, dropped=1)
+                else:
+                    dropped = self._events[before].dropped + 1
+                    self._events[before] = Gap(run_id=event.run_id, dropped=dropped)
+                    del self._events[place]
+                self._droppable -= 1
+                return
+
+
+class _Joining(Queued):
+    """Joins a text to the one before where there is no room."""
+
+    def _begin(self) -> None:
+        super()._begin()
+        self._texts: list[str] = []  # of the last event, where it is several
+
+    def _add(self, event: Event) -> bool:
+        if super()._add(event):
+            return True
+        last = self._events[-1]
         if not (
             isinstance(event, Chunk)
             and isinstance(last, Chunk)
@@ -326,29 +290,37 @@ class _Joined:
             == (last.run_id, last.span, last.attempt, last.kind)
         ):
             return False
-        self._last = event
+        self._texts = self._texts or [last.data]
         self._texts.append(event.data)
+        self._events[-1] = event  # with its number and time
         return True
 
-    def chunk(self) -> Event:
-        """All of them as one."""
-        return msgspec.structs.replace(self._last, data="".join(self._texts))
+    def _push(self, event: Event) -> None:
+        self._join()
+        self._events.append(event)
+
+    def _pop(self) -> Any:
+        if len(self._events) == 1:
+            self._join()
+        return self._events.popleft()
+
+    def _join(self) -> None:
+        if self._texts:
+            self._events[-1] = msgspec.structs.replace(self._events[-1], data="".join(self._texts))
+            self._texts = []
 
 
-def _work(woken: _Wakes) -> None:
-    """The thread: holds the `Queued` only while there is something to do.
-
-    Who wakes it hands over the `Queued`, so that it cannot be gone before what waits in it.
-    """
-    while (queued := woken.get()) is not None and queued._drain():
-        del queued
+_KINDS: Final[dict[Overflow, type[Queued]]] = {
+    "block": Queued,
+    "drop_oldest": _Dropping,
+    "coalesce": _Joining,
+}
 
 
-_all: weakref.WeakSet[Queued] = weakref.WeakSet()
+def _forked() -> None:
+    global _process
+    _process = object()
 
 
-@atexit.register
-def _close_all() -> None:
-    """At the end of the process, have everything handed on before the daemon threads are gone."""
-    for each in list(_all):
-        each.close()
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_forked)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import pytest
 
-from flowevents import Answer, Ask, AsyncFlow, Reply, ReplyError, Run, RunStateError
+from flowevents import Answer, Ask, AsyncFlow, Node, Reply, ReplyError, Run, RunStateError
 from tests.asking.answering import pause
 from tests.asking.askers import EachAtOnce, Make, asks
 from tests.driving import Driver, Seen
@@ -139,10 +139,12 @@ def test_a_question_that_is_settled_while_an_answer_is_looked_at(
 
 def test_there_is_no_such_question(driver: Driver, make: Make) -> None:
     """The error says which there are."""
-    run = Run(driver.flow(make("a")), {})
+    run = Run(driver.flow(Node()), {})
     driver.pull(run, 1)
     with pytest.raises(ReplyError, match=f"No question is open in run {run.id}"):
         run.reply(1)
+    driver.close(run)
+    run = Run(driver.flow(make("a")), {})
     pause(driver, run)
     (asked,) = run.interrupts
     for unknown in ("99", "", "no number", "²", "0"):

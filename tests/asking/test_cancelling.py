@@ -324,16 +324,15 @@ def test_a_paused_run_whose_loop_is_closed(
         assert status_of(run) == "cancelled"
     del run
     gc.collect()
-    seen.check()
-    assert set(seen.ends()) == {"cancelled"}
+    assert seen.ends() == []
     assert set(shared["log"]) == {"begun", "left"}
-    assert caplog.records == []
+    assert [each.getMessage() for each in caplog.records if "event loop" in each.getMessage()]
 
 
 def test_what_code_raises_that_is_closed_without_its_loop_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The ends come all the same; one that would wait cannot."""
+    """It is cancelled all the same; what would wait cannot."""
 
     class Raises(AsyncNode):
         async def exec_async(self, prep_res: Any) -> None:
@@ -358,11 +357,10 @@ def test_what_code_raises_that_is_closed_without_its_loop_is_logged(
         loop.close()
         run.cancel()
         assert run.status == "cancelled"
-        seen.check()
-        assert set(seen.ends()) == {"cancelled"}
-    errors = [each.exc_info and each.exc_info[0] for each in caplog.records]
+        assert seen.ends() == []
+    errors = [each.exc_info[0] for each in caplog.records if each.exc_info]
     assert errors == [ValueError, RuntimeError]
-    assert "while it was closed" in caplog.records[0].getMessage()
+    assert "while it was closed" in caplog.records[1].getMessage()
 
 
 def test_a_waiting_run_is_cancelled(driver: Driver, make: Make) -> None:

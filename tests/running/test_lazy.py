@@ -35,11 +35,14 @@ def test_nothing_is_computed_before_it_is_asked_for(driver: Driver) -> None:
 
 
 def test_events_are_made_one_by_one(driver: Driver) -> None:
-    """Who takes the node's start has run none of it."""
+    """Who takes the node's start has run none of it; in a loop, no further than to its stream.
+
+    There no event is a reason to give control away between two pieces of the node's code.
+    """
     shared: dict[str, Any] = {}
     run = Run(driver.flow(Write()), shared)
     driver.pull(run, 2)
-    assert shared == {}
+    assert shared.get("log", []) == ([] if driver.loop is None else ["prep"])
     driver.pull(run, 1)
     assert shared["log"] == ["prep", "a"]
     driver.close(run)

@@ -5,7 +5,6 @@ A run has one driver at a time, one who drives at a time, and is settled once.
 
 from __future__ import annotations
 
-import asyncio
 import weakref
 from collections.abc import Callable
 from typing import Final, Literal
@@ -53,7 +52,6 @@ class Driver:
                 return False
             if self.driven_by is not None:
                 raise life.driven(what)
-            self.check(what, asyncio._get_running_loop())
             if state.audience.consumer != consumer:
                 state.audience.consumer = consumer
                 state.audience.touch()
@@ -63,9 +61,6 @@ class Driver:
                 state.questions.release()
             self.driven_by = who
             return True
-
-    def check(self, what: str, loop: asyncio.AbstractEventLoop | None) -> None:
-        """Raise `RunStateError` where the run cannot be driven in that loop."""
 
     def pauses(self) -> bool:
         """Pause the run, in which nothing can go on, unless a question was settled meanwhile."""

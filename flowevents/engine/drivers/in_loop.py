@@ -8,6 +8,7 @@ by one task after the other, but not by two at once.
 from __future__ import annotations
 
 import asyncio
+import logging
 import types
 from collections.abc import Generator
 from contextvars import Context, copy_context
@@ -22,12 +23,14 @@ from flowevents.engine.flushing import cut_short, flush_beside
 from flowevents.engine.publish import Root
 from flowevents.engine.state import State
 from flowevents.engine.step import Track, current_track, on_track
-from flowevents.engine.trampoline import Ended, resume
+from flowevents.engine.trampoline import Ended, close_all, resume
 from flowevents.errors import RunCancelled
 from flowevents.events import Event
 from flowevents.status import Lifecycle
 
 __all__ = ["AsyncDriver"]
+
+logger: Final = logging.getLogger("flowevents")
 
 _READY: Final = object()  # the engine waits for nothing but its driver
 
@@ -118,7 +121,9 @@ class AsyncDriver(Driver):
             or stop.task is not asyncio.current_task(door.loop)
             or state.audience.consumer != consumer
         ):
-            task = asyncio.current_task(asyncio.get_running_loop())
+            loop = asyncio.get_running_loop()
+            self.check(what, loop)
+            task = asyncio.current_task(loop)
             if not self.claim(what, task, consumer):
                 return
             stop.drive_by(task)
@@ -130,6 +135,8 @@ class AsyncDriver(Driver):
         if loop is not self.state.door.loop:
             if self.has_lost_its_loop():
                 raise self.life.without_loop(what)
+            if self.driven_by is not None:
+                raise self.life.driven(what)
             raise self.life.began_async(what)
 
     def is_elsewhere(self) -> bool:
@@ -138,8 +145,7 @@ class AsyncDriver(Driver):
 
     def has_lost_its_loop(self) -> bool:
         """Whether it cannot go on, because the loop in which it began is closed."""
-        loop = self.state.door.loop
-        return loop is not None and loop.is_closed() and not self.life.is_over
+        return self.state.door.is_closed() and not self.life.is_over
 
     def _left_by(self, error: BaseException) -> None:
         """Note how the engine ended; one whose driver was dropped has not."""
@@ -276,12 +282,18 @@ class AsyncDriver(Driver):
         with self.life.lock:
             opened, self._opened = self._opened, []
         if opened:  # else another thread does it
+            run_id = self.life.run_id
+            logger.warning(
+                "Run %s is cancelled: its event loop is closed, so that it cannot go on, and its "
+                "last events reach nobody",
+                run_id,
+            )
             self.state.door.drive_here()
             try:
                 if self._context is None:
-                    opened[0].close()
+                    close_all(run_id, opened)
                 else:
-                    self._context.run(opened[0].close)
+                    self._context.run(close_all, run_id, opened)
             finally:
                 self.settle(self.state.stop.see())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Generator
 from inspect import GEN_CLOSED, getgeneratorstate
@@ -29,6 +30,11 @@ class SyncDriver(Driver):
     def __init__(self, life: Lifecycle, state: State, root: Root, engine: Effects) -> None:
         super().__init__(life, state, root)
         self.engine: Effects = engine
+
+    def check(self, what: str, loop: asyncio.AbstractEventLoop | None) -> None:
+        """Raise `RunStateError` where it is to be driven in a loop."""
+        if loop is not None:
+            raise self.life.began_sync(what)
 
     def release(self) -> None:
         """Nobody drives it now; where it was cancelled meanwhile it is unwound."""

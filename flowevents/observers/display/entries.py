@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from flowevents.events import Retry
-from flowevents.observers.display import figures
+from flowevents.observers import durations
 from flowevents.observers.display.canvas import Canvas, wrap
 from flowevents.observers.display.line import Line
 from flowevents.observers.display.phrases import STYLES, add_move, add_speed, path
@@ -43,7 +43,7 @@ def _said(entry: Said, canvas: Canvas) -> Iterator[Line]:
     style = "yellow" if entry.retry is not None else STYLES.get(sign, "")
     line = Line((canvas.signs[sign], style), " ", _name(entry, canvas))
     if entry.duration is not None:
-        line.add(f"  {figures.seconds(entry.duration)}", "dim")
+        line.add(f"  {durations.short(entry.duration)}", "dim")
     if entry.retry is not None:
         line.add(f"  attempt {entry.retry.attempt} is void", "yellow")
         line.add(f", {_what_follows(entry.retry)}", "dim")
@@ -61,7 +61,7 @@ def _said(entry: Said, canvas: Canvas) -> Iterator[Line]:
 def _what_follows(retry: Retry) -> str:
     if retry.fallback:
         return "its fallback follows"
-    wait = f" in {figures.seconds(retry.wait)}" if retry.wait > 0 else ""
+    wait = f" in {durations.short(retry.wait)}" if retry.wait > 0 else ""
     return f"attempt {retry.attempt + 1} follows{wait}"
 
 
@@ -72,7 +72,7 @@ def _asked(entry: Asked, canvas: Canvas) -> Iterator[Line]:
     if wanted and choices_of(question) is None:
         line.add(f" for {canvas.line(wanted)}", "dim")
     if question.expires is not None:
-        line.add(f", within {figures.seconds(question.expires - question.time)}", "dim")
+        line.add(f", within {durations.short(question.expires - question.time)}", "dim")
     yield canvas.fit(line)
     yield from indented(wording(question.prompt), canvas, "bold yellow")
     choices = choices_of(question) or []

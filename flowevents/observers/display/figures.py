@@ -1,4 +1,4 @@
-"""How times, rates, counts and values are written, the same in a tree and in a line."""
+"""How rates, counts and values are written, the same in a tree and in a line."""
 
 from __future__ import annotations
 
@@ -6,25 +6,12 @@ import math
 import reprlib
 from typing import Final
 
-__all__ = ["count", "items", "rate", "seconds", "value"]
+__all__ = ["count", "items", "rate", "value"]
 
 _compact: Final = reprlib.Repr()
 _compact.maxlevel = 4
 _compact.maxdict = _compact.maxlist = _compact.maxtuple = _compact.maxset = 20
 _compact.maxstring = _compact.maxother = _compact.maxlong = 300
-
-
-def seconds(duration: float) -> str:
-    """A duration in seconds: `12ms`, `3.4s`, `2:05`, `1:02:03`; `?` for what is none."""
-    if not (math.isfinite(duration) and duration >= 0):
-        return "?"
-    if duration < 0.0995:
-        return f"{duration * 1000:.0f}ms"
-    if duration < 59.95:
-        return f"{duration:.1f}s"
-    minutes, rest = divmod(round(duration), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def rate(per_second: float) -> str:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import atexit
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Final, Self
 
 import rich
 from rich.console import Console
 
+from flowevents.at_exit import close_at_exit
 from flowevents.events import Event, Interrupt
 from flowevents.observers.display.notebook import Notebook
-from flowevents.observers.display.sessions import Drawn, Session, Surface, Written
+from flowevents.observers.display.sessions import Drawn, Options, Session, Written
 from flowevents.observers.display.shown import shower
 from flowevents.observers.display.terminal import Terminal
-from flowevents.observers.display.watch import Watch
-from flowevents.observers.turns import Turns
+from flowevents.observers.tty import Tty, tty_of
 
 __all__ = ["TerminalDisplay"]
 
@@ -68,117 +69,107 @@ class TerminalDisplay:
                 f"TerminalDisplay: refresh_per_second={refresh_per_second!r}; give a number from "
                 f"0 to {_MOST}."
             )
-        self._console = console
-        self._transient = transient
-        self._shows = shower(show)
-        self._get_time = get_time
-        self._per_second = refresh_per_second
-        self._max_items = max_items
-        self._answers_here = answers_here
-        self._turns = Turns()
-        self._drawing = Turns()
+        self._options = Options(
+            console, transient, shower(show), get_time, refresh_per_second, max_items, answers_here
+        )
+        self._noted: deque[tuple[Event, float]] = deque()  # to be taken, each with when it came
+        self._lock = threading.RLock()  # of who takes and draws
+        self._is_at_work = False
         self._session: Session | None = None
+        self._tty: Tty | None = None  # on which it draws
+        self._ending: list[threading.Thread] = []  # those that drew
         self._is_kept = False
 
     def __call__(self, event: Event) -> None:
         """Take an event: the handler of all signals, live or sent by hand, and for lists."""
-        if self._turns.postpones(self, event):
-            return
-        ended = self._turns.do(self._take, event)
-        if ended is not None:
-            self._close(ended)
-        elif isinstance(event, Interrupt):
-            self.refresh()
-
-    def _take(self, event: Event) -> Session | None:
-        """Fold an event in, and give the session that it ends."""
-        session = self._session or self._open()
-        session.take(event)
-        if self._is_kept or not session.is_over():
-            return None
-        self._session = None
-        return session
+        self._noted.append((event, self._options.get_time()))
+        session = self._session
+        if session is None or session.is_urgent(event):
+            self._work(_draw if isinstance(event, Interrupt) else None)
 
     def start(self) -> None:
         """Begin now, and go on after the last run, until `stop`."""
-        if not self._turns.postpones(self.start):
-            self._turns.do(self._keep)
-
-    def _keep(self) -> None:
         self._is_kept = True
-        if self._session is None:
-            self._open()
+        with self._lock:
+            if self._session is None:
+                self._open()
 
     def stop(self) -> None:
         """Show what there is, runs that have not ended as they are, and give the terminal back.
 
         A second call does nothing.
         """
-        if self._turns.postpones(self.stop):
-            return
-        session = self._turns.do(self._leave)
-        if session is not None:
-            self._close(session)
-
-    def _leave(self) -> Session | None:
-        session, self._session, self._is_kept = self._session, None, False
-        return session
+        self._is_kept = False
+        self._work(self._close)
 
     def refresh(self) -> None:
         """Draw now."""
-        session = self._session
-        if session is not None:
-            session.draw()
+        self._work(_draw)
 
-    def __enter__(self) -> TerminalDisplay:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.stop()
 
+    def _work(self, then: Callable[[Session], None] | None = None) -> None:
+        """Take what was noted, and do something with the session that there is then."""
+        with self._lock:
+            if self._is_at_work:  # the garbage collector has brought an event here, which is noted
+                return
+            self._is_at_work = True
+            try:
+                while self._noted:
+                    session = self._session or self._open()
+                    session.take(*self._noted.popleft())
+                    if session.is_over() and not self._is_kept:
+                        self._close(session)
+                if self._session is not None and then is not None:
+                    then(self._session)
+            finally:
+                self._is_at_work = False
+            ending, self._ending = self._ending, []
+        for each in ending:
+            if each is not threading.current_thread():
+                each.join()
+
+    def _step_aside(self, question: Interrupt) -> None:
+        self._work(lambda session: session.step_aside(question))
+
     def _open(self) -> Session:
-        console = self._console or rich.get_console()
-        surface: Surface
-        if console.is_jupyter:
-            surface = Notebook(console)
-        elif _can_draw(console, own=self._console is None):
-            surface = Terminal(console)
+        console = self._options.console or rich.get_console()
+        session: Session
+        if console.is_jupyter or _can_draw(console, own=self._options.console is None):
+            surface = Notebook(console) if console.is_jupyter else Terminal(console)
+            self._tty = tty_of(console.file)
+            self._tty.drawers.append(self._step_aside)
+            _on_screen.add(self)
+            session = Drawn(surface, self._options, self._tty, self.refresh)
         else:
-            self._session = Written(console.file, self._shows)
-            return self._session
-        self._session = Drawn(
-            surface,
-            Watch(self._shows),
-            turns=self._turns,
-            drawing=self._drawing,
-            get_time=self._get_time,
-            per_second=self._per_second,
-            max_items=self._max_items,
-            transient=self._transient,
-            stands_still=self._answers_here and isinstance(surface, Terminal),
-        )
-        _on_screen.add(self)
-        return self._session
+            session = Written(console.file, self._options)
+        self._session = session
+        close_at_exit("displays", self, TerminalDisplay.stop)
+        return session
 
     def _close(self, session: Session) -> None:
+        self._session = None
         try:
-            session.close()
+            thread = session.close()
+            if thread is not None:
+                self._ending.append(thread)
         finally:
-            _on_screen.discard(self)
+            if self._tty is not None:
+                self._tty.drawers.remove(self._step_aside)
+                self._tty = None
+                _on_screen.discard(self)
 
 
-_on_screen: Final[set[TerminalDisplay]] = set()
+_on_screen: Final[set[TerminalDisplay]] = set()  # is not to be lost before it gave the cursor back
 
 
-@atexit.register
-def _stop_all() -> None:
-    """At the end of the process, give the cursors back.
-
-    What is registered with `atexit` first is called last: here, after runs that were left.
-    """
-    for each in list(_on_screen):
-        each.stop()
+def _draw(session: Session) -> None:
+    session.draw()
 
 
 def _can_draw(console: Console, own: bool) -> bool:

@@ -20,6 +20,8 @@ _FRAME = '<pre style="white-space:pre;overflow-x:auto;line-height:normal">{}</pr
 class Notebook:
     """Draws into the output of the cell that runs; not thread-safe."""
 
+    is_typed_on = False  # a question has a box of its own
+
     def __init__(self, console: Console) -> None:
         self._ipython: Any = importlib.import_module("IPython.display")  # a notebook has it
         self._width = console.width

@@ -26,6 +26,7 @@ from flowevents.events import (
     Reply,
     Retry,
 )
+from flowevents.observers import durations
 from flowevents.observers.display import figures
 from flowevents.observers.questions import choices_of, wording
 
@@ -153,7 +154,7 @@ def _told(event: Event, run: _Open) -> list[str]:
         return [f" -> {_line(event.target or 'end')}{action}"]
     if isinstance(event, Retry):
         follows = "fallback" if event.fallback else f"attempt {event.attempt + 1}"
-        wait = f" in {figures.seconds(event.wait)}" if event.wait > 0 else ""
+        wait = f" in {durations.short(event.wait)}" if event.wait > 0 else ""
         return [f": attempt {event.attempt} is void, {follows} follows{wait}: {_line(event.error)}"]
     if isinstance(event, Interrupt):
         choices = choices_of(event)
@@ -165,7 +166,7 @@ def _told(event: Event, run: _Open) -> list[str]:
 
 
 def _ended(event: FlowEnd | NodeEnd | ItemEnd) -> str:
-    told = f": {event.status} in {figures.seconds(event.duration)}"
+    told = f": {event.status} in {durations.short(event.duration)}"
     if isinstance(event, ItemEnd):
         of = "" if event.total is None else f" of {event.total}"
         told += f", {event.done}{of} done"

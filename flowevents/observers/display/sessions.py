@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import IO, Protocol
+from dataclasses import dataclass
+from typing import IO, Final, Protocol
 
-from flowevents.events import Event
+from rich.console import Console
+
+from flowevents.events import Chunk, Event, FlowEnd, Interrupt, Reply
 from flowevents.observers.display.canvas import Canvas
 from flowevents.observers.display.entries import entry_lines
 from flowevents.observers.display.line import Line
@@ -15,17 +19,35 @@ from flowevents.observers.display.plain import Lines
 from flowevents.observers.display.region import live_lines
 from flowevents.observers.display.state import Asked, Entry
 from flowevents.observers.display.watch import Watch
-from flowevents.observers.questions import last_asked
-from flowevents.observers.turns import Turns
+from flowevents.observers.tty import Tty
 
-__all__ = ["Drawn", "Session", "Surface", "Written"]
+__all__ = ["Drawn", "Options", "Session", "Surface", "Written"]
+
+_logger: Final = logging.getLogger("flowevents")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a `TerminalDisplay` was made with."""
+
+    console: Console | None
+    transient: bool
+    shows: Callable[[str], bool] | None
+    get_time: Callable[[], float]
+    per_second: float
+    max_items: int
+    answers_here: bool
 
 
 class Session(Protocol):
-    """What a display does with events. `take` and `is_over` are called under the display's lock."""
+    """What a display does with events; only one thread at a time calls it."""
 
-    def take(self, event: Event) -> None:
-        """Note an event."""
+    def is_urgent(self, event: Event) -> bool:
+        """Whether an event has to be taken at once, and not when something is drawn next."""
+        ...
+
+    def take(self, event: Event, now: float) -> None:
+        """Take an event, which came at this time on the display's clock."""
         ...
 
     def is_over(self) -> bool:
@@ -36,13 +58,23 @@ class Session(Protocol):
         """Bring the screen up to date."""
         ...
 
-    def close(self) -> None:
-        """Bring the screen up to date for the last time, and give it back."""
+    def step_aside(self, question: Interrupt) -> None:
+        """Show all there is, with a question of a run that is shown, because somebody will type."""
+        ...
+
+    def close(self) -> threading.Thread | None:
+        """Bring the screen up to date for the last time, and give it back; the thread that ends."""
         ...
 
 
 class Surface(Protocol):
-    """What can be drawn on."""
+    """What can be drawn on.
+
+    Attributes:
+        is_typed_on: Whether an answer would be typed where it draws.
+    """
+
+    is_typed_on: bool
 
     def canvas(self) -> Canvas:
         """Its size now, and what it can show."""
@@ -60,11 +92,15 @@ class Surface(Protocol):
 class Written:
     """Plain lines, each written when it is there."""
 
-    def __init__(self, target: IO[str], shows: Callable[[str], bool] | None) -> None:
+    def __init__(self, target: IO[str], options: Options) -> None:
         self._target = target
-        self._lines = Lines(shows)
+        self._lines = Lines(options.shows)
 
-    def take(self, event: Event) -> None:
+    def is_urgent(self, event: Event) -> bool:
+        """Always."""
+        return True
+
+    def take(self, event: Event, now: float) -> None:
         """Write the lines that an event completes."""
         self._write(self._lines.take(event))
 
@@ -74,6 +110,9 @@ class Written:
 
     def draw(self) -> None:
         """Everything is written already."""
+
+    def step_aside(self, question: Interrupt) -> None:
+        """It never is in the way."""
 
     def close(self) -> None:
         """Write what has begun."""
@@ -90,47 +129,45 @@ class Written:
 
 
 class Drawn:
-    """A picture on a surface, drawn by a thread so many times a second.
+    """A picture on a surface.
 
     Args:
-        turns: The display's, in which events are folded in; never while something is drawn.
-        drawing: Those in which something is drawn, taken before the other.
-        stands_still: Whether nothing is drawn while a question is open.
+        tty: The terminal that it shares with those who read.
+        tick: Called by a thread of its own so many times a second, until it is closed.
     """
 
     def __init__(
-        self,
-        surface: Surface,
-        watch: Watch,
-        *,
-        turns: Turns,
-        drawing: Turns,
-        get_time: Callable[[], float],
-        per_second: float,
-        max_items: int,
-        transient: bool,
-        stands_still: bool,
+        self, surface: Surface, options: Options, tty: Tty, tick: Callable[[], None]
     ) -> None:
         self._surface = surface
-        self._watch = watch
-        self._turns = turns
-        self._drawing = drawing
-        self._get_time = get_time
-        self._max_items = max_items
-        self._transient = transient
-        self._stands_still = stands_still
+        self._options = options
+        self._tty = tty
+        self._watch = Watch(options.shows)
         self._still: set[tuple[str, str]] = set()  # the questions that it stood still for
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
-        if per_second > 0:
-            self._thread = threading.Thread(
-                target=self._run, args=(1 / per_second,), name="flowevents display", daemon=True
+        if options.per_second > 0:
+            thread = threading.Thread(
+                target=_tick,
+                args=(tick, 1 / options.per_second, self._closed),
+                name="flowevents display",
+                daemon=True,
             )
-            self._thread.start()
+            with suppress(RuntimeError):  # at the end of the process none can start any more
+                thread.start()
+                self._thread = thread
 
-    def take(self, event: Event) -> None:
+    def is_urgent(self, event: Event) -> bool:
+        """Questions and the ends of runs, which are to be seen, and data that may change."""
+        if isinstance(event, Chunk):
+            return not isinstance(event.data, str)
+        return isinstance(event, (Interrupt, Reply)) or (
+            isinstance(event, FlowEnd) and not event.node
+        )
+
+    def take(self, event: Event, now: float) -> None:
         """Fold an event in."""
-        self._watch.take(event, self._get_time())
+        self._watch.take(event, now)
 
     def is_over(self) -> bool:
         """Whether every run has ended."""
@@ -138,73 +175,64 @@ class Drawn:
 
     def draw(self) -> None:
         """Draw what is known now; nothing while a question stands on the screen."""
-        if not (self._turns.postpones(self.draw) or self._drawing.postpones(self.draw)):
-            self._drawing.do(self._draw)
-
-    def _draw(self) -> None:
-        if self._closed.is_set():
+        now = self._options.get_time()
+        still = self._open_questions(now)
+        if still & self._still or (self._surface.is_typed_on and self._tty.reads):
             return
-        canvas = self._surface.canvas()
-        picture = self._turns.do(self._picture, canvas)
-        if picture is not None:
-            self._show(*picture, canvas)
-
-    def _picture(self, canvas: Canvas) -> tuple[list[Entry], list[Line]] | None:
-        """What is new above, and the region; `None` where it stands still."""
-        now = self._get_time()
-        still = {
-            key
-            for key, until in self._watch.questions.items()
-            if self._stands_still and now < until
-        }
-        if still & self._still:
-            return None
         self._still = still
-        region = [] if still else live_lines(self._watch, now, canvas, self._max_items)
-        return self._new_entries(), region
+        canvas = self._surface.canvas()
+        region = [] if still else live_lines(self._watch, now, canvas, self._options.max_items)
+        self._show(len(self._watch.entries), region, canvas)
 
-    def _new_entries(self) -> list[Entry]:
-        entries, self._watch.entries = self._watch.entries, []
-        return entries
+    def step_aside(self, question: Interrupt) -> None:
+        """Draw up to the question, where it does not stand there, and take the region away."""
+        now = self._options.get_time()
+        self._watch.hear(question, now)
+        if not self._surface.is_typed_on:
+            self.draw()
+            return
+        self._still = self._open_questions(now)
+        entries = self._watch.entries
+        places = (n for n, each in enumerate(entries, 1) if _is_about(each, question))
+        self._show(next(places, 0), [], self._surface.canvas())
 
-    def close(self) -> None:
+    def _open_questions(self, now: float) -> set[tuple[str, str]]:
+        """Those for whose answers it stands still."""
+        if not (self._surface.is_typed_on and self._options.answers_here):
+            return set()
+        return {key for key, until in self._watch.questions.items() if now < until}
+
+    def close(self) -> threading.Thread | None:
         """Draw what has ended, each run with its tree, and stop the thread."""
-        if self._turns.postpones(self.close) or self._drawing.postpones(self.close):
-            return
-        self._drawing.do(self._end)
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
-
-    def _end(self) -> None:
-        if self._closed.is_set():
-            return
         self._closed.set()
-        entries = self._turns.do(self._last_entries)
+        self._watch.leave()
         try:
-            self._show(entries, [], self._surface.canvas())
+            self._show(len(self._watch.entries), [], self._surface.canvas())
         finally:
             self._surface.close()
+        return self._thread
 
-    def _last_entries(self) -> list[Entry]:
-        self._watch.leave()
-        return self._new_entries()
-
-    def _show(self, entries: list[Entry], region: list[Line], canvas: Canvas) -> None:
-        if self._transient:
+    def _show(self, count: int, region: list[Line], canvas: Canvas) -> None:
+        """Draw so many of the entries, which stay, and the region below them."""
+        entries, self._watch.entries = self._watch.entries[:count], self._watch.entries[count:]
+        if self._options.transient:
             entries = [each for each in entries if isinstance(each, Asked)]
-        entries = [each for each in entries if not _stands_already(each)]
         above = [line for entry in entries for line in entry_lines(entry, canvas)]
         with suppress(OSError, ValueError):  # the terminal is gone, or the file is closed
             self._surface.draw(above, region)
-        if asked := [each for each in entries if isinstance(each, Asked)]:
-            last_asked.note(asked[-1].question, by_reader=False)
-
-    def _run(self, seconds: float) -> None:
-        while not self._closed.wait(seconds):
-            self.draw()
+        if entries:
+            asked = entries[-1].question if isinstance(entries[-1], Asked) else None
+            self._tty.last = None if asked is None else (asked.run_id, asked.id)
 
 
-def _stands_already(entry: Entry) -> bool:
-    """Whether it is a question that whoever reads the answer has shown."""
-    is_last = isinstance(entry, Asked) and last_asked.is_this(entry.question)
-    return is_last and last_asked.by_reader
+def _is_about(entry: Entry, question: Interrupt) -> bool:
+    return isinstance(entry, Asked) and entry.question is question
+
+
+def _tick(tick: Callable[[], None], seconds: float, closed: threading.Event) -> None:
+    """The thread."""
+    while not closed.wait(seconds):
+        try:
+            tick()
+        except Exception:  # of a function that was given
+            _logger.exception("TerminalDisplay could not be brought up to date")

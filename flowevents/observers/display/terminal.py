@@ -33,6 +33,8 @@ class Terminal:
     thread-safe.
     """
 
+    is_typed_on = True
+
     def __init__(self, console: Console) -> None:
         self._console = console
         self._region = Sheet()

@@ -57,6 +57,7 @@ class Watch:
         self._shows = shows
         self._numbers = 0
         self._ended: dict[str, None] = {}
+        self._asked: set[tuple[str, int]] = set()  # the questions of open runs, by run and `seq`
 
     def take(self, event: Event, now: float) -> None:
         """Fold an event in; `now` is the display's clock, in seconds."""
@@ -69,6 +70,11 @@ class Watch:
             if run is None:
                 return
         fold(self, run, event, now)
+
+    def hear(self, question: Interrupt, now: float) -> None:
+        """Fold in a question of a run that is watched, perhaps before it comes as an event."""
+        if question.run_id in self.runs:
+            self.take(question, now)
 
     def leave(self) -> None:
         """Let go of the runs that are open, each as it is now."""
@@ -97,13 +103,17 @@ class Watch:
         self._release(run, None)
         del self.runs[run.id]
         self.entries.append(Ended(self._number(run), "", (), run))
-        for key in [key for key in self.questions if key[0] == run.id]:
-            del self.questions[key]
+        self._forget_questions(run)
         self._ended[run.id] = None
         if len(self._ended) > _ENDED:
             del self._ended[next(iter(self._ended))]
         if not self.runs:
             self.several = False
+
+    def _forget_questions(self, run: Run) -> None:
+        for key in [key for key in self.questions if key[0] == run.id]:
+            del self.questions[key]
+        self._asked = {key for key in self._asked if key[0] != run.id}
 
     def _number(self, run: Run) -> int:
         return run.number if self.several else 0
@@ -153,6 +163,8 @@ class Watch:
     def _start(self, run: Run, event: _Start, now: float) -> None:
         if event.span in run.steps:  # the same run once more, or a record that repeats itself
             self._drop(run, run.steps[event.span])
+            if event.parent == 0:
+                self._forget_questions(run)
         is_item = isinstance(event, ItemStart)
         step = self._step(run, event, now, event.parent, is_item)
         if isinstance(event, ItemStart) and step.parent is not None:
@@ -192,6 +204,9 @@ class Watch:
         step.attempt_time = event.time + event.wait
 
     def _ask(self, run: Run, event: Interrupt, now: float) -> None:
+        if (run.id, event.seq) in self._asked:  # it was heard before
+            return
+        self._asked.add((run.id, event.seq))
         step = self._of(run, event, now)
         step.questions[event.id] = event
         left = float("inf") if event.expires is None else event.expires - event.time
