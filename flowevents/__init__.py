@@ -3,7 +3,7 @@
 The layers; each module imports only from those below it:
 
     cli/          the command line, `python -m flowevents`
-    testing.py    checks and stand-ins for users' tests
+    testing/      checks and stand-ins for users' tests
     flow.py       flows: nodes made of nodes
     nodes/        what users write: prep, exec and post as steps of the engine
     stream.py     a run's output as a stream, or to a callback
@@ -12,8 +12,8 @@ The layers; each module imports only from those below it:
     observers/    consumers of events, each a file, beside run.py
     live.py       the events of a run in a thread, as they come
     engine/       the one engine: a generator of effects, its drivers, the walk over a graph
-    signals.py    one blinker signal per event type, senders, observe
-    asking.py     what a node asks and a handler answers
+    signals/      one blinker signal per event type, senders, observe
+    asking.py     what a node asks, a handler answers; opened.py, beside it: what of a run is open
     events.py     the typed events and their JSON; errors.py and escape.py beside it
 """
 

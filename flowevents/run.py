@@ -33,7 +33,7 @@ from flowevents.engine.options import options_of
 from flowevents.engine.publish import Root
 from flowevents.engine.state import State
 from flowevents.engine.step import Track
-from flowevents.errors import GraphError, ObserverError, Paused, ReplyError, RunStateError
+from flowevents.errors import GraphError, ObserverError, Paused, ReplyError
 from flowevents.escape import escape_controls
 from flowevents.events import Event, Interrupt
 from flowevents.live import Background, Channel, LiveEvents

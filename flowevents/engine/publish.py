@@ -44,9 +44,12 @@ class Root:
     def end(self) -> None:
         """What the object publishes belongs to the run no more."""
         with _lock:
-            roots = _roots.pop(self._key, ())
-            if others := tuple(each for each in roots if each() not in (self, None)):
+            known = _roots.get(self._key, ())
+            others = tuple(each for each in known if each() not in (self, None))
+            if others:
                 _roots[self._key] = others
+            else:
+                _roots.pop(self._key, None)
 
     def runs_here(self) -> bool:
         """Whether the engine of this sync run called the code that runs in this thread now."""

@@ -80,7 +80,9 @@ class Step(msgspec.Struct, weakref=True):
         delivery = self.state.delivery
         return delivery.deliver(self.make(kind, next(delivery.numbers), **own), handlers)
 
-    def start(self, handlers: Handlers | None, kind: StartEvent, parent: int, /, **own: Any) -> bool:
+    def start(
+        self, handlers: Handlers | None, kind: StartEvent, parent: int, /, **own: Any
+    ) -> bool:
         """Deliver its start event, whose number it already has; `parent` is the start around it."""
         self.began = self.state.options.clock.monotonic()
         if handlers is None:
@@ -88,7 +90,9 @@ class Step(msgspec.Struct, weakref=True):
         event = self.make(kind, self.span, parent=parent, **own)
         return self.state.delivery.deliver(event, handlers)
 
-    def ask_context(self, track: Track | None, kind: StartEvent, parent: int, /, **own: Any) -> None:
+    def ask_context(
+        self, track: Track | None, kind: StartEvent, parent: int, /, **own: Any
+    ) -> None:
         """Ask the observers in which context its code shall run; the first that says wins."""
         for ask in self.listeners().contexts:
             event = self.make(kind, self.span, parent=parent, **own)

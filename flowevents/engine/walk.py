@@ -70,8 +70,17 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                 if frame.step.member_of is not None:
                     track.step = None
                     return frame.cursor.action
-                if frame.batch is not None and (yield from _next_item(frame, version, track)):
-                    continue
+                if frame.batch is not None:
+                    plan, batch = frame.plan, frame.step.batch
+                    listeners = plan.heard if plan.version is version else plan.listeners(audience)
+                    assert batch is not None
+                    if listeners.anybody and batch.current is not None:
+                        yield from end_item(batch.current)
+                    if frame.take_next(listeners.anybody):
+                        if listeners.anybody:
+                            assert batch.current is not None
+                            yield from start_item(batch.current, track)
+                        continue
                 frame.cursor.stands = "leave"
                 action = yield from leave(track, frame, frame is bottom)
                 stack.pop()
@@ -214,21 +223,6 @@ def _no_successor(successors: dict[Any, Any], step: Step, action: Any) -> None:
 
 
 # -- batch flows ----------------------------------------------------------------------------------
-
-
-def _next_item(frame: Frame, version: object, track: Track) -> Effects:
-    """End the item of a sequential batch that is open, and begin the next; whether there is one."""
-    plan, items = frame.plan, frame.step.batch
-    listeners = plan.heard if plan.version is version else frame.step.listeners()
-    assert items is not None
-    if listeners.anybody and items.current is not None:
-        yield from end_item(items.current)
-    if not frame.take_next(listeners.anybody):
-        return False
-    if listeners.anybody:
-        assert items.current is not None
-        yield from start_item(items.current, track)
-    return True
 
 
 async def _parallel(frame: Frame, passes: Iterator[Frame]) -> None:

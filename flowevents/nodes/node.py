@@ -21,7 +21,6 @@ from flowevents.stream import UNSET, AsyncStream, Stream, run_stream, run_stream
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
-
     from typing import Self, Unpack
 
 __all__ = ["BaseNode", "BatchNode", "Node"]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from typing import Final, Literal, get_args
+from typing import Final, get_args
 
 from flowevents.events import (
     Action,
@@ -21,26 +21,17 @@ from flowevents.events import (
     FlowStart,
     Interrupt,
     ItemEnd,
-    ItemStart,
     NodeEnd,
-    NodeStart,
     Reply,
     Retry,
     Status,
 )
+from flowevents.opened import End, Opened, OpenStarts, starts
 
 __all__ = ["Attempt", "Question", "RunSpans", "Span", "read_spans"]
 
-Kind = Literal["flow", "node", "item"]
-
 _FAR: Final = 1e11  # seconds; the year 5138: a time beyond it is none
 _STATUSES: Final = get_args(Status)
-_START_KINDS: Final[dict[type[Event], Kind]] = {
-    FlowStart: "flow",
-    NodeStart: "node",
-    ItemStart: "item",
-}
-_END_KINDS: Final[dict[type[Event], Kind]] = {FlowEnd: "flow", NodeEnd: "node", ItemEnd: "item"}
 
 
 class Attempt:
@@ -95,17 +86,14 @@ class Question:
         self.answer: str | None = None
 
 
-class Span:
-    """A flow, a step or a batch item.
+class Span(Opened):
+    """A flow, a step or a batch item, also when it has ended.
 
     Attributes:
         number: Its `span`: the `seq` of its start.
-        kind: `"flow"`, `"node"` or `"item"`.
         name: The flow's name, or the last part of the node's path.
-        node, items, step: As in its events.
-        parent, children: What encloses it, and what it encloses, as it began.
+        children: What it encloses, as it began.
         start, end: Seconds since the epoch.
-        began: Whether its start is in the record.
         status: How it ended, or `None` where its end is not in the record.
         error: What its end says.
         action: What its `Action` says, or the run's last one.
@@ -115,43 +103,34 @@ class Span:
     """
 
     __slots__ = (
-        "action",
-        "attempts",
-        "began",
-        "children",
-        "chunks",
-        "end",
-        "error",
-        "items",
-        "kind",
-        "moved",
-        "name",
-        "node",
-        "number",
-        "parent",
-        "start",
-        "status",
-        "step",
+        *("action", "attempts", "children", "chunks", "end"),
+        *("error", "moved", "start", "status"),
     )
 
-    def __init__(self, event: Event, kind: Kind, parent: Span | None, start: float) -> None:
-        self.number: int = event.span
-        self.kind: Kind = kind
-        self.name: str = event.flow if isinstance(event, FlowStart) else event.node.split("/")[-1]
-        self.node: str = event.node
-        self.items: tuple[int, ...] = event.items
-        self.step: int = event.step
-        self.parent: Span | None = parent
+    parent: Span | None
+
+    def __init__(self, event: Event, parent: Span | None, start: float) -> None:
+        super().__init__(event, parent)
         self.children: list[Span] = []
         self.start: float = start
         self.end: float = start
-        self.began: bool = type(event) in _START_KINDS
         self.status: Status | None = None
         self.error: str | None = None
         self.action: str | None = None
         self.moved: bool = False
         self.attempts: list[Attempt] = [Attempt(max(event.attempt, 1), start)]
         self.chunks: int = 0
+
+    @property
+    def number(self) -> int:
+        """Its `span`: the `seq` of its start."""
+        return self.span
+
+    @property
+    def name(self) -> str:
+        """The flow's name, or the last part of the node's path."""
+        event = self.event
+        return event.flow if isinstance(event, FlowStart) else event.node.split("/")[-1]
 
     @property
     def questions(self) -> list[Question]:
@@ -202,7 +181,8 @@ class RunSpans:
         self.roots: list[Span] = []
         self.start: float = 0.0
         self.end: float = 0.0
-        self._spans: dict[int, Span] = {}
+        self._spans: dict[int, Span] = {}  # all of them
+        self._open: OpenStarts[Span] = OpenStarts(self._make)
         self._last: float | None = None  # the time of the last event, by the clock
         self._set_back = 0.0  # how much the clock was set back in all
 
@@ -228,9 +208,9 @@ class RunSpans:
     def take(self, event: Event) -> None:
         """Take the next event of the run."""
         now = self._time(event.time)
-        kind = _START_KINDS.get(type(event))
-        if kind is not None:
-            self._begin(event, kind, now)
+        if starts(event):
+            if event.span not in self._spans:
+                self._open.begin(event)
         elif isinstance(event, Action):
             span = self._spans.get(event.span)
             if span is not None:
@@ -242,9 +222,8 @@ class RunSpans:
 
     def finish(self) -> None:
         """There are no more events: what is open lasts until the last one."""
-        for span in self._spans.values():  # each after what encloses it
-            if span.status is None:
-                span.close(span.parent.end if span.parent else self.end)
+        for span in self._open.by_span.values():  # each after what encloses it
+            span.close(span.parent.end if span.parent else self.end)
 
     def _time(self, time: float) -> float:
         """When an event happened."""
@@ -258,41 +237,43 @@ class RunSpans:
         self.end = time + self._set_back
         return self.end
 
-    def _begin(self, event: Event, kind: Kind, now: float) -> None:
-        if event.span not in self._spans:
-            self._add(event, kind, self._spans.get(getattr(event, "parent", 0)), now)
-
-    def _add(self, event: Event, kind: Kind, parent: Span | None, start: float) -> Span:
-        parent = parent or self.flow
-        span = Span(event, kind, parent, _inside(parent, start))
-        self._spans[event.span] = span
-        (span.parent.children if span.parent else self.roots).append(span)
+    def _make(self, event: Event, parent: Span | None) -> Span:
+        parent = parent or self._spans.get(getattr(event, "parent", 0)) or self.flow
+        span = self._spans[event.span] = Span(event, parent, _inside(parent, self.end))
+        (parent.children if parent else self.roots).append(span)
         return span
 
-    def _end(self, event: FlowEnd | NodeEnd | ItemEnd, now: float) -> None:
-        span = self._spans.get(event.span) or self._add(event, "node", None, now)
+    def _end(self, event: End, now: float) -> None:
+        span = self._spans.get(event.span) or self._open.begin(event)
         if span.status is not None:
             return  # the record says it twice
-        if not span.began and 0 <= event.duration < _FAR:
-            earliest = span.parent.start if span.parent else 0.0
-            span.start = min(span.start, max(earliest, now - event.duration))
-            if span.attempts[0].number == 1:
-                span.attempts[0].start = span.start
-            self.start = min(self.start, span.start)
-        span.kind = _END_KINDS[type(event)]
+        if not span.began:
+            span.event = event  # it says what it is
+            if 0 <= event.duration < _FAR:
+                self._began_earlier(span, now - event.duration)
         span.status = event.status if event.status in _STATUSES else "error"
         span.error = event.error
-        span.close(now)
         if isinstance(event, FlowEnd):
             span.action = event.action
+        if self._open.of(event) is span:
+            for each in reversed(self._open.close(span)):
+                each.close(now)
+        else:
+            span.close(span.end)  # with what encloses it, before
+
+    def _began_earlier(self, span: Span, start: float) -> None:
+        earliest = span.parent.start if span.parent else 0.0
+        span.start = min(span.start, max(earliest, start))
+        if span.attempts[0].number == 1:
+            span.attempts[0].start = span.start
+        self.start = min(self.start, span.start)
 
     def _happen(self, event: Chunk | Retry | Interrupt | Reply, now: float) -> None:
-        span = self._spans.get(event.span)
+        span = self._open.of(event)
         if span is None:
-            guess: Kind = "node" if event.attempt else "flow"
-            span = self._add(event, guess, None, now)
-        if span.status is not None:
-            return  # it has ended: nothing more happens in it
+            if event.span in self._spans:
+                return  # it has ended: nothing more happens in it
+            span = self._open.begin(event)
         now = _inside(span.parent, now)
         attempt = span.attempts[-1]
         attempt.start = min(attempt.start, now)  # its pause was shorter than was said

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Final
 
 from flowevents.escape import escape_controls, escape_xml
@@ -161,7 +161,7 @@ class _Page:
         flow = run.flow
         status = flow.status if flow else None
         self._y += _LINE
-        began = datetime.fromtimestamp(run.start, timezone.utc)
+        began = datetime.fromtimestamp(run.start, UTC)
         facts = [
             _LOOKS[status][0],
             duration(run.end - run.start),

@@ -322,6 +322,9 @@ class AsyncDriver(Driver):
         task, track = asyncio.current_task(), current_track.get()
         if task in (self.driven_by, self.closing, self.state.delivery.flushing):
             return True
-        return track is not None and track.task is task and track.step is not None and (
-            track.step.state is self.state
+        return (
+            track is not None
+            and track.task is task
+            and track.step is not None
+            and (track.step.state is self.state)
         )

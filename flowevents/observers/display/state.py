@@ -9,10 +9,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from flowevents.events import Action, Interrupt, Progress, Reply, Retry, Status
+from flowevents.events import (
+    Action,
+    Event,
+    Interrupt,
+    ItemStart,
+    Progress,
+    Reply,
+    Retry,
+    Status,
+)
 from flowevents.observers.display.speech import Block, Speech
+from flowevents.opened import Opened, OpenStarts
 
-__all__ = ["Answered", "Asked", "Ended", "Entry", "Row", "Run", "Said", "Step"]
+__all__ = ["Answered", "Asked", "Ended", "Entry", "Row", "Run", "Said", "Step", "Way"]
 
 
 @dataclass(slots=True, eq=False)
@@ -43,47 +53,75 @@ class Row:
 
 
 @dataclass(slots=True, eq=False)
-class Step:
+class Batch:
+    """The items of a step: how many are open, how many have ended, and of how many."""
+
+    open: int = 0
+    done: int = 0
+    total: int | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Way:
+    """How far a step says that it is, and when it first said so, on the display's clock."""
+
+    progress: Progress
+    seen: float
+
+
+class Step(Opened):
     """A start that is open: a flow, a node's execution, or an item of a batch.
 
     Attributes:
         row: Its row, or `None` where the node is not shown.
         seen: When it began, on the display's clock.
-        time, attempt_time: The events' time at which it, and its attempt, began.
-        children: The starts that are open directly under it, by span.
-        items_open: How many of them are items.
-        done, total: How many items of its batch have ended, of how many.
-        progress, progress_seen: The last `Progress`, and when its first one came.
+        attempt, attempt_time: Which try it is in, and the events' time at which that began.
+        speech: What the attempt has said.
+        batch: The items that it has.
+        way: How far it is, where it has said so.
         retry: The last `Retry`, until something follows.
         questions: Those that are open, by id.
     """
 
-    span: int
-    is_item: bool
-    node: str
-    items: tuple[int, ...]
-    row: Row | None
+    __slots__ = (
+        *("attempt", "attempt_time", "batch", "questions", "retry"),
+        *("row", "seen", "speech", "way"),
+    )
+
     parent: Step | None
-    seen: float
-    time: float
-    attempt: int
-    attempt_time: float
-    children: dict[int, Step] = field(default_factory=dict)
-    items_open: int = 0
-    done: int = 0
-    total: int | None = None
-    progress: Progress | None = None
-    progress_seen: float = 0.0
-    retry: Retry | None = None
-    speech: Speech = field(default_factory=Speech)
-    questions: dict[str, Interrupt] = field(default_factory=dict)
+    inside: dict[int, Step]
+
+    def __init__(self, event: Event, parent: Step | None) -> None:
+        super().__init__(event, parent)
+        self.row: Row | None = None
+        self.seen: float = 0.0
+        self.attempt: int = max(event.attempt, 1)
+        self.attempt_time: float = event.time
+        self.speech: Speech = Speech()
+        self.batch: Batch = Batch()
+        self.way: Way | None = None
+        self.retry: Retry | None = None
+        self.questions: dict[str, Interrupt] = {}
+
+    @property
+    def is_item(self) -> bool:
+        """Whether it is an item, as its start says."""
+        return type(self.event) is ItemStart
+
+    @property
+    def among(self) -> Batch | None:
+        """The items that it is one of, where it is one and the start of its batch is known."""
+        event, above = self.event, self.parent
+        if above is None or not isinstance(event, ItemStart) or event.parent != above.span:
+            return None
+        return above.batch
 
     @property
     def is_crowded(self) -> bool:
         """Whether other items are under way beside one that it belongs to."""
         step: Step | None = self
         while step is not None:
-            if step.is_item and step.parent is not None and step.parent.items_open > 1:
+            if (batch := step.among) is not None and batch.open > 1:
                 return True
             step = step.parent
         return False
@@ -97,7 +135,7 @@ class Run:
         number: Its place among the runs that the display has seen.
         root: The row of its own flow.
         rows: Every row by path; `None` for a node that is not shown.
-        steps: Every open step by span.
+        opens: Every step that is open.
         seen: When its first event came, on the display's clock.
         error: The last error that a row shows.
         late: Texts of steps that are ok and wait for their `Action`, by span.
@@ -108,9 +146,14 @@ class Run:
     root: Row
     seen: float
     rows: dict[str, Row | None] = field(default_factory=dict)
-    steps: dict[int, Step] = field(default_factory=dict)
+    opens: OpenStarts[Step] = field(default_factory=lambda: OpenStarts(Step))
     error: str | None = None
     late: dict[int, tuple[Step | None, Said]] = field(default_factory=dict)
+
+    @property
+    def steps(self) -> dict[int, Step]:
+        """Every step that is open, by span."""
+        return self.opens.by_span
 
 
 @dataclass(slots=True, eq=False)

@@ -115,11 +115,11 @@ class _Tree:
             line.add(f"  attempt {step.attempt}", "yellow")
         if step.retry is not None:
             line.add(f"  {self.canvas.line(step.retry.error)}", "yellow")
-        progress = step.progress
-        if step.done or step.items_open:
-            add_bar(line, step.done, step.total, self.now - step.seen, self.canvas)
-        elif progress is not None:
-            spent = self.now - step.progress_seen
+        batch, way = step.batch, step.way
+        if batch.done or batch.open:
+            add_bar(line, batch.done, batch.total, self.now - step.seen, self.canvas)
+        elif way is not None:
+            progress, spent = way.progress, self.now - way.seen
             add_bar(line, progress.done, progress.total, spent, self.canvas)
             if progress.label:
                 line.add(f"  {self.canvas.line(progress.label)}", "dim")
@@ -146,8 +146,8 @@ class _Tree:
         items = [
             item
             for step in row.open.values()
-            if step.items_open > 1 or step.is_crowded
-            for item in step.children.values()
+            if step.batch.open > 1 or step.is_crowded
+            for item in step.inside.values()
             if item.is_item
         ]
         for item in items[: self.max_items]:
@@ -162,8 +162,8 @@ class _Tree:
         canvas = self.canvas
         line = Line((guide, "dim"), (figures.items(item.items), "cyan"))
         step = item
-        while step.children:
-            step = next(reversed(step.children.values()))
+        while step.inside:
+            step = next(reversed(step.inside.values()))
         if step.node != item.node:
             line.add(f" {canvas.line(step.node.rpartition('/')[2])}", "bold")
         line.add(f" {durations.short(self.now - item.seen)}", "dim")

@@ -26,12 +26,21 @@ from flowevents.events import (
     Status,
 )
 from flowevents.observers.display.speech import Speech
-from flowevents.observers.display.state import Answered, Asked, Ended, Entry, Row, Run, Said, Step
+from flowevents.observers.display.state import (
+    Answered,
+    Asked,
+    Ended,
+    Entry,
+    Row,
+    Run,
+    Said,
+    Step,
+    Way,
+)
+from flowevents.opened import End, Start
 
 __all__ = ["Watch"]
 
-_Start = FlowStart | NodeStart | ItemStart
-_End = FlowEnd | NodeEnd | ItemEnd
 _ENDED: Final = 1_000  # so many runs that have ended are remembered, to ignore what comes late
 
 
@@ -136,58 +145,41 @@ class Watch:
 
     # -- starts -------------------------------------------------------------------------------
 
-    def _step(self, run: Run, event: Event, now: float, parent: int, is_item: bool) -> Step:
+    def _step(self, run: Run, event: Event, now: float) -> Step:
         row = self._row(run, event.node)
-        above = run.steps.get(parent)
-        step = Step(
-            span=event.span,
-            is_item=is_item,
-            node=event.node,
-            items=event.items,
-            row=row,
-            parent=above,
-            seen=now,
-            time=event.time,
-            attempt=max(event.attempt, 1),
-            attempt_time=event.time,
-        )
-        run.steps[event.span] = step
-        if above is not None:
-            above.children[event.span] = step
-            above.items_open += is_item
-        if row is not None and not is_item:
+        step = run.opens.begin(event)
+        step.row, step.seen = row, now
+        if step.among is not None:
+            step.among.open += 1
+        if row is not None and not step.is_item:
             row.open[event.span] = step
             row.started += 1
         return step
 
-    def _start(self, run: Run, event: _Start, now: float) -> None:
+    def _start(self, run: Run, event: Start, now: float) -> None:
         if event.span in run.steps:  # the same run once more, or a record that repeats itself
             self._drop(run, run.steps[event.span])
             if event.parent == 0:
                 self._forget_questions(run)
-        is_item = isinstance(event, ItemStart)
-        step = self._step(run, event, now, event.parent, is_item)
-        if isinstance(event, ItemStart) and step.parent is not None:
-            step.parent.total = event.total
+        step = self._step(run, event, now)
+        if isinstance(event, ItemStart) and step.among is not None:
+            step.among.total = event.total
 
     def _of(self, run: Run, event: Event, now: float) -> Step:
         """The step of an event that is no start; one whose start is missing begins here."""
-        step = run.steps.get(event.span)
-        return step if step is not None else self._step(run, event, now, 0, False)
+        return run.opens.of(event) or self._step(run, event, now)
 
     # -- what comes between -------------------------------------------------------------------
 
     def _chunk(self, run: Run, event: Chunk, now: float) -> None:
-        step = run.steps.get(event.span) or self._of(run, event, now)
+        step = self._of(run, event, now)
         step.retry = None
         if step.row is not None:
             step.speech.add(event.data, event.kind, event.time)
 
     def _progress(self, run: Run, event: Progress, now: float) -> None:
         step = self._of(run, event, now)
-        if step.progress is None:
-            step.progress_seen = now
-        step.progress = event
+        step.way = Way(event, now if step.way is None else step.way.seen)
 
     def _retry(self, run: Run, event: Retry, now: float) -> None:
         step = self._of(run, event, now)
@@ -199,7 +191,7 @@ class Watch:
             self.entries.append(said)
         step.retry = event
         step.speech = Speech()
-        step.progress = None
+        step.way = None
         step.attempt = event.attempt + 1
         step.attempt_time = event.time + event.wait
 
@@ -239,7 +231,7 @@ class Watch:
             rate=speech.rate(),
         )
 
-    def _end(self, run: Run, event: _End, now: float) -> None:
+    def _end(self, run: Run, event: End, now: float) -> None:
         step = self._of(run, event, now)
         self._drop(run, step)
         self._release(run, step)
@@ -255,13 +247,13 @@ class Watch:
         if not event.node and not step.is_item:
             self._leave(run)
 
-    def _count_item(self, step: Step, event: _End) -> None:
+    def _count_item(self, step: Step, event: End) -> None:
         if step.row is not None:
             step.row.items += 1
-        if isinstance(event, ItemEnd) and step.parent is not None:
-            step.parent.done, step.parent.total = event.done, event.total
+        if isinstance(event, ItemEnd) and (batch := step.among) is not None:
+            batch.done, batch.total = event.done, event.total
 
-    def _keep(self, run: Run, step: Step, event: _End) -> None:
+    def _keep(self, run: Run, step: Step, event: End) -> None:
         """Keep what it said and, once, the error with which it failed."""
         new = event.status == "error" and event.error != run.error
         if new:
@@ -278,18 +270,13 @@ class Watch:
 
     def _drop(self, run: Run, step: Step) -> None:
         """Close a step, and what a record that lacks ends has left open below it."""
-        waiting = [step]
-        while waiting:
-            each = waiting.pop()
-            waiting += each.children.values()
-            run.steps.pop(each.span, None)
+        for each in run.opens.close(step):
             if each.row is not None:
                 each.row.open.pop(each.span, None)
             for key in each.questions:
                 self.questions.pop((run.id, key), None)
-        above = step.parent
-        if above is not None and above.children.pop(step.span, None) is not None:
-            above.items_open -= step.is_item
+        if step.among is not None:
+            step.among.open -= 1
 
     def _release(self, run: Run, parent: Step | None) -> None:
         """Give up waiting for the `Action` of what ended directly below, or anywhere."""

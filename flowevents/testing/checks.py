@@ -1,27 +1,16 @@
-"""Checks and stand-ins for the tests of what is built with flowevents.
+"""The rules of a well-formed stream of events, in one place.
 
-    check_events    that a stream of events is well-formed, from the first to the last
-    capture_events  what is sent while a `with` block runs, as a list
-    ManualClock     time that passes when a test says so
-    ScriptedModel   a model that answers what a test wrote down
-
-`check_events` holds the rules of a stream in one place: `_Stream` takes one event after the other
-and knows of each open start a `_Scope`. A rule that is broken raises at once, so that the first
-event that breaks one is the one that is named.
+`_Stream` takes one event after the other and knows of each open start a `_Scope`. A rule that is
+broken raises at once, so that the first event that breaks one is the one that is named.
 """
 
 from __future__ import annotations
 
-import asyncio
 import math
 import re
-import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Final
 
-from flowevents.clock import Clock
-from flowevents.engine.effects import wake
 from flowevents.events import (
     MAX_ERROR,
     Action,
@@ -37,9 +26,9 @@ from flowevents.events import (
     Retry,
     UnknownEvent,
 )
-from flowevents.signals import ANY, observe
+from flowevents.opened import End, Opened, OpenStarts, Start, ends
 
-__all__ = ["ManualClock", "ScriptedModel", "capture_events", "check_events"]
+__all__ = ["check_events"]
 
 
 def check_events(events: Iterable[Event], *, complete: bool = True) -> None:
@@ -64,39 +53,14 @@ def check_events(events: Iterable[Event], *, complete: bool = True) -> None:
         stream.finish()
 
 
-@contextmanager
-def capture_events(sender: object = ANY) -> Iterator[list[Event]]:
-    """Collect what `sender` sends while the `with` block runs: `with capture_events() as events`.
-
-    Args:
-        sender: As in `EventSignal.connect`; `ANY` hears every run of the process.
-    """
-    events: list[Event] = []
-    with observe(events.append, sender=sender):
-        yield events
-
-
-# -- the rules of a stream --------------------------------------------------------------------
-
-_Start = FlowStart | NodeStart | ItemStart
-_End = FlowEnd | NodeEnd | ItemEnd
-
-_START_OF: Final[dict[type[Event], type[Event]]] = {
-    FlowEnd: FlowStart,
-    NodeEnd: NodeStart,
-    ItemEnd: ItemStart,
-}
 _NAME: Final = re.compile(r"[^/#]+(#([2-9]|[1-9]\d+))?")
 
 
-class _Scope:
+class _Scope(Opened):
     """A start that is open, and what came under it.
 
     Attributes:
-        parent: The enclosing scope, or `None`.
-        has_nodes: What it holds are nodes and nested flows; of others, items.
         attempt: What the next event of its span carries.
-        children: The starts that are open directly under it, by `seq`.
         failed: The first end directly under it that is not ok.
         counts: How often each path has begun under it.
         ended: The ok end whose `Action` has not come yet.
@@ -105,25 +69,37 @@ class _Scope:
         last_try: The attempt is that of a fallback, after which there is none.
     """
 
-    def __init__(self, start: _Start, parent: _Scope | None) -> None:
-        self.start = start
-        self.parent = parent
-        of_flow = parent is not None and isinstance(parent.start, FlowStart)
-        self.has_nodes = isinstance(start, FlowStart) or (isinstance(start, ItemStart) and of_flow)
-        self.attempt = start.attempt
-        self.children: dict[int, _Scope] = {}
-        self.failed: _End | None = None
+    __slots__ = (
+        *("attempt", "counts", "done", "ended", "failed"),
+        *("indexes", "last_try", "moved", "total"),
+    )
+
+    parent: _Scope | None
+    inside: dict[int, _Scope]
+
+    def __init__(self, event: Event, parent: _Scope | None) -> None:
+        super().__init__(event, parent)
+        self.attempt = event.attempt
+        self.failed: End | None = None
         self.counts: dict[str, int] = {}
-        self.ended: _End | None = None
+        self.ended: End | None = None
         self.moved: Action | None = None
         self.indexes: set[int] = set()
         self.done = 0
         self.total: int | None = None
         self.last_try = False
 
-    def first_child(self) -> str:
+    @property
+    def has_nodes(self) -> bool:
+        """Whether what it holds are nodes and nested flows; of others it is items."""
+        above = self.parent
+        return self.kind == "flow" or (
+            self.kind == "item" and above is not None and above.kind == "flow"
+        )
+
+    def first_inside(self) -> str:
         """What the first open start directly under it is called."""
-        return _name(next(iter(self.children.values())).start)
+        return _name(next(iter(self.inside.values())).event)
 
 
 class _Stream:
@@ -132,8 +108,8 @@ class _Stream:
     def __init__(self) -> None:
         self._run_id: str | None = None
         self._seq = 0
-        self._open: dict[int, _Scope] = {}
-        self._closed: dict[int, _End] = {}
+        self._open = OpenStarts(_Scope)
+        self._closed: dict[int, End] = {}
         self._due: dict[int, _Scope] = {}  # by the span that waits for its Action
         self._asked: dict[str, int] = {}  # every question's span
         self._questions: dict[int, set[str]] = {}  # the open ones of each span
@@ -160,9 +136,9 @@ class _Stream:
 
     def finish(self) -> None:
         """Check that nothing is left to come."""
-        for scope in reversed(self._open.values()):
-            if not scope.children and not self._questions.get(scope.start.seq):
-                raise _broken(scope.start, "has no end, and waits for no answer")
+        for scope in reversed(self._open.by_span.values()):
+            if not scope.inside and not self._questions.get(scope.span):
+                raise _broken(scope.event, "has no end, and waits for no answer")
 
     def _check_envelope(self, event: Event) -> None:
         if not isinstance(event, Event) or type(event) is Event:
@@ -178,18 +154,17 @@ class _Stream:
             raise _broken(event, f"time is {event.time!r}, no time")
         if event.seq == 1 and not isinstance(event, FlowStart):
             raise _broken(event, "the first event is the FlowStart of the run's own flow")
-        if event.seq > 1 and not self._open:
+        if event.seq > 1 and not self._open.by_span:
             raise _broken(event, "comes after the FlowEnd of the run's own flow, the last event")
 
     # -- starts -------------------------------------------------------------------------------
 
-    def _begin(self, event: _Start) -> None:
+    def _begin(self, event: Start) -> None:
         _expect(event, "its own seq, as of every start", span=event.seq)
-        parent = None
         if event.seq == 1:
             self._begin_run(event)
         else:
-            parent = self._open.get(event.parent)
+            parent = self._open.by_span.get(event.parent)
             if parent is None:
                 state = self._state(event.parent)
                 raise _broken(event, f"parent is {event.parent!r}, which is {state}")
@@ -197,26 +172,24 @@ class _Stream:
                 self._begin_item(event, parent)
             else:
                 self._begin_node(event, parent)
-        self._open[event.seq] = scope = _Scope(event, parent)
-        if parent is not None:
-            parent.children[event.seq] = scope
+        self._open.begin(event)
 
-    def _begin_run(self, event: _Start) -> None:
+    def _begin_run(self, event: Start) -> None:
         why = "as of the run's own flow"
         _expect(event, why, parent=0, node="", items=(), step=0, attempt=0)
         if isinstance(event, FlowStart):
             _check_name(event, event.flow, "flow")
 
     def _begin_item(self, event: ItemStart, parent: _Scope) -> None:
-        above = parent.start
-        if isinstance(above, ItemStart) or parent.counts or parent.attempt > 1:
+        above = parent.event
+        if parent.kind == "item" or parent.counts or parent.attempt > 1:
             raise _broken(event, f"begins in {_name(above)}, which is no batch")
         _expect(
             event,
             f"as of its batch, {_name(above)}",
             node=above.node,
             step=above.step,
-            attempt=0 if isinstance(above, FlowStart) else 1,
+            attempt=0 if parent.kind == "flow" else 1,
         )
         items = f"items is {event.items!r}"
         if event.items[:-1] != above.items or len(event.items) != len(above.items) + 1:
@@ -232,12 +205,12 @@ class _Stream:
         parent.indexes.add(index)
 
     def _begin_node(self, event: FlowStart | NodeStart, parent: _Scope) -> None:
-        above = parent.start
+        above = parent.event
         if not parent.has_nodes or parent.indexes:
             what = "a batch's items hold its nodes" if parent.indexes else "nodes are in flows"
             raise _broken(event, f"begins in {_name(above)}: {what}")
-        if parent.children:
-            raise _broken(event, f"begins in a flow where {parent.first_child()} is open")
+        if parent.inside:
+            raise _broken(event, f"begins in a flow where {parent.first_inside()} is open")
         if parent.failed is not None:
             ended = f"{_name(parent.failed)} has ended it with status {parent.failed.status!r}"
             raise _broken(event, f"begins in a flow after {ended}")
@@ -257,12 +230,12 @@ class _Stream:
 
     # -- ends and transitions -----------------------------------------------------------------
 
-    def _end(self, event: _End, scope: _Scope) -> None:
-        start, parent = scope.start, scope.parent
-        if type(start) is not _START_OF[type(event)]:
+    def _end(self, event: End, scope: _Scope) -> None:
+        start, parent = scope.event, scope.parent
+        if ends(event) != scope.kind:
             raise _broken(event, f"ends {_name(start)}, a start of another kind")
-        if scope.children:
-            raise _broken(event, f"comes before the end of {scope.first_child()} in it")
+        if scope.inside:
+            raise _broken(event, f"comes before the end of {scope.first_inside()} in it")
         if isinstance(event, ItemEnd) and parent is not None:
             _expect(event, "the items of its batch that have ended", done=parent.done + 1)
             _expect(event, f"as of {_name(start)}", total=parent.total)
@@ -272,16 +245,15 @@ class _Stream:
             _check_ok(event, scope)
         self._close(event, scope)
 
-    def _close(self, event: _End, scope: _Scope) -> None:
-        seq, parent = scope.start.seq, scope.parent
-        del self._open[seq]
+    def _close(self, event: End, scope: _Scope) -> None:
+        seq, parent = scope.span, scope.parent
+        self._open.close(scope)
         self._closed[seq] = event
         self._questions.pop(seq, None)
         if scope.ended is not None:  # it failed before the Action came, which is missing now
             del self._due[scope.ended.span]
         if parent is None:
             return
-        del parent.children[seq]
         if event.status != "ok":
             parent.failed = parent.failed or event
         elif not isinstance(event, ItemEnd):
@@ -299,17 +271,17 @@ class _Stream:
         why = f"as of {_name(end)}"
         _expect(event, why, node=end.node, items=end.items, step=end.step, attempt=end.attempt)
         if event.target is not None:
-            _check_path(event, event.target, scope.start.node, "target")
+            _check_path(event, event.target, scope.node, "target")
         scope.ended, scope.moved = None, event
 
     # -- what comes between -------------------------------------------------------------------
 
     def _scope(self, event: Event) -> _Scope:
         """The open scope of an event that is no start, which it agrees with."""
-        scope = self._open.get(event.span)
+        scope = self._open.of(event)
         if scope is None:
             raise _broken(event, f"span is {event.span!r}, which is {self._state(event.span)}")
-        start = scope.start
+        start = scope.event
         _expect(event, f"as of {_name(start)}", node=start.node, items=start.items, step=start.step)
         _expect(event, f"the one that {_name(start)} is in", attempt=scope.attempt)
         return scope
@@ -341,12 +313,12 @@ class _Stream:
         self._questions[event.span].discard(event.id)
 
     def _state(self, span: int) -> str:
-        if span in self._open:
+        if span in self._open.by_span:
             return "still open"
         return "ended already" if span in self._closed else "no start"
 
 
-def _check_ok(event: _End, scope: _Scope) -> None:
+def _check_ok(event: End, scope: _Scope) -> None:
     """What the end of something that is ok must not enclose, or leave open."""
     if scope.failed is not None:
         failed = f"{_name(scope.failed)} in it with status {scope.failed.status!r}"
@@ -361,7 +333,7 @@ def _check_ok(event: _End, scope: _Scope) -> None:
         raise _broken(event, f"status is 'ok', but of its items only {count} were there")
 
 
-def _check_outcome(event: _End) -> None:
+def _check_outcome(event: End) -> None:
     if event.status not in ("ok", "error", "cancelled"):
         raise _broken(event, f"status is {event.status!r}, not 'ok', 'error' or 'cancelled'")
     if event.status == "ok" and event.error is not None:
@@ -409,155 +381,3 @@ def _broken(event: Event, what: str) -> AssertionError:
     return AssertionError(
         f"seq {event.seq!r}: {type(event).__name__} of node {event.node!r}{items}: {what}."
     )
-
-
-# -- stand-ins --------------------------------------------------------------------------------
-
-
-class ManualClock(Clock):
-    """A clock that stands still until it is advanced: `flow.run(shared, clock=ManualClock())`.
-
-    A wait before a retry advances it at once and returns; a wait for an answer goes on until there
-    is one, or until it was advanced to when the question expires. It may be used from any thread.
-
-    Args:
-        start: The first time, in seconds since the epoch.
-
-    Attributes:
-        sleeps: The waits so far, in seconds, in order.
-    """
-
-    def __init__(self, start: float = 1_700_000_000.0) -> None:
-        super().__init__()
-        self._now = start
-        self._lock = threading.Lock()
-        self._alarms: list[tuple[float, Callable[[], object]]] = []
-        self.sleeps: list[float] = []
-
-    def time(self) -> float:
-        """The time that it was advanced to."""
-        with self._lock:
-            return self._now
-
-    def monotonic(self) -> float:
-        """The same."""
-        return self.time()
-
-    def advance(self, seconds: float) -> None:
-        """Let this many seconds pass. Raises `ValueError` for less than 0."""
-        if not seconds >= 0:
-            raise ValueError(f"Cannot advance the clock by {seconds!r} s: time does not go back.")
-        with self._lock:
-            self._now += seconds
-            due = [ring for until, ring in self._alarms if until <= self._now]
-        for ring in due:
-            ring()
-
-    @contextmanager
-    def _alarm(self, until: float, ring: Callable[[], object]) -> Iterator[None]:
-        """Have `ring` called when it is `until`; at once if it is already."""
-        alarm = (until, ring)
-        with self._lock:
-            self._alarms.append(alarm)
-            due = until <= self._now
-        if due:
-            ring()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._alarms.remove(alarm)
-
-    def sleep(self, seconds: float, woken: threading.Event) -> None:
-        """Note the wait and let it pass; where `woken` is set already, do nothing."""
-        if not woken.is_set():
-            self.sleeps.append(seconds)
-            self.advance(seconds)
-
-    async def sleep_async(self, seconds: float) -> None:
-        """Note the wait and let it pass; other tasks get a turn."""
-        self.sleeps.append(seconds)
-        self.advance(seconds)
-        await asyncio.sleep(0)
-
-    def wait(self, woken: threading.Event, until: float | None) -> None:
-        """Wait until `woken` is set, or the clock has been advanced to `until`."""
-        with self._alarm(math.inf if until is None else until, woken.set):
-            woken.wait()
-
-    async def wait_async(self, woken: asyncio.Future[None], until: float | None) -> None:
-        """Wait until `woken` is done, or the clock has been advanced to `until`."""
-        loop = asyncio.get_running_loop()
-        rung = loop.create_future()
-
-        def ring() -> None:
-            loop.call_soon_threadsafe(wake, rung)
-
-        with self._alarm(math.inf if until is None else until, ring):
-            await asyncio.wait([woken, rung], return_when=asyncio.FIRST_COMPLETED)
-
-
-class ScriptedModel:
-    """A model that gives one scripted reply per call, in order; it may be used from any thread.
-
-    Args:
-        replies: What the calls give. A reply is a text, streamed word by word; or a list of the
-            chunks to stream; or an exception to raise, which a list may hold too, to fail midway.
-            Any iterable will do: `itertools.repeat("yes")` never runs out.
-
-    Attributes:
-        calls: The prompts so far, in order.
-
-    A call beyond the last reply raises `AssertionError` with its prompt.
-    """
-
-    def __init__(
-        self, replies: Iterable[str | BaseException | Iterable[str | BaseException]]
-    ) -> None:
-        if isinstance(replies, str):
-            raise TypeError(f"replies={replies!r} is a single text: put it in a list.")
-        self._replies = iter(replies)
-        self._lock = threading.Lock()
-        self.calls: list[object] = []
-
-    def __call__(self, prompt: object) -> str:
-        """The next reply as a whole."""
-        return "".join(self.stream(prompt))
-
-    def stream(self, prompt: object) -> Iterator[str]:
-        """The next reply, chunk by chunk. The call takes it, iterating raises what it holds."""
-        return _play(self._take(prompt))
-
-    async def acall(self, prompt: object) -> str:
-        """The next reply as a whole, in an event loop."""
-        return "".join([chunk async for chunk in self.astream(prompt)])
-
-    def astream(self, prompt: object) -> AsyncIterator[str]:
-        """`stream` in an event loop; before each chunk other tasks get a turn."""
-        return _play_async(self._take(prompt))
-
-    def _take(self, prompt: object) -> list[str | BaseException]:
-        with self._lock:
-            self.calls.append(prompt)
-            reply = next(self._replies, None)
-            if reply is None:
-                raise AssertionError(
-                    f"ScriptedModel has no reply for call {len(self.calls)}, with the prompt "
-                    f"{prompt!r}: give it more replies."
-                )
-        if isinstance(reply, BaseException):
-            return [reply]
-        return list(re.findall(r"\s*\S+|\s+\Z", reply) if isinstance(reply, str) else reply)
-
-
-def _play(chunks: list[str | BaseException]) -> Iterator[str]:
-    for chunk in chunks:
-        if isinstance(chunk, BaseException):
-            raise chunk
-        yield chunk
-
-
-async def _play_async(chunks: list[str | BaseException]) -> AsyncIterator[str]:
-    for chunk in _play(chunks):
-        await asyncio.sleep(0)
-        yield chunk
