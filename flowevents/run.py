@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
 
 from flowevents.at_exit import close_at_exit
 from flowevents.clock import SYSTEM, Clock
-from flowevents.engine.begin import begin
+from flowevents.engine.begin import begin, plan_run
 from flowevents.engine.delivery import name_of
 from flowevents.engine.drivers import AsyncDriver, Consumer, SyncDriver, claim_id, pull, settle
-from flowevents.engine.graph import check_graph, is_node, node_name, shape_of
+from flowevents.engine.shape import is_node, node_name, shape_of
 from flowevents.engine.options import options_of
 from flowevents.engine.publish import Root
 from flowevents.engine.state import State
@@ -446,14 +446,14 @@ class Run:
                 self._result()
             if loop is None:
                 self._check_sync()
-            check_graph(self._flow)
+            plan = plan_run(self._flow)
             claim_id(state)
             for observer, handlers in self._observers:
                 self._audience.add_observer(observer, handlers)
             self._observers.clear()
             state.door.belong_to(loop)
             track = Track()
-            engine = begin(state, track, self._flow, self._shared)
+            engine = begin(state, track, plan, self._shared)
             root = Root(state, track, engine, self._flow)
             life.move("running")
             if loop is None:

@@ -33,7 +33,7 @@ def invoke(step: Step, method: Callable[..., Any], *args: Any) -> Effects:
     if not shape.is_async:
         return call(step, method, *args)
     track = own_track(step)
-    if track is None or getattr(method, "__name__", "") in shape.idle:
+    if track is None:
         return (yield Await(call(step, method, *args), step.context))
     return (yield Await(in_own_task(step.state, track, _awaited_call(step, method, args))))
 

@@ -156,7 +156,7 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                             yield from hand_over(state)
                     if delivery.outbox and delivery.is_due():
                         yield from hand_over(state)
-                elif plan.nests:
+                elif plan.shape.nests:
                     frame = Frame(plan, node, step, shared, place)
                     step = None
                     stack.append(frame)

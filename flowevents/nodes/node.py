@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from flowevents.engine.graph import is_node, node_name, shape_of
+from flowevents.engine.shape import is_node, node_name, shape_of
 from flowevents.engine.publish import attempt_of, emit, pause_requested, progress
 from flowevents.errors import GraphError
 from flowevents.events import Event
