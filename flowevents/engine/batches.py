@@ -51,7 +51,7 @@ def _sequential(track: Track, step: Step, node: Any, batch: Iterable[Any] | None
     for index, argument in enumerate(taken(step, batch)):
         if audience.version is not version:
             door.shut()
-            if unheard:  # somebody may hear the end of the last one
+            if unheard and items.locate() is shared:  # somebody may hear the end of the last one
                 yield from end_item(shared)
             yield from safe_point(state)
             version = audience.version
@@ -61,27 +61,30 @@ def _sequential(track: Track, step: Step, node: Any, batch: Iterable[Any] | None
             shared.open, shared.context = unheard, step.context
             door.open = inline  # until something is heard
         if inline:
-            shared.span, shared.index = next(numbers), index
+            items.index, items.number = index, next(numbers)
             try:
                 keep(run(argument))
                 continue
             except Exception as error:
                 door.shut()
+                items.locate()
                 last_retried = index
                 keep((yield from attempts(shared, node, argument, error)))
                 items.attempt, shared.attempt = shared.attempt, 1
                 door.open = audience.version is version
         elif unheard:
-            shared.span, shared.index, shared.attempt = next(numbers), index, 1
+            items.index, items.number, shared.attempt = index, next(numbers), 1
+            items.locate()
             keep((yield from attempts(shared, node, argument)))
         else:
             item = items.current = item_of(step, items, next(numbers), index)
+            items.index = -1
             item.context = step.context  # not the last item's
             yield from start_item(item, track)
             keep((yield from attempts(item, node, argument)))
             yield from end_item(item)
     door.shut()
-    if unheard and audience.version is not version:
+    if unheard and audience.version is not version and items.locate() is shared:
         yield from end_item(shared)
     if not inline or last_retried != index:
         items.attempt = items.current.attempt

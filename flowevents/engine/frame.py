@@ -35,7 +35,7 @@ class Frame:
     Attributes:
         plan, flow: The flow as the graph holds it, and the object that runs.
         step: Its open start.
-        around: The open start around its nodes: its own, or that of an item of its batch.
+        span, items: Those of the open start around its nodes: its own, or of an item of its batch.
         shared: What its nodes get.
         cursor: Where the walk is.
         place: Its own place in the flow around it.
@@ -46,16 +46,17 @@ class Frame:
     """
 
     __slots__ = (
-        "around",
         "batch",
         "cursor",
         "flow",
+        "items",
         "next",
         "place",
         "places",
         "plan",
         "prep_res",
         "shared",
+        "span",
         "step",
     )
 
@@ -65,7 +66,8 @@ class Frame:
         self.plan: Plan = plan
         self.flow: Any = flow
         self.step: Step = step
-        self.around: Step = step
+        self.span: int = step.span
+        self.items: tuple[int, ...] = step.items
         self.shared: Any = shared
         self.cursor: Cursor = Cursor()
         self.place: Place | None = place
@@ -91,22 +93,22 @@ class Frame:
 
         Where nobody hears of them, all items share one `Step`.
         """
-        step, items, cursor = self.step, self.step.batch, self.cursor
-        assert items is not None
+        step, flow, batch, cursor = self.step, self.flow, self.step.batch, self.cursor
+        assert batch is not None
         assert self.batch is not None
-        shared, items.current = items.current, None
+        item, batch.current = batch.current, None
         for params in self.batch:
-            cursor.params = {**self.flow.params, **params}
-            span = next(step.state.delivery.numbers)
-            if heard or shared is None:
-                shared = item_of(step, items, span, cursor.index, 0)
-            else:
-                shared.span, shared.index, shared.open = span, cursor.index, True
-            items.current = self.around = shared
-            cursor.index += 1
+            cursor.params = {**flow.params, **params}
+            index = cursor.index
+            cursor.index = index + 1
+            self.span, self.items = next(step.state.delivery.numbers), (*step.within, index)
+            if heard or item is None:
+                item = item_of(step, batch, self.span, index, 0)
+            batch.current = item
+            batch.index, batch.number = -1 if heard else index, self.span
             for place in self.places.values():
                 place.count = 0
-            self.next = self.place_of(self.flow.start_node)
+            self.next = self.places.get(id(flow.start_node)) or self.place_of(flow.start_node)
             return True
         return False
 

@@ -123,10 +123,12 @@ class Items:
         total: How many there are, where that is known; `done` is how many have ended.
         results: What those of a batch node gave, in order.
         current: The one that is open, where they run one after the other.
+        index, number: Which one that is, and its number, where nobody hears of them and all share
+            one `Step` (`locate`); else the index is -1.
         attempt: The attempt of the last one that ended.
     """
 
-    __slots__ = ("attempt", "current", "done", "results", "span", "total")
+    __slots__ = ("attempt", "current", "done", "index", "number", "results", "span", "total")
 
     def __init__(self, span: int, total: int | None) -> None:
         self.span: int = span
@@ -134,7 +136,16 @@ class Items:
         self.done: int = 0
         self.results: list[Any] = []
         self.current: Step | None = None
+        self.index: int = -1
+        self.number: int = 0
         self.attempt: int = 0
+
+    def locate(self) -> Step | None:
+        """Return the item that is open, with the index and the number that it has now."""
+        current = self.current
+        if current is not None and self.index >= 0:
+            current.span, current.index = self.number, self.index
+        return current
 
 
 class Track:

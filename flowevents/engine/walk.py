@@ -60,7 +60,7 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                     if passes is not None:
                         yield Await(_parallel(frame, passes))
                 place, params = frame.next, frame.cursor.params
-                parent, items = frame.around.span, frame.around.items
+                parent, items = frame.span, frame.items
                 moved = False
             if place is None:  # at the end of a pass
                 moved = True
@@ -74,8 +74,8 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                     plan, batch = frame.plan, frame.step.batch
                     listeners = plan.heard if plan.version is version else plan.listeners(audience)
                     assert batch is not None
-                    if listeners.anybody and batch.current is not None:
-                        yield from end_item(batch.current)
+                    if listeners.anybody and (item := batch.locate()) is not None:
+                        yield from end_item(item)
                     if frame.take_next(listeners.anybody):
                         if listeners.anybody:
                             assert batch.current is not None
@@ -239,7 +239,7 @@ async def _work(group: Group, index: int, frame: Frame) -> None:
 
 def _pass(track: Track, frame: Frame) -> Effects:
     item = frame.step
-    item.span = next(item.state.delivery.numbers)
+    item.span = frame.span = next(item.state.delivery.numbers)
     try:
         if item.listeners().anybody:
             yield from start_item(item, track)
