@@ -114,7 +114,9 @@ class Run:
         if not is_node(flow):
             hint = " Did you forget to make an instance of it?" if isinstance(flow, type) else ""
             raise GraphError(f"Run needs a flow or a node, not {flow!r}.{hint}")
-        if isinstance(observers, (str, Mapping)) or not isinstance(observers, Iterable):
+        if type(observers) not in (tuple, list) and (
+            isinstance(observers, (str, Mapping)) or not isinstance(observers, Iterable)
+        ):
             raise ObserverError(f"observers={observers!r} is no list of observers; put it in one.")
         self._options = options_of(
             id, metadata, capture, max_steps, on_handler_error, on_pause, offload, redact, clock

@@ -8,7 +8,7 @@ from typing import Any
 from flowevents.engine.cursor import Cursor
 from flowevents.engine.graph import Plan
 from flowevents.engine.items import begin_items, item_of
-from flowevents.engine.step import Step
+from flowevents.engine.step import Items, Step
 
 __all__ = ["Frame", "Place"]
 
@@ -88,24 +88,22 @@ class Frame:
         self.batch = iter(batch)
         begin_items(self.step, batch)
 
-    def take_next(self, heard: bool) -> bool:
+    def take_next(self, items: Items, numbers: Iterator[int], heard: bool) -> bool:
         """Stand at the beginning of the next item's pass, if there is one.
 
         Where nobody hears of them, all items share one `Step`.
         """
-        step, flow, batch, cursor = self.step, self.flow, self.step.batch, self.cursor
-        assert batch is not None
-        assert self.batch is not None
-        item, batch.current = batch.current, None
-        for params in self.batch:
+        cursor, flow, item = self.cursor, self.flow, items.current
+        items.current = None
+        for params in self.batch or ():
             cursor.params = {**flow.params, **params}
-            index = cursor.index
+            index, number = cursor.index, next(numbers)
             cursor.index = index + 1
-            self.span, self.items = next(step.state.delivery.numbers), (*step.within, index)
+            self.span, self.items = number, (*self.step.within, index)
             if heard or item is None:
-                item = item_of(step, batch, self.span, index, 0)
-            batch.current = item
-            batch.index, batch.number = -1 if heard else index, self.span
+                item = item_of(self.step, items, number, index, 0)
+            items.current = item
+            items.index, items.number = -1 if heard else index, number
             for place in self.places.values():
                 place.count = 0
             self.next = self.places.get(id(flow.start_node)) or self.place_of(flow.start_node)

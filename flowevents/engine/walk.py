@@ -76,10 +76,13 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                     assert batch is not None
                     if listeners.anybody and (item := batch.locate()) is not None:
                         yield from end_item(item)
-                    if frame.take_next(listeners.anybody):
+                    if frame.take_next(batch, numbers, listeners.anybody):
                         if listeners.anybody:
                             assert batch.current is not None
                             yield from start_item(batch.current, track)
+                        place, params = frame.next, frame.cursor.params
+                        parent, items = frame.span, frame.items
+                        moved = False
                         continue
                 frame.cursor.stands = "leave"
                 action = yield from leave(track, frame, frame is bottom)

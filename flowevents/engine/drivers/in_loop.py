@@ -99,21 +99,21 @@ class AsyncDriver(Driver):
         """Become the one who drives; that is looked at closely only where something changed."""
         state = self.state
         stop, door = state.stop, state.door
+        task = asyncio.current_task(door.loop)
         if (
-            self.life.status != "running"
+            stop.task is not task
+            or self.life.status != "running"
             or self.driven_by is not None
             or door.thread != get_ident()  # asking for the running loop takes longer
-            or stop.task is not asyncio.current_task(door.loop)
             or state.audience.consumer != consumer
         ):
-            loop = asyncio.get_running_loop()
-            self.check(what, loop)
-            task = asyncio.current_task(loop)
+            if door.loop is not asyncio._get_running_loop():
+                self.check(what, asyncio.get_running_loop())
             if not self.claim(what, task, consumer):
                 return
             stop.drive_by(task)
             door.drive_here()
-        self.driven_by = stop.task
+        self.driven_by = task
 
     def check(self, what: str, loop: asyncio.AbstractEventLoop | None) -> None:
         """Raise `RunStateError` where that is not the run's loop, or the run's is closed."""
