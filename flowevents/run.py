@@ -30,7 +30,7 @@ from flowevents.engine.delivery import name_of
 from flowevents.engine.drivers import AsyncDriver, Consumer, SyncDriver, claim_id, pull, settle
 from flowevents.engine.shape import is_node, node_name, shape_of
 from flowevents.engine.options import options_of
-from flowevents.engine.publish import Root
+from flowevents.engine.publish import Root, after_delivery
 from flowevents.engine.state import State
 from flowevents.engine.step import Track
 from flowevents.errors import GraphError, ObserverError, Paused, ReplyError
@@ -410,6 +410,11 @@ class Run:
             if self._background is not None:
                 self._background.join_outside()
 
+    def _drop(self) -> None:
+        """Close it, because nobody has it any more: not in the middle of what a handler does."""
+        if not after_delivery(self.cancel):
+            self.cancel()
+
     def __del__(self) -> None:
         life: Lifecycle | None = getattr(self, "_life", None)
         if life is None or sys.is_finalizing():  # nothing can be delivered any more
@@ -418,7 +423,7 @@ class Run:
         if life.status == "paused" and not outcome.reported:
             logger.warning("%s Nobody has it any more: it is cancelled.", self._open_questions())
         if life.status in ("running", "paused"):  # nobody can go on with it any more
-            self.cancel()
+            self._drop()
         elif self._background is not None and life.status == "failed" and not outcome.reported:
             logger.error("Run %s failed, and nobody waited for it", self.id, exc_info=outcome.error)
 

@@ -140,6 +140,12 @@ class Delivery:
         finally:
             self.delivering = False
 
+    def hold(self, held: bool) -> None:
+        """Have every event wait in the backlog; or, when that is over, deliver what waits there."""
+        self.delivering = held
+        if not held:
+            self.drain_plainly()
+
     def is_due(self) -> bool:
         """Whether the engine has to stop for what waits."""
         if self.stop.failure is not None:

@@ -12,6 +12,7 @@ from flowevents.engine.effects import Await, Cancelled, Effects, pep479
 from flowevents.engine.flushing import cut_short, flushed
 from flowevents.engine.frame import Frame
 from flowevents.engine.items import end_item
+from flowevents.engine.publish import after_delivery
 from flowevents.engine.state import State
 from flowevents.engine.step import Step, Track
 from flowevents.engine.steps import end_flow, end_step
@@ -29,6 +30,9 @@ def unwind(
     `step` is the open step of a node. A cancellation wins over an error that is raised meanwhile;
     what is no `Exception` wins over what is.
     """
+    if isinstance(error, GeneratorExit):  # by the garbage collector, in the middle of anything
+        if after_delivery(partial(state.delivery.hold, False)):
+            state.delivery.hold(True)
     if track.blocked is None:
         yield from _flush(state, error)  # whoever hears of what came before may still cancel
     stopping = state.stopping()
@@ -68,6 +72,8 @@ def _add_item(ends: list[Callable[[BaseException], Effects]], step: Step) -> Non
 def _flush(state: State, error: BaseException) -> Effects:
     """Have all that waits delivered: no schedule of repeated cancels loses an end."""
     delivery = state.delivery
+    if delivery.delivering:
+        return  # it is held
     if not state.is_async:
         delivery.drain()
     elif isinstance(error, GeneratorExit):

@@ -43,6 +43,7 @@ class SyncDriver(Driver):
             self.driven_by = get_ident() if cancelled else None
         if cancelled:
             self._unwind()
+        self.state.door.empty()
 
     def cancel(self) -> None:
         """Ask the run to stop; where nobody drives it, it is unwound before this returns."""
