@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Generator
 from inspect import GEN_CLOSED, getgeneratorstate
 from threading import get_ident
-from typing import Any
+from typing import Any, Final
 
 from flowevents.engine.drivers.driver import Consumer, Driver
 from flowevents.engine.effects import TAKE, Effects
@@ -15,7 +15,10 @@ from flowevents.engine.publish import Root
 from flowevents.engine.state import State
 from flowevents.status import Lifecycle
 
-__all__ = ["SyncDriver", "pull"]
+__all__ = ["PAUSED", "SyncDriver", "pull"]
+
+PAUSED: Final = object()
+"""What `pull` returns to who waits for a run that pauses."""
 
 
 class SyncDriver(Driver):
@@ -88,7 +91,8 @@ def pull(
 ) -> Generator[Any, None, Any]:
     """Iterate over what the consumer gets, and return the last action; the run is done inside.
 
-    Leaving it midway leaves the engine where it is, and calls `left`. It ends where the run pauses.
+    Leaving it midway leaves the engine where it is, and calls `left`. It ends where the run pauses,
+    and returns `PAUSED` then where there is no consumer: another thread may have gone on already.
 
     Args:
         begin: Gives the driver; the run begins with that.
@@ -117,7 +121,7 @@ def pull(
                         yield outbox.popleft()
                     if questions.pausing and driver.pauses():
                         paused = True
-                        return None
+                        return PAUSED if consumer is None else None
                 else:
                     yield out
                 if get_ident() != here:  # another thread goes on
