@@ -302,6 +302,7 @@ class Run:
                 raise self._life.driven(what)
             driver.check(what, loop)
             self._background = Background(self, driver, channel)
+            driver.claim(what, None, None)  # it is paused no more; by whom is said later
         close_at_exit("runs", self, Run._end_at_exit)
         return self._background
 
