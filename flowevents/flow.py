@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from flowevents.engine.graph import is_node, node_name, shape_of
+from flowevents.engine.shape import is_node, node_name, shape_of
 from flowevents.errors import GraphError
 from flowevents.nodes.async_node import AsyncNode, at_least_one
 from flowevents.nodes.node import BaseNode

@@ -18,7 +18,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any, Final
 
-from flowevents.engine.graph import Plan, check_graph, is_node, node_name
+from flowevents.engine.graph import Plan, check_graph, plan_of
+from flowevents.engine.shape import is_node, node_name, shape_of
 from flowevents.errors import GraphError
 from flowevents.escape import escape_controls
 from flowevents.events import Event
@@ -68,14 +69,13 @@ def to_mermaid(flow: Any, events: Iterable[Event] | None = None) -> str:
     """
     if not is_node(flow):
         raise GraphError(f"to_mermaid draws a flow or a node, not {flow!r}.")
-    check_graph(flow, names=False)
     name = node_name(flow)
     drawing = _Drawing(_Past(events) if events is not None else None)
-    plan = Plan(flow, name, "", ())
-    if plan.nests:
-        drawing.flow(plan)
+    if shape_of(flow).nests:
+        drawing.flow(plan_of(flow, names=False))
     else:
-        drawing.box(Plan(flow, name, name, ()), 1)
+        check_graph(flow, names=False)
+        drawing.box(Plan(flow, name, name), 1)
     return drawing.text()
 
 
@@ -144,7 +144,7 @@ class _Drawing:
         mark = self._box(len(around), "([start])", "mark") if plan.children() else ""
         boxes: dict[int, str] = {}
         for child in plan.children():
-            if not child.nests:
+            if not child.shape.nests:
                 box = self.box(child, len(around))
             elif not child.children() or any(child.node is each.node for each in around):
                 box = self.box(child, len(around), "[[", "]]")

@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
 
 from flowevents.at_exit import close_at_exit
 from flowevents.clock import SYSTEM, Clock
-from flowevents.engine.begin import begin
+from flowevents.engine.begin import begin, plan_run
 from flowevents.engine.delivery import name_of
 from flowevents.engine.drivers import AsyncDriver, Consumer, SyncDriver, claim_id, pull, settle
-from flowevents.engine.graph import check_graph, is_node, node_name, shape_of
+from flowevents.engine.shape import is_node, node_name, shape_of
 from flowevents.engine.options import options_of
 from flowevents.engine.publish import Root
 from flowevents.engine.state import State
@@ -113,7 +113,9 @@ class Run:
         if not is_node(flow):
             hint = " Did you forget to make an instance of it?" if isinstance(flow, type) else ""
             raise GraphError(f"Run needs a flow or a node, not {flow!r}.{hint}")
-        if isinstance(observers, (str, Mapping)) or not isinstance(observers, Iterable):
+        if type(observers) not in (tuple, list) and (
+            isinstance(observers, (str, Mapping)) or not isinstance(observers, Iterable)
+        ):
             raise ObserverError(f"observers={observers!r} is no list of observers; put it in one.")
         self._options = options_of(
             id, metadata, capture, max_steps, on_handler_error, on_pause, offload, redact, clock
@@ -433,14 +435,14 @@ class Run:
                 self._result()
             if loop is None:
                 self._check_sync()
-            check_graph(self._flow)
+            plan = plan_run(self._flow)
             claim_id(state)
             for observer, handlers in self._observers:
                 self._audience.add_observer(observer, handlers)
             self._observers.clear()
             state.door.belong_to(loop)
             track = Track()
-            engine = begin(state, track, self._flow, self._shared)
+            engine = begin(state, track, plan, self._shared)
             root = Root(state, track, engine, self._flow)
             life.move("running")
             if loop is None:

@@ -1,11 +1,11 @@
 """The states of a run: the one table of transitions, and how a call is refused that does not fit.
 
-              ┌──────> paused
-              v          │   │
-    ready ──> running <──┘   │
-      │        ├──────> done │
-      │        ├──────> failed
-      └────────┴──────> cancelled
+          ┌──────> paused
+          v          │   │
+ready ──> running <──┘   │
+  │        ├──────> done │
+  │        ├──────> failed
+  └────────┴──────> cancelled
 """
 
 from __future__ import annotations

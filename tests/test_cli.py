@@ -400,7 +400,7 @@ def test_run_with_otel() -> None:
         paths: ClassVar[list[str]] = []
 
     with HTTPServer(("127.0.0.1", 0), Receiver) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
             endpoint = f"http://127.0.0.1:{server.server_port}"

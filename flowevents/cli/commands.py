@@ -21,7 +21,7 @@ from typing import Any, Final
 from flowevents.cli.driving import drive
 from flowevents.cli.loading import WrongInput, load_events, load_flow, load_shared
 from flowevents.cli.replaying import replay as replay_events
-from flowevents.engine.graph import shape_of
+from flowevents.engine.shape import shape_of
 from flowevents.errors import MissingExtra, Paused, RecordError
 from flowevents.escape import escape_controls
 from flowevents.run import Run

@@ -10,7 +10,8 @@ import sys
 import traceback
 from typing import Any
 
-from flowevents.engine.graph import check_graph, is_node
+from flowevents.engine.graph import check_graph
+from flowevents.engine.shape import is_node
 from flowevents.errors import GraphError, RecordError
 from flowevents.events import Event, describe_error
 from flowevents.observers.jsonlines import read_events

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from flowevents.asking import Ask
 from flowevents.engine.answers import Answers
 from flowevents.engine.effects import TAKE, Await, Effects, perform, wake
-from flowevents.engine.graph import node_name
+from flowevents.engine.shape import node_name
 from flowevents.engine.groups import drive
 from flowevents.engine.publish import step_of
 from flowevents.engine.questions import Question

@@ -29,7 +29,7 @@ logger: Final = logging.getLogger("flowevents")
 def attempts(step: Step, node: Any, argument: Any, error: Exception | None = None) -> Effects:
     """Try until it works: `error` is what a first attempt, made inline, raised."""
     state, shape = step.state, step.plan.shape
-    tries = node.max_retries if shape.retries else 1
+    tries = getattr(node, "max_retries", 1)
     if tries < 1 and error is None:  # pocketflow 0.0.3 then runs nothing
         return None
     counts = not shape.ours  # pocketflow's nodes hold the number of the retry themselves
@@ -90,16 +90,16 @@ def _retry(step: Step, error: Exception, wait: float, fallback: bool) -> Effects
 
 def _attempt(step: Step, node: Any, argument: Any) -> Effects:
     shape, state = step.plan.shape, step.state
-    if shape.asks:
+    if shape.attempt == "question":
         return _ask(step, node, argument)
     offloaded = state.options.offload and not (shape.is_async or "exec" in shape.overrides)
-    if shape.streams:
+    if shape.attempt == "stream":
         return _stream(step, node, argument, offloaded)
     if offloaded:
         result = _offload(step, node, argument)
     else:
         result = invoke(step, node.exec_async if shape.is_async else node.exec, argument)
-    return one_chunk(step, result) if shape.chunked else result
+    return one_chunk(step, result) if shape.attempt == "chunk" else result
 
 
 def _offload(step: Step, node: Any, argument: Any) -> Effects:

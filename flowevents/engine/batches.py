@@ -46,40 +46,48 @@ def _sequential(track: Track, step: Step, node: Any, batch: Iterable[Any] | None
     shared = items.current = item_of(step, items, 0, -1)  # by those that nobody hears of
     shared.open = False
     version: object = None
-    unheard = inline = retried = False
+    unheard = inline = False
+    index, last_retried = -1, -1
     for index, argument in enumerate(taken(step, batch)):
         if audience.version is not version:
             door.shut()
+            if unheard and items.locate() is shared:  # somebody may hear the end of the last one
+                yield from end_item(shared)
             yield from safe_point(state)
             version = audience.version
             unheard = not step.listeners().anybody
             inline = unheard and calls and step.context is None
             items.current = shared
             shared.open, shared.context = unheard, step.context
+            door.open = inline  # until something is heard
         if inline:
-            shared.span, shared.index = next(numbers), index
-            if retried:
-                shared.attempt, retried = 1, False
-            door.open = True  # until something is heard
+            items.index, items.number = index, next(numbers)
             try:
                 keep(run(argument))
+                continue
             except Exception as error:
                 door.shut()
-                retried = True
+                items.locate()
+                last_retried = index
                 keep((yield from attempts(shared, node, argument, error)))
+                items.attempt, shared.attempt = shared.attempt, 1
+                door.open = audience.version is version
         elif unheard:
-            shared.span, shared.index, shared.attempt = next(numbers), index, 1
+            items.index, items.number, shared.attempt = index, next(numbers), 1
+            items.locate()
             keep((yield from attempts(shared, node, argument)))
         else:
             item = items.current = item_of(step, items, next(numbers), index)
+            items.index = -1
             item.context = step.context  # not the last item's
             yield from start_item(item, track)
             keep((yield from attempts(item, node, argument)))
-        if not unheard or audience.version is not version:
-            door.shut()
-            yield from end_item(items.current)
+            yield from end_item(item)
     door.shut()
-    items.attempt = items.current.attempt
+    if unheard and audience.version is not version and items.locate() is shared:
+        yield from end_item(shared)
+    if not inline or last_retried != index:
+        items.attempt = items.current.attempt
     items.current = None
     return items.results
 
@@ -105,9 +113,7 @@ async def _work(
         item.context = on_track(step.context.copy(), track)
     version = state.audience.version
     if plan.version is not version or plan.heard.anybody or not plan.shape.calls:
-        items.results[index] = await drive(
-            state.delivery, _whole(track, item, node, argument)
-        )
+        items.results[index] = await drive(state.delivery, _whole(track, item, node, argument))
         return
     try:  # its first attempt inline: what `_whole` does, but faster
         result = await node.exec_async(argument)

@@ -6,12 +6,13 @@ from typing import Any
 
 from flowevents.engine.effects import Effects
 from flowevents.engine.frame import Frame
-from flowevents.engine.graph import Plan, node_name, shape_of
+from flowevents.engine.graph import Plan, check_graph, plan_of
+from flowevents.engine.shape import node_name, shape_of
 from flowevents.engine.state import State
 from flowevents.engine.step import Step, Track
 from flowevents.engine.walk import walk
 
-__all__ = ["begin"]
+__all__ = ["begin", "plan_run"]
 
 
 class _Alone:
@@ -33,18 +34,21 @@ class _Alone:
         return None
 
 
-def begin(state: State, track: Track, node: Any, shared: Any) -> Effects:
-    """Return the engine of one run: the walk over a flow, or over a node run by itself.
+def plan_run(node: Any) -> Plan:
+    """Return the plan of a run of this flow, or of this node by itself; see `plan_of`.
 
     The object itself runs, as in PocketFlow, not a copy.
     """
-    shape = shape_of(node)
-    if shape.is_flow and not shape.overrides:
-        plan = Plan(node, node_name(node), "", (), shape)
-    else:
-        flow = _Alone(node)
-        plan = Plan(flow, flow.node_name, "", ())
-        plan.child(node).run_itself()
-        node = flow
+    if shape_of(node).nests:
+        return plan_of(node)
+    check_graph(node)
+    alone = _Alone(node)
+    plan = Plan(alone, alone.node_name, "")
+    plan.stand_alone(node)
+    return plan
+
+
+def begin(state: State, track: Track, plan: Plan, shared: Any) -> Effects:
+    """Return the engine of one run: the walk over the flow that was planned."""
     step = Step(state, plan, next(state.delivery.numbers), (), 0)
-    return walk(state, track, [Frame(plan, node, step, shared)])
+    return walk(state, track, [Frame(plan, plan.node, step, shared)])

@@ -11,7 +11,7 @@ from flowevents.engine.outcome import verdict
 from flowevents.engine.state import hand_over
 from flowevents.engine.step import Step, Track, current_track
 from flowevents.errors import AsyncNodeError
-from flowevents.events import Event
+from flowevents.events import Event, Status
 from flowevents.signals import Handlers
 
 __all__ = ["call", "end", "invoke", "require_await"]
@@ -33,7 +33,7 @@ def invoke(step: Step, method: Callable[..., Any], *args: Any) -> Effects:
     if not shape.is_async:
         return call(step, method, *args)
     track = own_track(step)
-    if track is None or getattr(method, "__name__", "") in shape.idle:
+    if track is None:
         return (yield Await(call(step, method, *args), step.context))
     return (yield Await(in_own_task(step.state, track, _awaited_call(step, method, args))))
 
@@ -76,19 +76,23 @@ def end(
     if not step.open:
         return
     state = step.state
-    if isinstance(error, GeneratorExit) and state.door.is_closed():
+    if error is not None and isinstance(error, GeneratorExit) and state.door.is_closed():
         step.open = False
         return
     raised: BaseException | None = None
     try:
-        state.door.empty()
+        if state.door.inbox:
+            state.door.empty()
     except BaseException as of_a_handler:
         if error is None:  # this ends with it
             raise
         raised = of_a_handler
     if handlers is not None:
+        status: Status = "ok"
+        text: str | None = None
         try:
-            status, text = verdict(state.options, error)
+            if error is not None:
+                status, text = verdict(state.options, error)
         except BaseException as of_text:  # of `redact`, or of the error's own text
             status, text, raised = "cancelled", None, raised or of_text
         duration = step.duration()

@@ -5,13 +5,16 @@ A streaming attempt looks it up anew only where the audience's `version` changed
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from flowevents.engine.delivery import Delivery
 from flowevents.engine.effects import TAKE
 from flowevents.engine.state import State
 from flowevents.engine.step import Step
-from flowevents.events import Chunk
+from flowevents.events import Chunk, Event
+from flowevents.signals import Handlers, Receiver
 
 __all__ = ["HAND_OVER", "Send", "gives_plain_output", "sender"]
 
@@ -41,55 +44,75 @@ def sender(step: Step) -> Send | None:
 
     `None` where nobody hears of them, but for a consumer of plain output.
     """
-    state = step.state
-    heard = step.listeners().chunk
+    heard, consumer = step.listeners().chunk, step.state.audience.consumer
     if heard is None:
-        return _output_only(state) if state.audience.consumer == "output" else None
-    delivery, options = state.delivery, state.options
-    clean = None if options.redact is None else options.clean
-    run_id, now, numbers = options.run_id, options.clock.time, delivery.numbers
-    path, span, items = step.plan.path, step.span, step.items
-    execution, attempt = step.number, step.attempt
-    backlog, outbox, calls = delivery.backlog, delivery.outbox, heard.calls
-    waits = bool(heard.asynchronous)
-    events, output = state.audience.consumer == "events", state.audience.consumer == "output"
+        return _output_only(step.state) if consumer == "output" else None
+    options, delivery = step.state.options, step.state.delivery
 
-    def send(data: Any) -> Any:
-        if clean is not None:
-            data = clean(data)
-        event = Chunk(
-            run_id, next(numbers), now(), span, path, items, execution, attempt, data=data
-        )
-        if waits or outbox or backlog:
+    def send(  # what does not change are defaults: they are found fast, and stand close together
+        data: Any,
+        run_id: str = options.run_id,
+        numbers: Iterator[int] = delivery.numbers,
+        now: Callable[[], float] = options.clock.time,
+        span: int = step.span,
+        path: str = step.plan.path,
+        items: tuple[int, ...] = step.items,
+        number: int = step.number,
+        attempt: int = step.attempt,
+        outbox: deque[Any] = delivery.outbox,
+        backlog: deque[Any] = delivery.backlog,
+        waits: bool = bool(heard.asynchronous),
+        call: Receiver | None = _one(heard, delivery),
+        events: bool = consumer == "events",
+    ) -> Any:
+        event = Chunk(run_id, next(numbers), now(), span, path, items, number, attempt, data=data)
+        if outbox or backlog or waits:
             delivery.deliver(event, heard)
             return HAND_OVER
-        first: BaseException | None = None
-        delivery.delivering = True
-        try:
-            for handler in calls:
-                try:
-                    handler(event)
-                except Exception as error:
-                    delivery.handler_failed(handler, event, error)
-                except BaseException as error:
-                    first = first or error
-        finally:
-            delivery.delivering = False
-        if first is not None:
-            raise first
-        if backlog:  # what its handlers have emitted
-            if events or output:
+        if call is not None:
+            delivery.delivering = True
+            try:
+                call(event)
+            except Exception as error:
+                delivery.handler_failed(call, event, error)
+            finally:
+                delivery.delivering = False
+            if backlog:  # what its handlers have emitted
                 delivery.to_consumer(event)
-            delivery.drain()
-            return HAND_OVER
+                delivery.drain()
+                return HAND_OVER
         if events:
             return event
-        if output:
-            outbox.append(data)
-            return TAKE
-        return None
+        if consumer is None:
+            return None
+        outbox.append(data)
+        return TAKE
 
-    return send
+    if options.redact is None:
+        return send
+    clean = options.clean
+    return lambda data: send(clean(data))
+
+
+def _one(heard: Handlers, delivery: Delivery) -> Receiver | None:
+    """Return one handler that calls all of these; `None` where there is none."""
+    calls = heard.calls
+    if len(calls) < 2:
+        return calls[0] if calls else None
+
+    def call(event: Event) -> None:
+        first: BaseException | None = None
+        for handler in calls:
+            try:
+                handler(event)
+            except Exception as error:
+                delivery.handler_failed(handler, event, error)
+            except BaseException as error:
+                first = first or error
+        if first is not None:
+            raise first
+
+    return call
 
 
 def _output_only(state: State) -> Send | None:

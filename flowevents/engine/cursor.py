@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import msgspec
-
 __all__ = ["Cursor", "Stands"]
 
 Stands = Literal["enter", "pass", "leave"]
@@ -13,7 +11,7 @@ Stands = Literal["enter", "pass", "leave"]
 that pass; its end."""
 
 
-class Cursor(msgspec.Struct):
+class Cursor:
     """Where the walk over one open flow is.
 
     Attributes:
@@ -23,7 +21,10 @@ class Cursor(msgspec.Struct):
         action: What the last node of the pass returned.
     """
 
-    stands: Stands = "enter"
-    params: Any = None
-    index: int = 0
-    action: Any = None
+    __slots__ = ("action", "index", "params", "stands")
+
+    def __init__(self) -> None:
+        self.stands: Stands = "enter"
+        self.params: Any = None
+        self.index: int = 0
+        self.action: Any = None

@@ -12,6 +12,7 @@ The rules of this file:
 from __future__ import annotations
 
 import asyncio
+
 from flowevents.engine.delivery import Delivery
 from flowevents.engine.tasks import start
 from flowevents.events import Chunk, Event, Progress

@@ -8,7 +8,7 @@ from typing import Any
 from flowevents.engine.cursor import Cursor
 from flowevents.engine.graph import Plan
 from flowevents.engine.items import begin_items, item_of
-from flowevents.engine.step import Step
+from flowevents.engine.step import Items, Step
 
 __all__ = ["Frame", "Place"]
 
@@ -35,7 +35,7 @@ class Frame:
     Attributes:
         plan, flow: The flow as the graph holds it, and the object that runs.
         step: Its open start.
-        around: The open start around its nodes: its own, or that of an item of its batch.
+        span, items: Those of the open start around its nodes: its own, or of an item of its batch.
         shared: What its nodes get.
         cursor: Where the walk is.
         place: Its own place in the flow around it.
@@ -46,16 +46,17 @@ class Frame:
     """
 
     __slots__ = (
-        "around",
         "batch",
         "cursor",
         "flow",
+        "items",
         "next",
         "place",
         "places",
         "plan",
         "prep_res",
         "shared",
+        "span",
         "step",
     )
 
@@ -65,7 +66,8 @@ class Frame:
         self.plan: Plan = plan
         self.flow: Any = flow
         self.step: Step = step
-        self.around: Step = step
+        self.span: int = step.span
+        self.items: tuple[int, ...] = step.items
         self.shared: Any = shared
         self.cursor: Cursor = Cursor()
         self.place: Place | None = place
@@ -86,27 +88,25 @@ class Frame:
         self.batch = iter(batch)
         begin_items(self.step, batch)
 
-    def take_next(self, heard: bool) -> bool:
+    def take_next(self, items: Items, numbers: Iterator[int], heard: bool) -> bool:
         """Stand at the beginning of the next item's pass, if there is one.
 
         Where nobody hears of them, all items share one `Step`.
         """
-        step, items, cursor = self.step, self.step.batch, self.cursor
-        assert items is not None
-        assert self.batch is not None
-        shared, items.current = items.current, None
-        for params in self.batch:
-            cursor.params = {**self.flow.params, **params}
-            span = next(step.state.delivery.numbers)
-            if heard or shared is None:
-                shared = item_of(step, items, span, cursor.index, 0)
-            else:
-                shared.span, shared.index, shared.open = span, cursor.index, True
-            items.current = self.around = shared
-            cursor.index += 1
+        cursor, flow, item = self.cursor, self.flow, items.current
+        items.current = None
+        for params in self.batch or ():
+            cursor.params = {**flow.params, **params}
+            index, number = cursor.index, next(numbers)
+            cursor.index = index + 1
+            self.span, self.items = number, (*self.step.within, index)
+            if heard or item is None:
+                item = item_of(self.step, items, number, index, 0)
+            items.current = item
+            items.index, items.number = -1 if heard else index, number
             for place in self.places.values():
                 place.count = 0
-            self.next = self.place_of(self.flow.start_node)
+            self.next = self.places.get(id(flow.start_node)) or self.place_of(flow.start_node)
             return True
         return False
 

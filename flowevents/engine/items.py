@@ -55,9 +55,11 @@ def _taken_in(context: Context, source: Iterator[Any]) -> Iterator[Any]:
 
 def item_of(step: Step, items: Items, span: int, index: int, attempt: int = 1) -> Step:
     """Return an item of that step, with this number."""
-    item = Step(step.state, step.plan, span, step.items, step.number, attempt, index)
-    item.member_of = items
-    return item
+    # All by their position, because names are much of what making one costs.
+    return Step(
+        step.state, step.plan, span, step.items, step.number, attempt, index,
+        None, True, None, None, items,
+    )  # fmt: skip
 
 
 def start_item(item: Step, track: Track | None) -> Effects:

@@ -10,7 +10,6 @@ from typing import Any, Final
 import msgspec
 
 from flowevents.clock import SYSTEM, Clock
-
 from flowevents.events import MAX_ERROR, describe_error
 
 __all__ = ["Options", "options_of"]

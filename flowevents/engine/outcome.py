@@ -9,17 +9,16 @@ from flowevents.engine.effects import CallbackFailed, Cancelled, Failed, pep479
 from flowevents.engine.options import Options
 from flowevents.errors import RunCancelled
 from flowevents.events import Status
+from flowevents.status import RunStatus
 
 __all__ = ["Outcome", "outranks", "verdict"]
 
 
-def verdict(options: Options, error: BaseException | None) -> tuple[Status, str | None]:
+def verdict(options: Options, error: BaseException) -> tuple[Status, str | None]:
     """Return the status and the `error` text of what ends with this: in its event, and of a run.
 
     May raise what `redact`, or the error's own text, raises and is no `Exception`.
     """
-    if error is None:
-        return "ok", None
     if isinstance(error, Failed):
         error = error.error
     if isinstance(error, Exception):
@@ -64,11 +63,13 @@ class Outcome:
         """The run ends well, with this action: what comes later is too late."""
         self.over, self.action = True, action
 
-    def settle(self, run_id: str, error: BaseException | None) -> str:
+    def settle(self, run_id: str, error: BaseException | None) -> RunStatus:
         """Note what the engine ended with, and return the run's status."""
+        if error is None:
+            return "done"
         if isinstance(error, Failed):
             error = error.error
-        status = "failed" if isinstance(error, Exception) else "cancelled"
+        status: RunStatus = "failed" if isinstance(error, Exception) else "cancelled"
         if isinstance(error, CallbackFailed):
             error = error.error
         elif isinstance(error, (Cancelled, GeneratorExit)) and self.over:

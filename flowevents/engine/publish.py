@@ -91,8 +91,8 @@ def step_of(node: Any) -> Step | None:
 
 def _open_item(step: Step) -> Step:
     """Return the item that is open, of a step whose items run one after the other."""
-    batch = step.batch
-    return step if batch is None or batch.current is None else batch.current
+    item = None if step.batch is None else step.batch.locate()
+    return step if item is None else item
 
 
 def _all_roots() -> Iterator[Root]:

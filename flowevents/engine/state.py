@@ -59,6 +59,15 @@ class State:
         """Whether it goes on in an event loop."""
         return self.door.loop is not None
 
+    def is_disturbed(self) -> bool:
+        """Whether something is to be done at a safe point."""
+        stop, delivery = self.stop, self.delivery
+        return (
+            stop.asked is not None
+            or stop.failure is not None
+            or bool(self.door.inbox or delivery.outbox or delivery.backlog)
+        )
+
     def cancel(self) -> None:
         """Ask the engine to stop at its next safe point; from any thread."""
         self.stop.ask(self.options.run_id)

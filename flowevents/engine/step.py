@@ -58,7 +58,8 @@ class Step(msgspec.Struct, weakref=True):
 
     def listeners(self) -> Listeners:
         """Return who listens to its node now."""
-        return self.plan.listeners(self.state.audience)
+        plan, audience = self.plan, self.state.audience
+        return plan.heard if plan.version is audience.version else plan.listeners(audience)
 
     def make(self, kind: type[Event], seq: int, /, **own: Any) -> Event:
         """Return an event of this step, with this number."""
@@ -80,7 +81,9 @@ class Step(msgspec.Struct, weakref=True):
         delivery = self.state.delivery
         return delivery.deliver(self.make(kind, next(delivery.numbers), **own), handlers)
 
-    def start(self, handlers: Handlers | None, kind: StartEvent, parent: int, /, **own: Any) -> bool:
+    def start(
+        self, handlers: Handlers | None, kind: StartEvent, parent: int, /, **own: Any
+    ) -> bool:
         """Deliver its start event, whose number it already has; `parent` is the start around it."""
         self.began = self.state.options.clock.monotonic()
         if handlers is None:
@@ -88,7 +91,9 @@ class Step(msgspec.Struct, weakref=True):
         event = self.make(kind, self.span, parent=parent, **own)
         return self.state.delivery.deliver(event, handlers)
 
-    def ask_context(self, track: Track | None, kind: StartEvent, parent: int, /, **own: Any) -> None:
+    def ask_context(
+        self, track: Track | None, kind: StartEvent, parent: int, /, **own: Any
+    ) -> None:
         """Ask the observers in which context its code shall run; the first that says wins."""
         for ask in self.listeners().contexts:
             event = self.make(kind, self.span, parent=parent, **own)
@@ -119,10 +124,12 @@ class Items:
         total: How many there are, where that is known; `done` is how many have ended.
         results: What those of a batch node gave, in order.
         current: The one that is open, where they run one after the other.
+        index, number: Which one that is, and its number, where nobody hears of them and all share
+            one `Step` (`locate`); else the index is -1.
         attempt: The attempt of the last one that ended.
     """
 
-    __slots__ = ("attempt", "current", "done", "results", "span", "total")
+    __slots__ = ("attempt", "current", "done", "index", "number", "results", "span", "total")
 
     def __init__(self, span: int, total: int | None) -> None:
         self.span: int = span
@@ -130,7 +137,16 @@ class Items:
         self.done: int = 0
         self.results: list[Any] = []
         self.current: Step | None = None
+        self.index: int = -1
+        self.number: int = 0
         self.attempt: int = 0
+
+    def locate(self) -> Step | None:
+        """Return the item that is open, with the index and the number that it has now."""
+        current = self.current
+        if current is not None and self.index >= 0:
+            current.span, current.index = self.number, self.index
+        return current
 
 
 class Track:

@@ -34,20 +34,27 @@ def run_step(track: Track, step: Step, node: Any, shared: Any, parent: int) -> E
         run = node._run_async if shape.is_async else node._run
         action = yield from invoke(step, run, shared)
     else:
-        prep = node.prep_async if shape.is_async else node.prep
-        prep_res = yield from invoke(step, prep, shared)
-        if state.delivery.is_due():
-            yield from hand_over(state)
+        prep_res = None
+        if "prep_async" not in shape.idle:
+            prep = node.prep_async if shape.is_async else node.prep
+            prep_res = yield from invoke(step, prep, shared)
+            if state.delivery.is_due():
+                yield from hand_over(state)
         if shape.is_flow:
             prep_res, exec_res = yield from _overridden_walk(step, node, shared, prep_res)
         elif "exec" in shape.overrides:
             exec_res = yield from invoke(step, node._exec, prep_res)
         else:
             exec_res = yield from execute(track, step, node, prep_res)
-        yield from safe_point(state)
-        post = node.post_async if shape.is_async else node.post
-        action = yield from invoke(step, post, shared, prep_res, exec_res)
-    if state.delivery.is_due():
+        if state.is_disturbed():
+            yield from safe_point(state)
+        action = None
+        if "post_async" not in shape.idle:
+            post = node.post_async if shape.is_async else node.post
+            action = yield from invoke(step, post, shared, prep_res, exec_res)
+        elif shape.is_flow:
+            action = exec_res
+    if state.is_disturbed() and state.delivery.is_due():
         yield from hand_over(state)
     yield from end_step(step, exec_res)
     return action
@@ -96,10 +103,12 @@ def enter(track: Track, frame: Frame, parent: int) -> Effects:
     if step.start(heard, FlowStart, parent, flow=frame.plan.name, metadata=metadata):
         yield from hand_over(state)
     require_await(step)
-    prep = flow.prep_async if shape.is_async else flow.prep
-    prep_res = yield from invoke(step, prep, frame.shared)
-    if state.delivery.is_due():
-        yield from hand_over(state)
+    prep_res = None
+    if "prep_async" not in shape.idle:
+        prep = flow.prep_async if shape.is_async else flow.prep
+        prep_res = yield from invoke(step, prep, frame.shared)
+        if state.delivery.is_due():
+            yield from hand_over(state)
     track.step = None
     if flow.start_node is None:
         warnings.warn(
@@ -136,11 +145,14 @@ def leave(track: Track, frame: Frame, last: bool) -> Effects:
     state = step.state
     track.step = step
     exec_res = frame.cursor.action if shape.batch is None else None
-    post = flow.post_async if shape.is_async else flow.post
-    action = yield from invoke(step, post, frame.shared, frame.prep_res, exec_res)
+    action = exec_res
+    if "post_async" not in shape.idle:
+        post = flow.post_async if shape.is_async else flow.post
+        action = yield from invoke(step, post, frame.shared, frame.prep_res, exec_res)
     if last and (state.delivery.backlog or state.delivery.outbox):
         yield from hand_over(state)  # no code of the run comes after this, which could wait for it
-    yield from safe_point(state)
+    if state.is_disturbed():
+        yield from safe_point(state)
     track.step = None
     if last:
         state.outcome.reach(action)

@@ -60,8 +60,9 @@ def unwind(
 
 def _add_item(ends: list[Callable[[BaseException], Effects]], step: Step) -> None:
     """Have the open item of a sequential batch ended."""
-    if step.batch is not None and step.batch.current is not None:
-        ends.append(partial(end_item, step.batch.current))
+    item = None if step.batch is None else step.batch.locate()
+    if item is not None:
+        ends.append(partial(end_item, item))
 
 
 def _flush(state: State, error: BaseException) -> Effects:

@@ -60,7 +60,7 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                     if passes is not None:
                         yield Await(_parallel(frame, passes))
                 place, params = frame.next, frame.cursor.params
-                parent, items = frame.around.span, frame.around.items
+                parent, items = frame.span, frame.items
                 moved = False
             if place is None:  # at the end of a pass
                 moved = True
@@ -70,8 +70,20 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                 if frame.step.member_of is not None:
                     track.step = None
                     return frame.cursor.action
-                if frame.batch is not None and (yield from _next_item(frame, version, track)):
-                    continue
+                if frame.batch is not None:
+                    plan, batch = frame.plan, frame.step.batch
+                    listeners = plan.heard if plan.version is version else plan.listeners(audience)
+                    assert batch is not None
+                    if listeners.anybody and (item := batch.locate()) is not None:
+                        yield from end_item(item)
+                    if frame.take_next(batch, numbers, listeners.anybody):
+                        if listeners.anybody:
+                            assert batch.current is not None
+                            yield from start_item(batch.current, track)
+                        place, params = frame.next, frame.cursor.params
+                        parent, items = frame.span, frame.items
+                        moved = False
+                        continue
                 frame.cursor.stands = "leave"
                 action = yield from leave(track, frame, frame is bottom)
                 stack.pop()
@@ -147,7 +159,7 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                             yield from hand_over(state)
                     if delivery.outbox and delivery.is_due():
                         yield from hand_over(state)
-                elif plan.nests:
+                elif plan.shape.nests:
                     frame = Frame(plan, node, step, shared, place)
                     step = None
                     stack.append(frame)
@@ -216,21 +228,6 @@ def _no_successor(successors: dict[Any, Any], step: Step, action: Any) -> None:
 # -- batch flows ----------------------------------------------------------------------------------
 
 
-def _next_item(frame: Frame, version: object, track: Track) -> Effects:
-    """End the item of a sequential batch that is open, and begin the next; whether there is one."""
-    plan, items = frame.plan, frame.step.batch
-    listeners = plan.heard if plan.version is version else frame.step.listeners()
-    assert items is not None
-    if listeners.anybody and items.current is not None:
-        yield from end_item(items.current)
-    if not frame.take_next(listeners.anybody):
-        return False
-    if listeners.anybody:
-        assert items.current is not None
-        yield from start_item(items.current, track)
-    return True
-
-
 async def _parallel(frame: Frame, passes: Iterator[Frame]) -> None:
     """Run the items of a parallel batch flow at the same time, each on a track of its own."""
     limit = frame.flow.max_concurrency if frame.plan.shape.ours else None
@@ -245,7 +242,7 @@ async def _work(group: Group, index: int, frame: Frame) -> None:
 
 def _pass(track: Track, frame: Frame) -> Effects:
     item = frame.step
-    item.span = next(item.state.delivery.numbers)
+    item.span = frame.span = next(item.state.delivery.numbers)
     try:
         if item.listeners().anybody:
             yield from start_item(item, track)

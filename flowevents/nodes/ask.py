@@ -6,7 +6,7 @@ from typing import Any
 
 from flowevents.asking import Ask
 from flowevents.engine.ask import ask_here, cannot_wait
-from flowevents.engine.graph import node_name
+from flowevents.engine.shape import node_name
 from flowevents.nodes.async_node import AsyncNode
 from flowevents.nodes.node import Node
 

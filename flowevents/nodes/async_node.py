@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowevents.asking import Ask
 from flowevents.engine.ask import ask_here
-from flowevents.engine.graph import node_name, shape_of
+from flowevents.engine.shape import node_name, shape_of
 from flowevents.errors import AsyncNodeError
 from flowevents.nodes.node import BatchNode, Node
 from flowevents.run import Run

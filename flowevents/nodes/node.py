@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from flowevents.engine.graph import is_node, node_name, shape_of
+from flowevents.engine.shape import is_node, node_name, shape_of
 from flowevents.engine.publish import attempt_of, emit, pause_requested, progress
 from flowevents.errors import GraphError
 from flowevents.events import Event
@@ -21,7 +21,6 @@ from flowevents.stream import UNSET, AsyncStream, Stream, run_stream, run_stream
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
-
     from typing import Self, Unpack
 
 __all__ = ["BaseNode", "BatchNode", "Node"]

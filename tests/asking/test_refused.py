@@ -26,7 +26,7 @@ from flowevents import (
     StreamNode,
     signals,
 )
-from tests.asking.answering import Answering, answer_all, answered, pause, replies
+from tests.asking.answering import Answering, answer_all, answered, pause
 from tests.asking.askers import (
     Asking,
     AskName,
@@ -34,8 +34,6 @@ from tests.asking.askers import (
     Asks,
     AsksAsync,
     Awaits,
-    EachAtOnce,
-    StreamEachAtOnce,
 )
 from tests.driving import Driver, Seen, status_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -19,21 +19,27 @@ from flowevents import (
     FlowEnd,
     Run,
     RunCancelled,
-    Stream,
+    StreamNode,
 )
-from tests.cancelling.nodes import Held, Talk, is_open
+from tests.cancelling.nodes import Talk, is_open
 from tests.driving import PATIENCE, Driver, Seen
 from tests.stock import Stop
 
 
-class GoesOn(Run):
-    """A run whose held node may go on once the run has been asked to cancel."""
+class GoesOn(StreamNode):
+    """Yields until it is closed, which takes another thread."""
 
-    held: Held
+    keep_chunks = False
 
-    def cancel(self) -> None:
-        super().cancel()
-        self.held.may_go.set()
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered = threading.Event()
+
+    def exec_stream(self, prep_res: Any) -> Iterator[str]:
+        with is_open:
+            while True:
+                yield "a"
+                self.entered.set()
 
 
 def test_a_block_ends_the_run_before_it_is_left(driver: Driver) -> None:
@@ -54,17 +60,16 @@ def test_a_block_ends_the_run_before_it_is_left(driver: Driver) -> None:
 
 def test_close_waits_for_the_run_that_another_thread_drives() -> None:
     """It returns when the ends have been delivered."""
-    held, log = Held(), list[str]()
+    node, log = GoesOn(), list[str]()
 
     class Handler:
         def on_flow_end(self, event: FlowEnd) -> None:
             log.append(event.status)
 
-    run = GoesOn(Flow(held), {}, observers=[Handler()])
-    run.held = held
+    run = Run(Flow(node), {}, observers=[Handler()])
 
     def close() -> None:
-        assert held.entered.wait(PATIENCE)
+        assert node.entered.wait(PATIENCE)
         run.close()
         log.append("closed")
 
@@ -108,13 +113,11 @@ def test_aclose_waits_for_the_run_that_another_task_drives(loop: Driver) -> None
 
 def test_a_stream_is_closed_by_another_thread_while_it_runs() -> None:
     """The consumer is told, after the ends."""
-    held, seen = Held(), Seen()
-    run = GoesOn(Flow(held), {}, observers=[seen])
-    run.held = held
-    stream = Stream(run)
+    node, seen = GoesOn(), Seen()
+    stream = Flow(node).run_stream({}, observers=[seen])
 
     def close() -> None:
-        assert held.entered.wait(PATIENCE)
+        assert node.entered.wait(PATIENCE)
         stream.close()
         assert seen.ends() == ["cancelled", "cancelled"]
 

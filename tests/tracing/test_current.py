@@ -189,7 +189,7 @@ def hello() -> Iterator[Any]:
     """A server on loopback that says "hi" and notes the headers of its callers' traces."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Hello) as server:
         server.headers_seen = []  # type: ignore[attr-defined]
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield server
         server.shutdown()

@@ -151,7 +151,7 @@ def test_spans_and_metrics_reach_a_collector() -> None:
     """Over HTTP on loopback, decoded from what came: the run's tree, and its metrics."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Collector) as server:
         server.requests = []  # type: ignore[attr-defined]
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         url = f"http://127.0.0.1:{server.server_address[1]}/v1"
         tracers = TracerProvider(shutdown_on_exit=False)

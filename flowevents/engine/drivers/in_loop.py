@@ -95,40 +95,25 @@ class AsyncDriver(Driver):
             if self.life.status == "paused":
                 return
 
-    async def _drive(self, what: str, consumer: Consumer) -> None:
-        """Drive until there is something for the consumer, the run pauses, or to its end."""
-        if self.closing is not None:
-            await asyncio.wait([self.closing])
-            return
-        self._take_up(what, consumer)
-        try:
-            await self.advance()
-        except BaseException as error:
-            self._left_by(error)
-        finally:
-            self.driven_by = None
-        if self.state.questions.pausing:
-            self.pauses()
-
     def _take_up(self, what: str, consumer: Consumer) -> None:
         """Become the one who drives; that is looked at closely only where something changed."""
         state = self.state
         stop, door = state.stop, state.door
+        task = asyncio.current_task(door.loop)
         if (
-            self.life.status != "running"
+            stop.task is not task
+            or self.life.status != "running"
             or self.driven_by is not None
             or door.thread != get_ident()  # asking for the running loop takes longer
-            or stop.task is not asyncio.current_task(door.loop)
             or state.audience.consumer != consumer
         ):
-            loop = asyncio.get_running_loop()
-            self.check(what, loop)
-            task = asyncio.current_task(loop)
+            if door.loop is not asyncio._get_running_loop():
+                self.check(what, asyncio.get_running_loop())
             if not self.claim(what, task, consumer):
                 return
             stop.drive_by(task)
             door.drive_here()
-        self.driven_by = stop.task
+        self.driven_by = task
 
     def check(self, what: str, loop: asyncio.AbstractEventLoop | None) -> None:
         """Raise `RunStateError` where that is not the run's loop, or the run's is closed."""
@@ -162,19 +147,33 @@ class AsyncDriver(Driver):
             raise asyncio.CancelledError  # the task was cancelled as well, which it must see
 
     @types.coroutine
-    def advance(self) -> Generator[Any, Any, None]:
+    def _drive(self, what: str, consumer: Consumer) -> Generator[Any, Any, None]:
+        """Drive until there is something for the consumer, the run pauses, or to its end."""
+        if self.closing is not None:
+            yield from asyncio.wait([self.closing]).__await__()
+            return
+        self._take_up(what, consumer)
+        try:
+            yield from self._advance()
+        except BaseException as error:
+            self._left_by(error)
+        finally:
+            self.driven_by = None
+        if self.state.questions.pausing:
+            self.pauses()
+
+    def _advance(self) -> Generator[Any, Any, None]:
         """Run the engine until the outbox holds something, nothing can go on, or to its end.
 
         Raises `Ended` at the end, or what the engine raised.
         """
         state = self.state
-        stop, delivery, questions = state.stop, state.delivery, state.questions
+        stop, delivery = state.stop, state.delivery
         backlog, outbox = delivery.backlog, delivery.outbox
         opened, context = self._opened, self._context
         error: BaseException | None = None
         before = None
-        restores = context is None
-        if restores:
+        if context is None:
             before = current_track.get()
             current_track.set(self.track)
         self.advancing = True
@@ -190,7 +189,7 @@ class AsyncDriver(Driver):
                         out = context.run(resume, opened, error)
                     error = None
                     if out is TAKE:
-                        if outbox or questions.pausing:
+                        if outbox or state.questions.pausing:
                             return
                         continue
                     if out is not None and isinstance(out, Event):
@@ -205,7 +204,7 @@ class AsyncDriver(Driver):
                         continue
                     yield self._waiting
                 except GeneratorExit:
-                    restores = False  # dropped, maybe in another context: leave that one alone
+                    context = self._context or Context()  # maybe elsewhere: leave that one alone
                     raise
                 except BaseException as caught:
                     error = caught if stop.asked is None else stop.see()
@@ -215,7 +214,7 @@ class AsyncDriver(Driver):
                 self._waiting = _READY
         finally:
             self.advancing = False
-            if restores:
+            if context is None:
                 current_track.set(before)
 
     def is_closed(self) -> bool:
@@ -258,6 +257,10 @@ class AsyncDriver(Driver):
         self._cancelling = bool(callable(cancel) and cancel())
         return self._cancelling
 
+    @types.coroutine
+    def _go_on(self) -> Generator[Any, Any, None]:
+        yield from self._advance()
+
     async def _finish(self) -> None:
         """Let a cancelled run that nobody drives come to its end."""
         outbox = self.state.delivery.outbox
@@ -267,7 +270,7 @@ class AsyncDriver(Driver):
             if self.is_closed():
                 self.settle(self.state.stop.asked)
             while not self.life.is_over:
-                await self.advance()
+                await self._go_on()
                 left.extend(outbox)
                 outbox.clear()
         except BaseException as error:
@@ -322,6 +325,9 @@ class AsyncDriver(Driver):
         task, track = asyncio.current_task(), current_track.get()
         if task in (self.driven_by, self.closing, self.state.delivery.flushing):
             return True
-        return track is not None and track.task is task and track.step is not None and (
-            track.step.state is self.state
+        return (
+            track is not None
+            and track.task is task
+            and track.step is not None
+            and (track.step.state is self.state)
         )

@@ -1,0 +1,250 @@
+"""What a node's class says of it: read once, and again only where its methods have changed.
+
+Nothing is written to a class or to a node.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import warnings
+import weakref
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import Any, Literal
+
+__all__ = ["Shape", "is_node", "node_name", "shape_of"]
+
+_LIBRARY_CLASSES = frozenset(
+    {
+        "BaseNode",
+        "Node",
+        "BatchNode",
+        "Flow",
+        "BatchFlow",
+        "AsyncNode",
+        "AsyncBatchNode",
+        "AsyncParallelBatchNode",
+        "AsyncFlow",
+        "AsyncBatchFlow",
+        "AsyncParallelBatchFlow",
+    }
+)
+"""PocketFlow's classes; ours have the same names, and some more."""
+
+
+def is_node(value: object) -> bool:
+    """Whether the engine can run it: it has what PocketFlow's nodes have."""
+    return (
+        not isinstance(value, type)
+        and hasattr(value, "prep")
+        and hasattr(value, "post")
+        and hasattr(value, "successors")
+    )
+
+
+def node_name(node: object) -> str:
+    """A node's `node_name`, by default its class name."""
+    name = getattr(node, "node_name", None)
+    return name if isinstance(name, str) else type(node).__name__
+
+
+class Shape:
+    """What a node's class says of it.
+
+    Attributes:
+        ours: It descends from flowevents' classes, not from pocketflow's.
+        is_flow, is_async: Which methods it has.
+        batch: `"sequential"`, `"parallel"` or `None`.
+        attempt: What one try of it is: a `"call"` of `exec`, one whose result is a `"chunk"`, a
+            `"stream"`, or a `"question"` that it asks.
+        fallback: It has an `exec_fallback` of its own.
+        overrides: Which of PocketFlow's private `run`, `exec` and `orch` it overrides.
+        routes: It has a `get_next_node` of its own (or pocketflow's).
+        idle: Which of its async methods are the library's, and await nothing.
+        sets_params: It has a `set_params` of its own.
+        class_keys: The keys of the class and its bases, to which handlers may be connected.
+        copies_plainly: To copy its instances is no more than to copy their attributes.
+    """
+
+    __slots__ = (
+        "attempt",
+        "batch",
+        "class_keys",
+        "copies_plainly",
+        "fallback",
+        "idle",
+        "is_async",
+        "is_flow",
+        "ours",
+        "overrides",
+        "routes",
+        "sets_params",
+    )
+
+    def __init__(self, cls: type, own: Sequence[str] = ()) -> None:
+        library = [each for each in cls.__mro__ if _is_library(each)]
+        names = {each.__name__ for each in library}
+        has = functools.partial(_overrides, cls, own, library)
+        self.ours: bool = any(_is_ours(each) for each in library)
+        self.is_flow: bool = bool(names & {"Flow", "_Alone"})
+        self.is_async: bool = "AsyncNode" in names
+        self.batch: Literal["sequential", "parallel"] | None = None
+        if names & {"AsyncParallelBatchNode", "AsyncParallelBatchFlow"}:
+            self.batch = "parallel"
+        elif names & {"BatchNode", "BatchFlow"}:
+            self.batch = "sequential"
+        suffix = "_async" if self.is_async else ""
+        self.attempt: Literal["call", "chunk", "stream", "question"] = "call"
+        if names & {"AskNode", "AsyncAskNode"}:
+            self.attempt = "question"
+        elif self.ours and hasattr(cls, "keep_chunks"):
+            self.attempt = "stream" if has(f"exec_stream{suffix}") else "chunk"
+        self.fallback: bool = has(f"exec_fallback{suffix}")
+        self.overrides: frozenset[str] = frozenset(
+            part
+            for part, method in (
+                ("run", f"_run{suffix}"),
+                ("exec", "_exec"),
+                ("orch", f"_orch{suffix}"),
+            )
+            if has(method)
+        )
+        self.routes: bool = not self.ours or "_Alone" in names or has("get_next_node")
+        self.idle: frozenset[str] = frozenset(
+            method for method in ("prep_async", "post_async") if self.is_async and not has(method)
+        )
+        self.sets_params: bool = has("set_params")
+        self.class_keys: tuple[int, ...] = tuple(
+            id(each) for each in cls.__mro__ if each is not object
+        )
+        self.copies_plainly: bool = (
+            self.ours and not (self.sets_params or has("__new__")) and _copies_plainly(cls)
+        )
+
+    @property
+    def nests(self) -> bool:
+        """Whether it is a flow that is walked through."""
+        return self.is_flow and not self.overrides
+
+    @property
+    def calls(self) -> bool:
+        """Whether one call of `exec` or `exec_async` is all there is to an attempt."""
+        return self.ours and self.attempt == "call"
+
+    @property
+    def simple(self) -> bool:
+        """Whether plain `prep`, `exec` and `post` calls are all there is to it."""
+        return self.calls and not (self.is_flow or self.is_async or self.batch or self.overrides)
+
+
+def _overrides(cls: type, own: Sequence[str], library: Sequence[type], method: str) -> bool:
+    """Whether it is the instance's own, or the first class that defines it is the user's."""
+    if method in own:
+        return True
+    for each in cls.__mro__:
+        if method in vars(each):
+            return each not in library
+    return False
+
+
+def _mistake(cls: Any, shape: Shape) -> str:
+    """Return what its author has probably not meant, as a sentence, or `""`."""
+    if shape.overrides or not shape.ours:
+        return ""
+    wanted, other = "exec_stream", "exec_stream_async"
+    if shape.is_async:
+        wanted, other = other, wanted
+    kind = "AsyncStreamNode" if shape.is_async else "StreamNode"
+    run = "exec_async" if shape.is_async else "exec"
+    streams = hasattr(cls, "keep_chunks")
+    if not streams and hasattr(cls, wanted):
+        return f"has {wanted}, but is no {kind}: nothing of it is streamed."
+    if shape.attempt == "chunk":
+        if hasattr(cls, other):
+            return f"has {other}, but its class streams {wanted}: that is never called."
+        if inspect.isgeneratorfunction(getattr(cls, run)):
+            return f"has a generator as {run}: call it {wanted}, to stream what it yields."
+    library = [each for each in cls.__mro__ if _is_library(each)]
+    for method in ("prep", "exec", "exec_fallback", "post") if shape.is_async else ():
+        plain = _overrides(cls, (), library, method)
+        if plain and not _overrides(cls, (), library, f"{method}_async"):
+            return f"has {method}, but is async: it runs {method}_async, and never {method}."
+    if not shape.is_flow and not shape.is_async and inspect.iscoroutinefunction(cls.exec):
+        return "has an async exec: derive it from AsyncNode, and call it exec_async."
+    return ""
+
+
+def _is_ours(cls: type) -> bool:
+    return cls.__module__.startswith("flowevents.")
+
+
+def _is_library(cls: type) -> bool:
+    """Whether it is one of flowevents' classes or one of a pocketflow's, whatever its version."""
+    if _is_ours(cls):
+        return True
+    base = next((each for each in cls.__mro__ if each.__name__ == "BaseNode"), None)
+    return (
+        base is not None and cls.__module__ == base.__module__ and cls.__name__ in _LIBRARY_CLASSES
+    )
+
+
+def _copies_plainly(cls: Any) -> bool:
+    """Whether `copy.copy` would do no more than copy the instance's attributes."""
+    return (
+        cls.__reduce_ex__ is object.__reduce_ex__
+        and cls.__reduce__ is object.__reduce__
+        and getattr(cls, "__getstate__", None) is getattr(object, "__getstate__", None)
+        and not any(
+            hasattr(cls, name)
+            for name in ("__copy__", "__setstate__", "__getnewargs__", "__getnewargs_ex__")
+        )
+        and not any(vars(each).get("__slots__") for each in cls.__mro__)
+    )
+
+
+_METHODS = (
+    "__new__",
+    "_exec",
+    "_orch",
+    "_orch_async",
+    "_run",
+    "_run_async",
+    "exec_fallback",
+    "exec_fallback_async",
+    "exec_stream",
+    "exec_stream_async",
+    "get_next_node",
+    "post_async",
+    "prep_async",
+    "set_params",
+)
+"""What a shape depends on: a class or an instance may get others of them at any time."""
+
+_METHOD_SET = frozenset(_METHODS)
+
+
+class _Known:
+    """The shape of a class, and the methods that it was read from."""
+
+    def __init__(self, cls: type) -> None:
+        self.shape: Shape = Shape(cls)
+        present = [name for name in _METHODS if hasattr(cls, name)]
+        self.methods_of: Callable[[type], Any] = attrgetter("__init__", *present)
+        self.methods: Any = self.methods_of(cls)
+
+
+_shapes: weakref.WeakKeyDictionary[type, _Known] = weakref.WeakKeyDictionary()
+
+
+def shape_of(node: Any) -> Shape:
+    """Return the shape of a node: that of its class, read once, unless it has methods of its own."""
+    cls = type(node)
+    if not _METHOD_SET.isdisjoint(node.__dict__):
+        return Shape(cls, [name for name in _METHODS if name in node.__dict__])
+    known = _shapes.get(cls)
+    if known is None or known.methods_of(cls) != known.methods:
+        known = _shapes[cls] = _Known(cls)
+        if mistake := _mistake(cls, known.shape):
+            warnings.warn(f"{cls.__qualname__} {mistake}", RuntimeWarning, stacklevel=2)
+    return known.shape
