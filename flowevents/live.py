@@ -1,183 +1,261 @@
-"""A run in the background, and its events as they come: for GUIs, notebooks and servers."""
+"""A run in the background, and its events as they come: for GUIs, notebooks and servers.
+
+The rules of this file:
+
+* A run in the background is driven to its end by one thread, or by one task of a loop; nobody else
+  drives it.
+* Who waits for a run in a thread waits for the thread, which ends after all that it notes.
+* Whoever asks the run to stop first lets go the thread that waits until there is room for an event.
+* The thread or the task holds the run until its end, so that it goes on when nobody else does. It
+  does not hold the `LiveEvents`, which can be dropped.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 import threading
-import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
-from contextvars import copy_context
-from typing import TYPE_CHECKING
+from contextvars import Context, copy_context
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
+from flowevents.engine.drivers import AsyncDriver, SyncDriver, pull
+from flowevents.errors import RunCancelled
 from flowevents.events import Event
-from flowevents.status import Lifecycle
+from flowevents.signals import handlers_of
 
 if TYPE_CHECKING:
     from typing import Self
 
 __all__ = ["Background", "Channel", "LiveEvents"]
 
+logger: Final = logging.getLogger("flowevents")
+
 
 class Background:
-    """What drives a run that nobody waits for: a thread, or a task of a loop."""
+    """Drives a run in the background, and knows who may wait for it."""
 
-    __slots__ = ("_ended", "_task", "_thread")
+    __slots__ = ("_channel", "_driver", "_ended", "_loop", "_run", "_task", "_thread")
 
-    def __init__(self) -> None:
-        self._ended: Future[None] = Future()
-        self._ended.set_running_or_notify_cancel()  # who waits for it does not cancel it
-        self._thread: threading.Thread | None = None
+    def __init__(
+        self, run: object, driver: SyncDriver | AsyncDriver, channel: Channel | None
+    ) -> None:
+        self._run: object = run
+        self._driver = driver
+        self._channel = channel
+        self._loop: asyncio.AbstractEventLoop | None = None  # of a task
         self._task: asyncio.Task[None] | None = None
+        self._thread: threading.Thread | None = None
+        self._ended: Future[None] = Future()
+        self._ended.set_running_or_notify_cancel()  # who waits for it no more does not cancel it
+        audience = driver.state.audience
+        if channel is not None:
+            if audience.consumer == "events":  # a loop was left before it had taken these
+                channel.fill(driver.state.delivery.outbox)
+            audience.add_observer(channel.put, handlers_of(channel.put))
+        driver.state.questions.wait_inside()
 
-    def drive_in(self, task: asyncio.Task[None]) -> None:
-        """Hold the task that drives it; what it ends with is the run's."""
-        self._task = task
-        task.add_done_callback(_take_error)
+    # -- driving --------------------------------------------------------------------------------
 
-    def drive_in_thread(self, target: Callable[[], None]) -> None:
-        """Drive it in a thread, with the caller's context variables."""
-        context = copy_context()
+    def drive_in_task(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Drive it in a task of the running loop."""
+        self._loop = loop
+        self._driver.at_end.append(self._end)
+        self._task = loop.create_task(self._drive_in_loop())
+        self._task.add_done_callback(self._task_ended)
+
+    def drive_in_thread(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        """Drive it in a thread, with the caller's context variables; there in that loop."""
         self._thread = threading.Thread(
-            target=context.run, args=(_quietly, target), name="flowevents run", daemon=True
+            target=self._drive, args=(copy_context(), loop), name="flowevents run", daemon=True
         )
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:  # there can be no more threads
+            self._thread = None
+            if loop is not None:
+                loop.close()
+            self._driver.cancel()
+            self._end()
+            raise
 
-    def end(self) -> None:
-        """The run has ended."""
-        if not self._ended.done():
-            self._ended.set_result(None)
+    def _drive(self, context: Context, loop: asyncio.AbstractEventLoop | None) -> None:
+        try:
+            if loop is None:
+                context.run(self._drive_here)
+            else:
+                with asyncio.Runner(loop_factory=lambda: loop) as runner:
+                    runner.run(self._drive_in_loop(), context=context)
+        except BaseException:
+            pass  # it is the run's, which whoever waits for it gets
+        finally:
+            self._end()
 
-    def join(self, life: Lifecycle) -> None:
-        """Wait for the end. Raises `RunStateError` where that is waited for by the run itself."""
-        if not self._ended.done():
-            if self._is_here():
-                raise life.driven("wait for it")
-            self._ended.result()
-        if self._thread is not None and not self._is_here():
-            self._thread.join()
+    def _drive_here(self) -> None:
+        driver = self._driver
+        assert isinstance(driver, SyncDriver)
+        try:
+            for _ in pull(lambda: driver, None, lambda: None):
+                pass
+        finally:
+            driver.close()  # another thread may be about to end it
+            driver.state.outcome.report(False)  # to nobody yet
 
-    async def join_async(self, life: Lifecycle) -> None:
-        """`join` in a loop."""
-        if self._ended.done():
-            return
-        if asyncio.current_task() is self._task or self._thread is threading.current_thread():
-            raise life.driven("wait for it")
-        await asyncio.wrap_future(self._ended)
+    async def _drive_in_loop(self) -> None:
+        driver = self._driver
+        assert isinstance(driver, AsyncDriver)
+        await driver.wait()
+        error = driver.state.outcome.error
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            raise error  # it ends the loop, as that of any task does
 
-    def join_outside(self) -> None:
-        """Wait for the end, unless it is the run's own code that does."""
-        if not self._is_here():
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        self._driver.cancel()  # where the task was cancelled before it had begun
+        if not task.cancelled():
+            task.exception()  # whoever waits for the run gets it
+
+    def _end(self) -> None:
+        self._run = None
+        self._ended.set_result(None)
+        if self._channel is not None:
+            self._channel.end()
+
+    # -- waiting for it -------------------------------------------------------------------------
+
+    def wait(self) -> Any:
+        """Wait for the end, and return the last action, or raise what the run failed with.
+
+        Raises `RunStateError` in the run's own code, and where its loop cannot go on meanwhile.
+        """
+        self._check(self._hindered(blocks=True))
+        self._join()
+        return self._result()
+
+    async def wait_async(self) -> Any:
+        """`wait` in a loop, also that of the run."""
+        self._check(self._hindered(blocks=False))
+        await self._join_async()
+        return self._result()
+
+    def _check(self, hindered: str | None) -> None:
+        life = self._driver.life
+        if hindered == "code":
+            raise life.refusal("wait for it", ", and this is its own code. Wait for it elsewhere.")
+        if hindered == "loop":
+            lost = self._has_lost_its_loop()
+            raise (life.without_loop if lost else life.began_async)("wait for it")
+
+    def _result(self) -> Any:
+        outcome = self._driver.state.outcome
+        if isinstance(outcome.error, asyncio.CancelledError):
+            outcome.report()  # its task was cancelled, not that of whoever waits for it
+            raise RunCancelled(f"Run {self._driver.life.run_id} was cancelled.") from outcome.error
+        return outcome.result()
+
+    def _hindered(self, *, blocks: bool) -> Literal["code", "loop"] | None:
+        """What would wait for who waits here: code of the run, or its loop; `blocks`: that, too."""
+        driver, here = self._driver, get_ident()
+        if driver.life.is_over:
+            return None
+        if isinstance(driver, SyncDriver):
+            own = here == driver.driven_by or here in driver.state.door.inside
+        elif self._loop is not None and (
+            not self._loop.is_running() or (blocks and not driver.is_elsewhere())
+        ):
+            return "loop"
+        elif driver.is_elsewhere():
+            own = here in driver.state.stop.workers
+        else:
+            own = self._loop is None or driver._is_own_task()
+        return "code" if own else None
+
+    def _has_lost_its_loop(self) -> bool:
+        return isinstance(self._driver, AsyncDriver) and self._driver.has_lost_its_loop()
+
+    def _join(self) -> None:
+        if self._thread is not threading.current_thread():  # that has noted all
             self._ended.result()
             if self._thread is not None:
                 self._thread.join()
 
-    def _is_here(self) -> bool:
-        """Whether the end cannot come while this thread waits for it."""
-        if self._task is not None:
-            return self._task.get_loop() is asyncio._get_running_loop()
-        return self._thread is threading.current_thread()
+    async def _join_async(self) -> None:
+        if self._thread is not threading.current_thread():
+            await asyncio.wrap_future(self._ended)
+            self._join()
 
+    # -- stopping it ----------------------------------------------------------------------------
 
-def _quietly(target: Callable[[], None]) -> None:
-    try:
-        target()
-    except BaseException:
-        return  # it is the run's error, which whoever waits for it gets
+    def cancel(self) -> None:
+        """Ask the run to stop."""
+        if self._channel is not None:
+            self._channel.widen()
+        self._driver.cancel()
 
-
-def _take_error(task: asyncio.Task[None]) -> None:
-    if not task.cancelled():
-        task.exception()
-
-
-class LiveEvents(Iterator[Event]):
-    """Every event of a run that goes on in a background thread, the moment it happens.
-
-    Made by `Run.in_thread`. At most `maxsize` events wait to be taken; then the run waits.
-    Iterating blocks until there is one. It ends where the run ends, and raises what the run failed
-    with. `close()`, or leaving a `with` block, cancels a run that still goes on, quietly, and
-    returns when its thread has ended; dropping it cancels that as well.
-    """
-
-    def __init__(self, channel: Channel, cancel: Callable[[], None]) -> None:
-        self._channel = channel
-        self._cancel = cancel
-        weakref.finalize(self, _stop, channel, cancel).atexit = False
-
-    def __next__(self) -> Event:
-        event = self._channel.take()
-        if event is None:
-            self._channel.raise_error()
-            raise StopIteration
-        return event
-
-    def ready(self) -> list[Event]:
-        """The events that have come so far, without waiting; for a GUI's timer.
-
-        Raises what the run failed with, once they have been taken.
-        """
-        events = self._channel.take_all()
-        if not events and self._channel.ended:
-            self._channel.raise_error()
-        return events
-
-    @property
-    def over(self) -> bool:
-        """Whether the run has ended, and every event was taken."""
-        return self._channel.over()
+    def finish(self) -> None:
+        """Cancel the run, and wait for the end where that can come meanwhile."""
+        self.cancel()
+        if self._hindered(blocks=True) is None:
+            self._join()
 
     def close(self) -> None:
-        """Cancel the run if it has not ended, and wait for the end of its thread."""
-        _stop(self._channel, self._cancel)
-        self._channel.join()
+        """`finish`, or raise `RunStateError` where its loop cannot go on meanwhile."""
+        if self._hindered(blocks=True) == "loop" and not self._has_lost_its_loop():
+            raise self._driver.life.refusal("close it like this", " and async. Use aclose.")
+        self.finish()
 
-    def __enter__(self) -> Self:
-        return self
+    async def aclose(self) -> None:
+        """`close` in a loop, also that of the run."""
+        self.cancel()
+        if self._hindered(blocks=False) is None:
+            await self._join_async()
 
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-
-def _stop(channel: Channel, cancel: Callable[[], None]) -> None:
-    channel.close()
-    cancel()
+    def tell_of_failure(self) -> None:
+        """Log what the run failed with, if nobody has waited for it."""
+        life, outcome = self._driver.life, self._driver.state.outcome
+        if life.status == "failed" and not outcome.reported:
+            outcome.report()
+            logger.error(
+                "Run %s failed, and nobody waited for it", life.run_id, exc_info=outcome.error
+            )
 
 
 class Channel:
-    """The bounded way of the events from the run's thread to who takes them."""
+    """The bounded way of the events from the run to who takes them; from any thread."""
 
     def __init__(self, maxsize: int) -> None:
         if maxsize < 1:
             raise ValueError(f"maxsize={maxsize!r}: how many events may wait; at least 1.")
-        self._maxsize = maxsize
-        self._thread: threading.Thread | None = None
+        self._room: float = maxsize
         self._events: deque[Event] = deque()
         self._changed = threading.Condition()
-        self._closed = False  # nobody takes them any more
-        self.ended: bool = False  # nobody puts any more
-        self._error: BaseException | None = None  # what the run ended with
+        self._ended = False
 
     def put(self, event: Event) -> None:
-        """Add an event, when there is room; after `close` it goes nowhere."""
+        """Add an event, when there is room."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or len(self._events) < self._maxsize)
-            if not self._closed:
-                self._events.append(event)
-                self._changed.notify_all()
+            self._changed.wait_for(lambda: len(self._events) < self._room)
+            self._events.append(event)
+            self._changed.notify_all()
+
+    def fill(self, events: Iterable[Event]) -> None:
+        """Begin with these, whether there is room or not."""
+        self._events.extend(events)
 
     def take(self) -> Event | None:
-        """The next event, when there is one; `None` after the last."""
+        """Return the next event, when there is one; `None` after the last."""
         with self._changed:
-            self._changed.wait_for(lambda: self.ended or self._events)
+            self._changed.wait_for(lambda: self._events or self._ended)
             if not self._events:
                 return None
             self._changed.notify_all()
             return self._events.popleft()
 
     def take_all(self) -> list[Event]:
-        """Those that are there."""
+        """Return those that are there."""
         with self._changed:
             events = list(self._events)
             self._events.clear()
@@ -187,38 +265,86 @@ class Channel:
     def over(self) -> bool:
         """Whether no event is there, and none will come."""
         with self._changed:
-            return self.ended and not self._events
+            return self._ended and not self._events
+
+    def end(self) -> None:
+        """No more events will come."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def widen(self) -> None:
+        """Have room for all that come from here on."""
+        with self._changed:
+            self._room = math.inf
+            self._changed.notify_all()
 
     def close(self) -> None:
-        """Nobody takes events any more."""
+        """Keep none from here on: nobody takes them any more."""
         with self._changed:
-            self._closed = True
-            self._events.clear()
+            self._events = deque(maxlen=0)
             self._changed.notify_all()
 
-    def feed(self, drive: Callable[[], None]) -> None:
-        """Drive the run in this thread, and note how that ended."""
-        self._thread = threading.current_thread()
-        error: BaseException | None = None
-        try:
-            drive()
-        except BaseException as raised:
-            error = raised
-        with self._changed:
-            self.ended = True
-            self._error = None if self._closed else error
-            self._changed.notify_all()
 
-    def raise_error(self) -> None:
-        """Raise, once, what the run ended with."""
-        error, self._error = self._error, None
-        if error is not None:
-            raise error
+class _Run(Protocol):
+    def wait(self) -> object: ...
+    def cancel(self) -> None: ...
+    def close(self) -> None: ...
 
-    def join(self) -> None:
-        """Wait for the end of the thread, in another one."""
-        if threading.current_thread() is not self._thread:
-            with self._changed:
-                self._changed.wait_for(lambda: self.ended)
-            if self._thread is not None:
-                self._thread.join()
+
+class LiveEvents(Iterator[Event]):
+    """Every event of a run that goes on in a background thread, the moment it happens.
+
+    Made by `Run.in_thread`. At most `maxsize` events wait to be taken; then the run waits, until it
+    is cancelled. Iterating blocks until there is one. It ends where the run ends, and raises, once,
+    what the run failed with. `close()`, or leaving a `with` block, cancels a run that still goes
+    on, quietly, and returns when its thread has ended; dropping it cancels that as well.
+    """
+
+    def __init__(self, channel: Channel, run: _Run) -> None:
+        self._channel = channel
+        self._run = run
+        self._told = False  # how the run ended
+
+    def __next__(self) -> Event:
+        event = self._channel.take()
+        if event is None:
+            self._tell()
+            raise StopIteration
+        return event
+
+    def ready(self) -> list[Event]:
+        """Return the events that have come so far, without waiting; for a GUI's timer.
+
+        Raises, once, what the run failed with, when they have been taken.
+        """
+        events = self._channel.take_all()
+        if not events and self._channel.over():
+            self._tell()
+        return events
+
+    @property
+    def over(self) -> bool:
+        """Whether the run has ended, and every event was taken."""
+        return self._channel.over()
+
+    def close(self) -> None:
+        """Cancel the run if it has not ended, and wait for the end of its thread."""
+        self._told = True
+        self._channel.close()
+        self._run.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self._channel.close()
+        self._run.cancel()
+
+    def _tell(self) -> None:
+        if not self._told:
+            self._told = True
+            self._run.wait()

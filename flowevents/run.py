@@ -20,24 +20,20 @@ from collections.abc import (
     Iterator,
     Mapping,
 )
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
 
 from flowevents.at_exit import close_at_exit
 from flowevents.clock import SYSTEM, Clock
-from flowevents.engine.begin import begin, plan_run
-from flowevents.engine.delivery import name_of
-from flowevents.engine.drivers import AsyncDriver, Consumer, SyncDriver, claim_id, pull, settle
-from flowevents.engine.shape import is_node, node_name, shape_of
+from flowevents.engine.begin import begin
+from flowevents.engine.drivers import PAUSED, AsyncDriver, Consumer, SyncDriver, pull, settle
 from flowevents.engine.options import options_of
-from flowevents.engine.publish import Root, after_delivery
+from flowevents.engine.publish import after_delivery
+from flowevents.engine.shape import is_node, node_name, shape_of
 from flowevents.engine.state import State
-from flowevents.engine.step import Track
 from flowevents.errors import GraphError, ObserverError, Paused, ReplyError
-from flowevents.escape import escape_controls
 from flowevents.events import Event, Interrupt
 from flowevents.live import Background, Channel, LiveEvents
-from flowevents.signals import Audience, handlers_of, is_async_callable
+from flowevents.signals import Audience, handlers_of
 from flowevents.status import Lifecycle, RunStatus
 
 if TYPE_CHECKING:
@@ -185,15 +181,19 @@ class Run:
         thread drives the run.
         """
         if self._background is not None:
-            self._background.join(self._life)
-        elif not self._life.is_over:
-            self._wait_here()
+            return self._background.wait()
+        if not self._life.is_over and self._wait_here() is PAUSED:
+            raise self._paused()
         self._state.delivery.outbox.clear()
-        return self._result()
+        return self._state.outcome.result()
 
-    def _wait_here(self) -> None:
-        for _ in pull(self._drive_sync, None, self._is_left):
-            pass
+    def _wait_here(self) -> Any:
+        waiting = pull(self._drive_sync, None, self._is_left)
+        try:
+            while True:
+                next(waiting)
+        except StopIteration as end:
+            return end.value
 
     def _pull(
         self, what: str, consumer: Consumer, left: Callable[[], None] | None = None
@@ -205,6 +205,7 @@ class Run:
 
     def _drive_sync(self) -> SyncDriver:
         """The sync driver; with the first one who asks for it the run begins."""
+        self._check_foreground("run it")
         driver = self._driver or self._begin(None)
         driver.check("run it", None)
         assert isinstance(driver, SyncDriver)
@@ -223,8 +224,8 @@ class Run:
     async def wait_async(self) -> Any:
         """`wait` for an async run: run to the end in this task, and return the last action."""
         if self._background is not None:
-            await self._background.join_async(self._life)
-        elif not self._life.is_over:
+            return await self._background.wait_async()
+        if not self._life.is_over:
             await self._drive_async("wait for it", None).wait()
         self._state.delivery.outbox.clear()
         return self._result()
@@ -235,6 +236,7 @@ class Run:
 
     def _drive_async(self, what: str, consumer: Consumer) -> AsyncDriver:
         """The async driver; with the first one who asks for it the run begins."""
+        self._check_foreground(what)
         driver = self._driver
         if type(driver) is AsyncDriver:
             return driver
@@ -250,49 +252,50 @@ class Run:
     # -- in the background --------------------------------------------------------------------
 
     def start(self) -> Self:
-        """Drive it in the background: an async flow as a task of the running loop, else in a
-        thread, with the caller's context variables. Returns the run.
+        """Drive it in the background, and return it: `wait` or `wait_async` waits for its end.
 
-        Where a node asks it waits inside, as with `on_pause="wait"`. `wait`, or `wait_async`, waits
-        for the end. An async flow that is started without a running loop gets one of its own.
+        An async flow goes on in a task of the running loop, or, without one, in a thread and a loop
+        of its own; any other in a thread. Nodes find the caller's context variables. Where a node
+        asks it waits inside, as with `on_pause="wait"`.
 
         Raises `RunStateError` where somebody drives it already, or it has ended.
         """
-        loop = asyncio._get_running_loop() if shape_of(self._flow).is_async else None
+        loop = asyncio._get_running_loop() if self._is_async() else None
         if loop is None:
-            self._start_thread("start it")
+            self._start_thread("start it", None)
         else:
-            background = self._begin_background("start it", loop)
-            background.drive_in(loop.create_task(self._drive_unwatched()))
+            self._begin_background("start it", loop, None).drive_in_task(loop)
         return self
 
     def in_thread(self, maxsize: int = 1000) -> LiveEvents:
         """Drive the run in a background thread, and return an iterator over its events, live.
 
-        An async flow gets a loop of its own there. At most `maxsize` events wait to be taken; then
-        the run waits. Where a node asks the thread waits for the answer.
+        At most `maxsize` events wait to be taken; then the run waits. The rest is as with `start`
+        where there is no loop.
 
         Raises `RunStateError` where somebody drives it already, or it has ended.
         """
         channel = Channel(maxsize)
         self._start_thread("run it in a thread", channel)
-        return LiveEvents(channel, self.cancel)
+        return LiveEvents(channel, self)
 
-    def _start_thread(self, what: str, channel: Channel | None = None) -> None:
-        """Drive it in a thread, an async flow in a loop of its own there."""
-        loop = asyncio.new_event_loop() if shape_of(self._flow).is_async else None
+    def _is_async(self) -> bool:
+        """Whether it goes on, or will begin, in a loop, where it is driven in the background."""
+        if self._driver is None:
+            return shape_of(self._flow).is_async
+        return type(self._driver) is AsyncDriver
+
+    def _start_thread(self, what: str, channel: Channel | None) -> None:
+        loop = asyncio.new_event_loop() if self._is_async() else None
         try:
-            background = self._begin_background(what, loop, channel)
+            self._begin_background(what, loop, channel).drive_in_thread(loop)
         except BaseException:
             if loop is not None:
                 loop.close()
             raise
-        target = self._drive_in_thread if loop is None else partial(self._drive_in_loop, loop)
-        background.drive_in_thread(target if channel is None else partial(channel.feed, target))
-        close_at_exit("runs", self, Run._end_at_exit)
 
     def _begin_background(
-        self, what: str, loop: asyncio.AbstractEventLoop | None, channel: Channel | None = None
+        self, what: str, loop: asyncio.AbstractEventLoop | None, channel: Channel | None
     ) -> Background:
         with self._life.lock:
             if self._life.is_over:
@@ -301,30 +304,14 @@ class Run:
             if driver.driven_by is not None or self._background is not None:
                 raise self._life.driven(what)
             driver.check(what, loop)
-            if channel is not None:
-                self._audience.add_observer(channel.put, handlers_of(channel.put))
-            self._state.questions.wait_inside()
-            background = self._background = Background()
-            driver.at_end.append(background.end)
-            return background
+            self._background = Background(self, driver, channel)
+            driver.claim(what, None, None)  # it is paused no more; by whom is said later
+        close_at_exit("runs", self, Run._end_at_exit)
+        return self._background
 
-    def _drive_in_thread(self) -> None:
-        try:
-            self._wait_here()
-        finally:
-            self._state.outcome.report(False)  # to nobody yet
-
-    def _drive_in_loop(self, loop: asyncio.AbstractEventLoop) -> None:
-        with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            runner.run(self._drive_unwatched())
-
-    async def _drive_unwatched(self) -> None:
-        driver = self._driver
-        assert isinstance(driver, AsyncDriver)
-        try:
-            await driver.wait()
-        finally:
-            self._state.outcome.report(False)  # to nobody yet
+    def _check_foreground(self, what: str) -> None:
+        if self._background is not None and not self._life.is_over:
+            raise self._life.driven(what)
 
     # -- asking and answering -----------------------------------------------------------------
 
@@ -378,7 +365,7 @@ class Run:
                 self._state.cancel()
                 settle(self._life, self._state, self._state.stop.asked)
                 return
-        self._driver.cancel()
+        (self._background or self._driver).cancel()
 
     def close(self) -> None:
         """Cancel the run if it has not ended, quietly; its ends are delivered before this returns.
@@ -388,8 +375,7 @@ class Run:
         """
         driver = self._driver
         if self._background is not None:
-            self.cancel()
-            self._background.join_outside()
+            self._background.close()
         elif isinstance(driver, SyncDriver):
             driver.close()
         elif driver is None or driver.has_lost_its_loop():
@@ -399,16 +385,19 @@ class Run:
 
     async def aclose(self) -> None:
         """`close` for an async run."""
-        if type(self._driver) is not AsyncDriver or self._driver.is_elsewhere():
+        if self._background is not None:
+            await self._background.aclose()
+        elif type(self._driver) is not AsyncDriver or self._driver.is_elsewhere():
             self.close()
         else:
             await self._driver.close()
 
     def _end_at_exit(self) -> None:
-        if self.status in ("running", "paused"):
+        if self._background is not None:
+            self._background.finish()
+            self._background.tell_of_failure()
+        elif self.status in ("running", "paused"):
             self.cancel()
-            if self._background is not None:
-                self._background.join_outside()
 
     def _drop(self) -> None:
         """Close it, because nobody has it any more: not in the middle of what a handler does."""
@@ -419,13 +408,13 @@ class Run:
         life: Lifecycle | None = getattr(self, "_life", None)
         if life is None or sys.is_finalizing():  # nothing can be delivered any more
             return
-        outcome = self._state.outcome
-        if life.status == "paused" and not outcome.reported:
-            logger.warning("%s Nobody has it any more: it is cancelled.", self._open_questions())
+        if life.status == "paused" and not self._state.outcome.reported:
+            questions = self._state.questions.describe(self.id)
+            logger.warning("%s Nobody has it any more: it is cancelled.", questions)
         if life.status in ("running", "paused"):  # nobody can go on with it any more
             self._drop()
-        elif self._background is not None and life.status == "failed" and not outcome.reported:
-            logger.error("Run %s failed, and nobody waited for it", self.id, exc_info=outcome.error)
+        if self._background is not None:
+            self._background.tell_of_failure()
 
     def __enter__(self) -> Self:
         return self
@@ -443,69 +432,35 @@ class Run:
 
     def _begin(self, loop: asyncio.AbstractEventLoop | None) -> SyncDriver | AsyncDriver:
         """Begin the run in that loop, or a sync one; its driver."""
-        life, state = self._life, self._state
-        with life.lock:
-            if self._driver is not None:
-                return self._driver
-            if life.is_over:  # it was cancelled before
-                if state.outcome.reported:
-                    raise life.ended("run it")
-                self._result()
-            if loop is None:
-                self._check_sync()
-            plan = plan_run(self._flow)
-            claim_id(state)
-            for observer, handlers in self._observers:
-                self._audience.add_observer(observer, handlers)
-            self._observers.clear()
-            state.door.belong_to(loop)
-            track = Track()
-            engine = begin(state, track, plan, self._shared)
-            root = Root(state, track, engine, self._flow)
-            life.move("running")
-            if loop is None:
-                self._driver = SyncDriver(life, state, root, engine)
-            else:
-                self._driver = AsyncDriver(life, state, root, engine, track)
+        with self._life.lock:
+            if self._driver is None:
+                if self._life.is_over:  # it was cancelled before
+                    if self._state.outcome.reported:
+                        raise self._life.ended("run it")
+                    self._result()
+                self._driver = begin(
+                    self._life, self._state, self._flow, self._shared, self._observers, loop
+                )
+                self._observers.clear()
             return self._driver
-
-    def _check_sync(self) -> None:
-        """Raise for what only an async run can do."""
-        if self._options.offload:
-            raise ValueError(
-                "offload=True is for async runs: use run_async, run_stream_async, wait_async "
-                "or `async for`, or leave it out."
-            )
-        for _, handlers in self._observers:
-            for name, handler in handlers.items():
-                if is_async_callable(handler):
-                    raise ObserverError(
-                        f"Observer {name_of(handler)} (for {name!r}) is async, but the run is "
-                        "sync: nothing can await it. Use a plain function, or run_async."
-                    )
 
     def _check_drivable(self, what: str) -> None:
         outcome, outbox = self._state.outcome, self._state.delivery.outbox
         if self._life.is_over and outcome.reported and not outbox:
             raise self._life.ended(what)
 
-    def _open_questions(self) -> str:
-        """That the run waits for answers, and to what, as text that is safe to show."""
-        asked = "; ".join(
-            f"{each.node or 'its flow'} asks {escape_controls(str(each.prompt), one_line=True)!r} "
-            f"(id {each.id!r})"
-            for each in self.interrupts
-        )
-        return f"Run {self.id} is paused: {asked or 'no question of it is open any more'}."
-
     def _result(self) -> Any:
-        if self.status != "paused":
-            return self._state.outcome.result()
+        if self.status == "paused":
+            raise self._paused()
+        return self._state.outcome.result()
+
+    def _paused(self) -> Paused:
         self._state.outcome.report()
+        close_at_exit("runs", self, Run._end_at_exit)  # who gets it may never look at it
         wait = ".run.wait()" if isinstance(self._driver, SyncDriver) else "await .run.wait_async()"
-        raise Paused(
-            f"{self._open_questions()} Answer with .run.reply(…), then go on with {wait} or "
-            "another loop over .run.",
+        return Paused(
+            f"{self._state.questions.describe(self.id)} Answer with .run.reply(…), then go on with "
+            f"{wait} or another loop over .run.",
             self,
         )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import contextlib
 import gc
 import subprocess
 import sys
@@ -93,6 +92,76 @@ def flow_of(kind: Any, questions: int = 0) -> Any:
 KINDS = [Say, SayAsync]
 
 
+class Nth:
+    """Hears the run, and says when so many events have come."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.reached = threading.Event()
+
+    def __call__(self, event: Event) -> None:
+        self.count -= 1
+        if self.count == 0:
+            self.reached.set()
+
+
+def drop(live: list[LiveEvents], run: Run) -> None:
+    """Forget the iterator, and the run as well, until it has ended."""
+    (thread,) = [each for each in threading.enumerate() if each.name == "flowevents run"]
+    live.clear()
+    gc.collect()
+    thread.join(PATIENCE)
+
+
+def close(live: list[LiveEvents], run: Run) -> None:
+    """Close the iterator."""
+    live[0].close()
+
+
+def leave_block(live: list[LiveEvents], run: Run) -> None:
+    """Leave its `with` block by an error, which goes on."""
+    with pytest.raises(LookupError), live[0]:
+        raise LookupError
+
+
+def cancel(live: list[LiveEvents], run: Run) -> None:
+    """Cancel the run, and wait for its end."""
+    run.cancel()
+    with pytest.raises(RunCancelled):
+        run.wait()
+
+
+def cancel_and_take(live: list[LiveEvents], run: Run) -> None:
+    """Cancel the run, and take what still comes, up to the last end."""
+    run.cancel()
+    rest = []
+    with pytest.raises(RunCancelled):
+        for event in live[0]:
+            rest.append(event)
+    assert [event.status for event in rest if isinstance(event, FlowEnd)] == ["cancelled"]
+    assert list(live[0]) == []
+
+
+def close_run(live: list[LiveEvents], run: Run) -> None:
+    """Close the run, in another thread."""
+    in_thread(run.close)
+
+
+def leave_run(live: list[LiveEvents], run: Run) -> None:
+    """Leave the `with` block of the run."""
+    with run:
+        pass
+
+
+def close_in_loop(live: list[LiveEvents], run: Run) -> None:
+    """Close the run in a loop that is not its own, which goes on meanwhile."""
+    with driving("async") as driver:
+        driver.close(run)
+
+
+STOPS = [drop, close, leave_block, cancel, cancel_and_take, close_run, leave_run, close_in_loop]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_event_comes(kind: Any) -> None:
     """As another loop would give them; the run is done, and its thread has ended."""
@@ -106,8 +175,7 @@ def test_every_event_comes(kind: Any) -> None:
     assert (run.status, run.action) == ("done", "said")
     assert list(live) == []
     assert live.over
-    with pytest.raises(RunStateError, match="done"):
-        run.in_thread()
+    assert run.wait() == "said"
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
@@ -153,33 +221,17 @@ def test_what_has_come_is_there_without_waiting(kind: Any) -> None:
     assert live.ready() == []
 
 
+@pytest.mark.parametrize("on_pause", ["return", "wait"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_run_in_a_thread_pauses(kind: Any) -> None:
-    """The iterator ends; after a reply another goes on, in the same loop, where it stood."""
+def test_a_run_in_a_thread_waits_for_replies(kind: Any, on_pause: Any) -> None:
+    """It never pauses: who takes the events answers, and they go on coming."""
     shared: dict[Any, Any] = {}
-    run = Run(flow_of(kind, 2), shared)
-    events = list(run.in_thread())
-    for number in range(2):
-        assert isinstance(events[-1], Interrupt)
-        assert run.status == "paused"
-        check_events(events)
-        run.reply(f"answer {number}")
-        with run.in_thread() as live:
-            events += live
-    check_events(events)
-    assert (shared[0], shared[1]) == ("answer 0", "answer 1")
-    assert status_of(run) == "done"
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_run_in_a_thread_waits_for_replies(kind: Any) -> None:
-    """With `on_pause="wait"` who takes the events answers, and they go on coming."""
-    shared: dict[Any, Any] = {}
-    run = Run(flow_of(kind, 2), shared, on_pause="wait")
+    run = Run(flow_of(kind, 2), shared, on_pause=on_pause)
     events = []
     for event in run.in_thread():
         events.append(event)
         if isinstance(event, Interrupt):
+            assert run.status == "running"
             run.reply(event.prompt * 10, event.id)
     check_events(events)
     assert (shared[0], shared[1]) == (0, 10)
@@ -202,60 +254,88 @@ def test_handlers_answer_in_its_thread(kind: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("stop", ["close", "with", "drop", "cancel"])
-def test_it_is_stopped(kind: Any, stop: str) -> None:
+@pytest.mark.parametrize("stop", STOPS)
+def test_it_is_stopped_while_the_queue_is_full(kind: Any, stop: Any) -> None:
     """The node's generator is closed, the ends are delivered, and its thread has ended."""
     shared: dict[Any, Any] = {}
-    seen = Seen()
-    run = Run(flow_of(kind), shared, observers=[seen])
-    live = run.in_thread(maxsize=1)
-    next(live)
-    (thread,) = [each for each in threading.enumerate() if each.name == "flowevents run"]
-    if stop == "close":
-        live.close()
-    elif stop == "with":
-        with live:
-            pass
-    elif stop == "cancel":
-        run.cancel()
-        with pytest.raises(RunCancelled):
-            list(live)
-    else:
-        del live
-        gc.collect()
-    thread.join(PATIENCE)
+    seen, third = Seen(), Nth(3)
+    run = Run(flow_of(kind), shared, observers=[seen, third])
+    live = [run.in_thread(maxsize=1)]
+    next(live[0])
+    assert third.reached.wait(PATIENCE)  # the second has filled the queue
+    stop(live, run)
     assert run.status == "cancelled"
     assert shared.get("left", "flowevents run") == "flowevents run"
-    assert seen.ends()[-1] == "cancelled"
+    assert seen.ends() == ["cancelled", "cancelled"]
     seen.check()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("stop", ["cancel", "close", "with", "drop"])
-def test_a_paused_run_is_stopped(kind: Any, stop: str) -> None:
-    """From any thread, also where it had a loop of its own; that is closed."""
+@pytest.mark.parametrize("stop", STOPS)
+def test_it_is_stopped_while_it_waits_for_a_reply(kind: Any, stop: Any) -> None:
+    """So it is there."""
     shared: dict[Any, Any] = {}
     seen = Seen()
-    runs = [Run(flow_of(kind, 1), shared, observers=[seen])]
-    events = list(runs[0].in_thread(maxsize=1))
-    if stop == "cancel":
-        runs[0].cancel()
-    elif stop == "close":
-        in_thread(runs[0].close)
-    elif stop == "with":
-        with runs[0]:
-            pass
-    else:
-        del runs[:]
-    assert "left" in shared
+    run = Run(flow_of(kind, 1), shared, observers=[seen])
+    live = [run.in_thread()]
+    while not isinstance(next(live[0]), Interrupt):
+        pass
+    stop(live, run)
+    assert run.status == "cancelled"
+    assert run.interrupts == ()
+    assert shared["left"] == "flowevents run"
     assert seen.ends() == ["cancelled", "cancelled"]
     seen.check()
-    for run in runs:
-        assert run.status == "cancelled"
-        with pytest.raises(RunCancelled):
-            for event in run.in_thread():
-                events.append(event)
-        check_events(events)  # its ends can still be taken
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("stop", STOPS)
+def test_what_has_ended_stays_as_it_is(kind: Any, stop: Any) -> None:
+    """Also where nobody has taken the events."""
+    seen = Seen()
+    run = Run(flow_of(kind), {}, observers=[seen])
+    live = [run.in_thread()]
+    run.wait()
+    if stop in (drop, cancel, cancel_and_take):
+        run.cancel()
+        live.clear()
+    else:
+        stop(live, run)
+    assert (run.status, run.action) == ("done", "said")
+    assert seen.ends() == ["ok", "ok"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_closing_takes_the_events_away(kind: Any) -> None:
+    """None comes afterwards, and nothing is raised, of a run that has ended neither."""
+    live = Run(flow_of(kind), {}).in_thread()
+    assert isinstance(next(live), Event)
+    live.close()
+    assert (list(live), live.ready(), live.over) == ([], [], True)
+    live.close()
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_its_own_code_may_close_it(asynchronous: bool) -> None:
+    """Which cannot wait for its end: it goes on to its next safe point."""
+    log: list[str] = []
+
+    class Closes(Node):
+        def exec(self, prep_res: Any) -> None:
+            assert made.wait(PATIENCE)
+            run.close()
+            live.close()
+            log.append(run.status)
+            self.emit("not any more")
+            log.append("not reached")
+
+    made = threading.Event()
+    run = Run((AsyncFlow if asynchronous else Flow)(Closes()), {})
+    live = run.in_thread()
+    made.set()
+    with pytest.raises(RunCancelled):
+        run.wait()
+    assert log == ["running"]
 
 
 class EachSays(SayAsync, AsyncParallelBatchNode):
@@ -270,41 +350,75 @@ def test_the_events_of_parallel_items_come_in_order() -> None:
     check_events(Run(AsyncFlow(EachSays()), {}).in_thread())
 
 
-def test_an_own_loop_is_closed_in_another() -> None:
-    """`aclose` of a run that had a loop of its own, from a loop."""
-    run = Run(flow_of(SayAsync, 1), {})
-    list(run.in_thread())
-    with driving("async") as driver:
-        driver.close(run)
-    assert run.status == "cancelled"
-
-
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_run_that_is_driven_cannot_be_driven_twice(kind: Any) -> None:
-    """The second is refused at once, and the first loses nothing."""
+def test_a_run_in_a_thread_has_no_other_driver(kind: Any) -> None:
+    """Not a second thread, not a loop, neither while it goes on nor later; nothing is lost."""
     run = Run(flow_of(kind), {})
     live = run.in_thread(maxsize=1)
-    first = next(live)
-    for _ in range(3):
-        with pytest.raises(RunStateError, match="already driven"):
-            run.in_thread()
-    check_events([first, *live])
+    events = [next(live)]
+    for state in ("running and already driven", "done"):
+        for _ in range(2):
+            with pytest.raises(RunStateError, match=state):
+                run.in_thread()
+            with pytest.raises(RunStateError, match=state):
+                run.start()
+        with driving("async") as driver, pytest.raises(RunStateError, match=state):
+            driver.pull(run)
+        with pytest.raises(RunStateError, match=state):
+            list(run)
+        events += live
+    check_events(events)
 
 
 def test_a_run_of_a_loop_cannot_go_on_in_a_thread() -> None:
-    """Nor the other way round; both lose nothing."""
+    """It loses nothing where that is tried."""
     with driving("async") as driver:
         run = Run(flow_of(SayAsync), {})
         events = driver.pull(run, 3)
         with pytest.raises(RunStateError, match="began async, in its loop"):
             list(run.in_thread())
         check_events(events + driver.pull(run))
-        run = Run(flow_of(SayAsync, 1), {})
-        events = list(run.in_thread())
-        with pytest.raises(RunStateError, match="began async, in its loop"):
-            driver.pull(run)
-        run.reply(1)
-        check_events(events + list(run.in_thread()))
+
+
+STALE = "the engine looks up who hears an action before the end of its node is delivered"
+stale = pytest.mark.xfail(reason=STALE, strict=True)
+PLACES = [1, 2, *(pytest.param(count, marks=stale) for count in range(3, 9)), 9]
+
+
+@pytest.mark.parametrize("count", PLACES)
+def test_a_run_that_a_loop_has_left_goes_on_in_a_thread(count: int) -> None:
+    """What the loop has not taken comes first, each event once."""
+
+    class Emits(Node):
+        def exec(self, prep_res: Any) -> None:
+            for number in range(5):
+                self.emit(number)
+
+    run = Run(Flow(Emits()), {})
+    events = []
+    for event in run:
+        events.append(event)
+        if len(events) == count:
+            break
+    events += run.in_thread(maxsize=1)
+    check_events(events)
+    assert len(events) == 10
+
+
+def test_a_run_that_has_paused_goes_on_in_a_thread() -> None:
+    """Where it stands; there it waits for the answer."""
+    shared: dict[Any, Any] = {}
+    run = Run(flow_of(Say, 2), shared)
+    events = list(run)
+    assert run.status == "paused"
+    with run.in_thread() as live:
+        run.reply("one")
+        for event in live:
+            events.append(event)
+            if isinstance(event, Interrupt):
+                run.reply("two")
+    check_events(events)
+    assert (shared[0], shared[1], status_of(run)) == ("one", "two", "done")
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
@@ -319,6 +433,7 @@ def test_an_error_is_raised_at_the_end(asynchronous: bool) -> None:
     assert isinstance(events[-1], FlowEnd)
     check_events(events)
     assert list(live) == []
+    live.close()
     wrong = Fail()
     wrong.node_name = "a/b"
     flow = (AsyncFlow if asynchronous else Flow)(wrong)
@@ -327,6 +442,41 @@ def test_an_error_is_raised_at_the_end(asynchronous: bool) -> None:
         with pytest.raises(ValueError, match="'a/b'"):
             list(run.in_thread())
     assert run.status == "ready"
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_an_error_is_raised_for_a_timer(asynchronous: bool) -> None:
+    """Once, after the last events were taken."""
+    flow: Any = (AsyncFlow if asynchronous else Flow)(Fail())
+    live = Run(flow, {}).in_thread()
+    events: list[Event] = []
+    with pytest.raises(ValueError, match="broken"):
+        while True:
+            events += live.ready()
+    check_events(events)
+    assert live.over
+    assert (live.ready(), list(live)) == ([], [])
+
+
+@pytest.mark.parametrize("taken", [False, True])
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_an_error_that_nobody_gets_is_logged(
+    asynchronous: bool, taken: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """When the run is dropped, unless its events were taken to the end."""
+    flow: Any = (AsyncFlow if asynchronous else Flow)(Fail())
+    run = Run(flow, {})
+    with run.in_thread() as live:
+        while not isinstance(next(live), FlowEnd):
+            pass
+        if taken:
+            with pytest.raises(ValueError, match="broken"):
+                next(live)
+    assert run.status == "failed"
+    del run, live
+    gc.collect()
+    expected = [] if taken else ["failed, and nobody waited for it"]
+    assert [each.getMessage().split(" ", 2)[2] for each in caplog.records] == expected
 
 
 def test_a_loop_of_its_own_ends_as_that_of_asyncio_run() -> None:
@@ -363,35 +513,34 @@ class EachAsks(AsyncParallelBatchNode):
         shared["results"] = exec_res
 
 
-@pytest.mark.parametrize("on_pause", ["return", "wait"])
-def test_parallel_items_in_a_thread(on_pause: Any) -> None:
+def test_parallel_items_in_a_thread() -> None:
     """Are answered from this one, in any order."""
     shared: dict[str, Any] = {}
-    run = Run(AsyncFlow(EachAsks()), shared, on_pause=on_pause)
+    run = Run(AsyncFlow(EachAsks()), shared)
     events: list[Event] = []
-    while status_of(run) in ("ready", "paused"):
-        for event in run.in_thread():
-            events.append(event)
-            if isinstance(event, Interrupt) and on_pause == "wait":
-                run.reply(event.prompt + 1, event.id)
-        for each in reversed(run.interrupts):
-            run.reply(each.prompt + 1, each.id)
+    asked: list[Interrupt] = []
+    for event in run.in_thread():
+        events.append(event)
+        if isinstance(event, Interrupt):
+            asked.append(event)
+            if len(asked) == 4:
+                for each in reversed(asked):
+                    run.reply(each.prompt + 1, each.id)
     check_events(events)
     assert shared["results"] == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_cancel_races_with_the_pause(kind: Any) -> None:
-    """Whichever comes first, the run is over when `close` returns, and nothing hangs."""
+def test_cancel_races_with_the_question(kind: Any) -> None:
+    """Whether its thread waits yet or not, the run is over in the end, and nothing hangs."""
     for _ in range(60):
         seen = Seen()
         run = Run(flow_of(kind, 1), {}, observers=[seen])
         live = run.in_thread()
-        with contextlib.suppress(RunCancelled):  # which is told unless the run has paused
+        with pytest.raises(RunCancelled):
             for event in live:
                 if isinstance(event, Interrupt):
                     run.cancel()
-        in_thread(run.close)
         assert run.status == "cancelled"
         seen.check()
         assert seen.ends() == ["cancelled", "cancelled"]

@@ -16,10 +16,10 @@ from typing import Any, NoReturn
 from flowevents.asking import Ask
 from flowevents.engine.answers import Answers
 from flowevents.engine.effects import TAKE, Await, Effects, perform, wake
-from flowevents.engine.shape import node_name
 from flowevents.engine.groups import drive
 from flowevents.engine.publish import step_of
 from flowevents.engine.questions import Question
+from flowevents.engine.shape import node_name
 from flowevents.engine.state import State, hand_over, safe_point
 from flowevents.engine.step import Step, current_track
 from flowevents.events import Interrupt, Reply

@@ -158,9 +158,7 @@ class Delivery:
         """Put an event, or the data of an output chunk, where the consumer takes it."""
         if self.audience.consumer == "events":
             self.outbox.append(event)
-        elif (
-            self.audience.consumer == "output" and type(event) is Chunk and event.kind == "output"
-        ):
+        elif self.audience.consumer == "output" and type(event) is Chunk and event.kind == "output":
             self.outbox.append(event.data)
         else:
             return

@@ -11,8 +11,8 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from flowevents.engine.shape import is_node, node_name, shape_of
 from flowevents.engine.publish import attempt_of, emit, pause_requested, progress
+from flowevents.engine.shape import is_node, node_name, shape_of
 from flowevents.errors import GraphError
 from flowevents.events import Event
 from flowevents.run import Run, RunOptions
