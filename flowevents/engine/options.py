@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, Literal, TypedDict
 
 import msgspec
 
 from flowevents.clock import SYSTEM, Clock
 from flowevents.events import MAX_ERROR, describe_error
 
-__all__ = ["Options", "options_of"]
+__all__ = ["Options", "RunOptions", "options_of"]
 
 logger: Final = logging.getLogger("flowevents")
+
+
+class RunOptions(TypedDict, total=False):
+    """The keyword options of `Run`, which every `run…` method of a node or flow takes too."""
+
+    observers: Iterable[object]
+    id: str | None
+    metadata: Mapping[str, Any] | None
+    capture: bool
+    max_steps: int | None
+    on_handler_error: Literal["log", "raise"]
+    on_pause: Literal["return", "wait"]
+    offload: bool
+    redact: Callable[[Any], Any] | None
+    clock: Clock
 
 
 class Options(msgspec.Struct, frozen=True):
