@@ -380,12 +380,7 @@ def test_a_run_of_a_loop_cannot_go_on_in_a_thread() -> None:
         check_events(events + driver.pull(run))
 
 
-STALE = "the engine looks up who hears an action before the end of its node is delivered"
-stale = pytest.mark.xfail(reason=STALE, strict=True)
-PLACES = [1, 2, *(pytest.param(count, marks=stale) for count in range(3, 9)), 9]
-
-
-@pytest.mark.parametrize("count", PLACES)
+@pytest.mark.parametrize("count", range(1, 10))
 def test_a_run_that_a_loop_has_left_goes_on_in_a_thread(count: int) -> None:
     """What the loop has not taken comes first, each event once."""
 

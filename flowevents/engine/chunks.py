@@ -48,6 +48,7 @@ def sender(step: Step) -> Send | None:
     if heard is None:
         return _output_only(step.state) if consumer == "output" else None
     options, delivery = step.state.options, step.state.delivery
+    one = _one(heard, delivery)
 
     def send(  # what does not change are defaults: they are found fast, and stand close together
         data: Any,
@@ -62,7 +63,7 @@ def sender(step: Step) -> Send | None:
         outbox: deque[Any] = delivery.outbox,
         backlog: deque[Any] = delivery.backlog,
         waits: bool = bool(heard.asynchronous),
-        call: Receiver | None = _one(heard, delivery),
+        call: Receiver | None = one,
         events: bool = consumer == "events",
     ) -> Any:
         event = Chunk(run_id, next(numbers), now(), span, path, items, number, attempt, data=data)

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Hashable, Iterator
 from typing import Any
 
-from flowevents.engine.shape import is_node, node_name, shape_of
+from flowevents.engine.shape import Shape, is_node, node_name, shape_of
 from flowevents.errors import GraphError
 from flowevents.signals import Audience, Listeners, sender_key
 
@@ -51,7 +51,8 @@ class Plan:
         self.node: Any = node
         self.name: str = name
         self.path: str = path
-        shape = self.shape = shape_of(node)
+        shape = shape_of(node)
+        self.shape: Shape = shape
         self.copies_plainly: bool = shape.copies_plainly
         key = sender_key(node)[0]
         self._keys = (path, key, *shape.class_keys, *flows)

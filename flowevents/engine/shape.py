@@ -238,7 +238,7 @@ _shapes: weakref.WeakKeyDictionary[type, _Known] = weakref.WeakKeyDictionary()
 
 
 def shape_of(node: Any) -> Shape:
-    """Return the shape of a node: that of its class, read once, unless it has methods of its own."""
+    """Return a node's shape: that of its class, read once, unless it has methods of its own."""
     cls = type(node)
     if not _METHOD_SET.isdisjoint(node.__dict__):
         return Shape(cls, [name for name in _METHODS if name in node.__dict__])

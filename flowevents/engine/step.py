@@ -1,4 +1,4 @@
-"""What of a run is open: its steps, the items of their batches, and the tracks on which they run."""
+"""What of a run is open: its steps, the items of their batches, and the tracks that they run on."""
 
 from __future__ import annotations
 

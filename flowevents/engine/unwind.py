@@ -1,4 +1,4 @@
-"""The ways out of a run but the good one: they meet here, where everything that is open is ended."""
+"""The ways out of a run but the good one: they meet here, and end everything that is open."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ def unwind(
     `step` is the open step of a node. A cancellation wins over an error that is raised meanwhile;
     what is no `Exception` wins over what is.
     """
-    if isinstance(error, GeneratorExit):  # by the garbage collector, in the middle of anything
-        if after_delivery(partial(state.delivery.hold, False)):
-            state.delivery.hold(True)
+    delivery = state.delivery
+    # The garbage collector may close it, in the middle of anything.
+    if isinstance(error, GeneratorExit) and after_delivery(partial(delivery.hold, False)):
+        delivery.hold(True)
     if track.blocked is None:
         yield from _flush(state, error)  # whoever hears of what came before may still cancel
     stopping = state.stopping()

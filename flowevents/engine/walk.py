@@ -185,6 +185,8 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                 if after is None or after.plan.node is not following:
                     after = place.after = frame.place_of(following)
             place = after
+            if audience.version is not version:  # somebody came while the end was delivered
+                listeners = ended.listeners()
             if (heard := listeners.action) is not None:
                 text = action_text(action)  # before it takes a number, because that may raise
                 event = Action(

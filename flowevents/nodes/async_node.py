@@ -60,11 +60,12 @@ class AsyncNode(Node):
         return await self.post_async(shared, prep_res, exec_res)
 
     async def _exec(self, prep_res: Any) -> Any:
-        for self.cur_retry in range(self.max_retries):
+        for retry in range(self.max_retries):
+            self.cur_retry = retry
             try:
                 return await self._try_async(prep_res)
             except Exception as error:
-                if self.cur_retry == self.max_retries - 1:
+                if retry == self.max_retries - 1:
                     return await self.exec_fallback_async(prep_res, error)
                 if self.wait > 0:
                     await asyncio.sleep(self.wait)

@@ -220,7 +220,10 @@ class Node(BaseNode):
         cur_retry: Which retry the code is in that asks, from 0; in a batch, of its item.
     """
 
-    cur_retry: Any = _CurrentRetry()
+    if TYPE_CHECKING:
+        cur_retry: int
+    else:
+        cur_retry = _CurrentRetry()
 
     def __init__(self, max_retries: int = 1, wait: float = 0) -> None:
         if max_retries < 1:
@@ -236,11 +239,12 @@ class Node(BaseNode):
         raise exc
 
     def _exec(self, prep_res: Any) -> Any:
-        for self.cur_retry in range(self.max_retries):
+        for retry in range(self.max_retries):
+            self.cur_retry = retry
             try:
                 return self._try(prep_res)
             except Exception as error:
-                if self.cur_retry == self.max_retries - 1:
+                if retry == self.max_retries - 1:
                     return self.exec_fallback(prep_res, error)
                 if self.wait > 0:
                     time.sleep(self.wait)

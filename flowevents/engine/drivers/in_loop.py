@@ -113,7 +113,7 @@ class AsyncDriver(Driver):
                 return
             stop.drive_by(task)
             door.drive_here()
-        self.driven_by = task
+        self.hand_to(task)
 
     def check(self, what: str, loop: asyncio.AbstractEventLoop | None) -> None:
         """Raise `RunStateError` where that is not the run's loop, or the run's is closed."""
@@ -158,7 +158,7 @@ class AsyncDriver(Driver):
         except BaseException as error:
             self._left_by(error)
         finally:
-            self.driven_by = None
+            self.hand_to(None)
         if self.state.questions.pausing:
             self.pauses()
 

@@ -43,7 +43,7 @@ class SyncDriver(Driver):
         """Nobody drives it now; where it was cancelled meanwhile it is unwound."""
         with self.life.lock:
             cancelled = self.state.stop.asked is not None and not self.life.is_over
-            self.driven_by = get_ident() if cancelled else None
+            self.hand_to(get_ident() if cancelled else None)
         if cancelled:
             self._unwind()
         self.state.door.empty()
@@ -56,7 +56,7 @@ class SyncDriver(Driver):
             self.state.cancel()
             if self._engine_runs() or self.driven_by not in (None, get_ident()):
                 return
-            self.driven_by = get_ident()
+            self.hand_to(get_ident())
         self._unwind()
 
     def close(self) -> None:
@@ -81,7 +81,7 @@ class SyncDriver(Driver):
         except BaseException as error:
             self.settle(error)
         finally:
-            self.driven_by = None
+            self.hand_to(None)
 
 
 def pull(
@@ -125,7 +125,8 @@ def pull(
                 else:
                     yield out
                 if get_ident() != here:  # another thread goes on
-                    driver.driven_by = here = get_ident()
+                    here = get_ident()
+                    driver.hand_to(here)
                     door.drive_here()
         except BaseException as error:
             if not _is_left_here(error):
