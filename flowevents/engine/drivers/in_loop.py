@@ -107,7 +107,7 @@ class AsyncDriver(Driver):
             or door.thread != get_ident()  # asking for the running loop takes longer
             or state.audience.consumer != consumer
         ):
-            if door.loop is not asyncio._get_running_loop():
+            if task is None or door.thread != get_ident():
                 self.check(what, asyncio.get_running_loop())
             if not self.claim(what, task, consumer):
                 return
