@@ -300,11 +300,10 @@ class Run:
             if self._life.is_over:
                 raise self._life.ended(what)
             driver = self._driver or self._begin(loop)
-            if driver.driven_by is not None or self._background is not None:
+            if self._background is not None:
                 raise self._life.driven(what)
             driver.check(what, loop)
-            self._background = Background(self, driver, channel)
-            driver.claim(what, None, None)  # it is paused no more; by whom is said later
+            self._background = Background(self, driver, channel, what)
         close_at_exit("runs", self, Run._end_at_exit)
         return self._background
 
