@@ -27,9 +27,9 @@ from flowevents.clock import SYSTEM, Clock
 from flowevents.engine.begin import begin, plan_run
 from flowevents.engine.delivery import name_of
 from flowevents.engine.drivers import AsyncDriver, Consumer, SyncDriver, claim_id, pull, settle
-from flowevents.engine.shape import is_node, node_name, shape_of
 from flowevents.engine.options import options_of
 from flowevents.engine.publish import Root
+from flowevents.engine.shape import is_node, node_name, shape_of
 from flowevents.engine.state import State
 from flowevents.engine.step import Track
 from flowevents.errors import GraphError, ObserverError, Paused, ReplyError
@@ -181,7 +181,7 @@ class Run:
         Of a run that was started in the background it waits for the end. Of a run that has ended
         it returns the action, or raises the error, again. Raises what a node raised,
         `RunCancelled`, `Paused` where a node waits for an answer, or `RunStateError` where another
-        thread drives the run.
+        thread drives the run, and where it would wait for itself: in the run's code or its loop.
         """
         if self._background is not None:
             return self._background.wait()
@@ -221,7 +221,7 @@ class Run:
         return _AsyncEvents(self)
 
     async def wait_async(self) -> Any:
-        """`wait` for an async run: run to the end in this task, and return the last action."""
+        """`wait` in a loop: for an async run, which this task then drives, or in the background."""
         if self._background is not None:
             return await self._background.wait_async()
         if not self._life.is_over:
@@ -369,7 +369,7 @@ class Run:
         """Cancel the run if it has not ended, quietly; its ends are delivered before this returns.
 
         Called by the run's own code it only asks for that. Raises `RunStateError` for an async
-        run that has begun: use `aclose`.
+        run that has begun, unless it goes on in the background, in another thread: use `aclose`.
         """
         driver = self._driver
         if self._background is not None:
@@ -382,7 +382,7 @@ class Run:
             raise self._life.refusal("close it like this", " and async. Use aclose.")
 
     async def aclose(self) -> None:
-        """`close` for an async run."""
+        """`close` in a loop, also for an async run."""
         if self._background is not None:
             await self._background.aclose()
         elif type(self._driver) is not AsyncDriver or self._driver.is_elsewhere():
