@@ -37,13 +37,19 @@ logger: Final = logging.getLogger("flowevents")
 
 
 class Background:
-    """Drives a run in the background, and knows who may wait for it."""
+    """Drives a run in the background, and knows who may wait for it.
+
+    Raises `RunStateError`, which names `what` was tried, where somebody drives it already.
+    """
 
     __slots__ = ("_channel", "_driver", "_ended", "_loop", "_run", "_task", "_thread")
 
     def __init__(
-        self, run: object, driver: SyncDriver | AsyncDriver, channel: Channel | None
+        self, run: object, driver: SyncDriver | AsyncDriver, channel: Channel | None, what: str
     ) -> None:
+        audience, outbox = driver.state.audience, driver.state.delivery.outbox
+        left = list(outbox) if audience.consumer == "events" else []  # where a loop was left
+        driver.claim(what, None, None)  # it is paused no more; who drives it is said later
         self._run: object = run
         self._driver = driver
         self._channel = channel
@@ -52,10 +58,8 @@ class Background:
         self._thread: threading.Thread | None = None
         self._ended: Future[None] = Future()
         self._ended.set_running_or_notify_cancel()  # who waits for it no more does not cancel it
-        audience = driver.state.audience
         if channel is not None:
-            if audience.consumer == "events":  # a loop was left before it had taken these
-                channel.fill(driver.state.delivery.outbox)
+            channel.fill(left)
             audience.add_observer(channel.put, handlers_of(channel.put))
         driver.state.questions.wait_inside()
 
@@ -217,7 +221,6 @@ class Background:
         """Log what the run failed with, if nobody has waited for it."""
         life, outcome = self._driver.life, self._driver.state.outcome
         if life.status == "failed" and not outcome.reported:
-            outcome.report()
             logger.error(
                 "Run %s failed, and nobody waited for it", life.run_id, exc_info=outcome.error
             )

@@ -157,7 +157,7 @@ class Run:
         Of a run that was started in the background it waits for the end. Of a run that has ended
         it returns the action, or raises the error, again. Raises what a node raised,
         `RunCancelled`, `Paused` where a node waits for an answer, or `RunStateError` where another
-        thread drives the run.
+        thread drives the run, and where it would wait for itself: in the run's code or its loop.
         """
         if self._background is not None:
             return self._background.wait()
@@ -194,7 +194,7 @@ class Run:
         return _AsyncEvents(self)
 
     async def wait_async(self) -> Any:
-        """`wait` for an async run: run to the end in this task, and return the last action."""
+        """`wait` in a loop: for an async run, which this task then drives, or in the background."""
         if self._background is not None:
             return await self._background.wait_async()
         if not self._life.is_over:
@@ -257,8 +257,7 @@ class Run:
         with self._life.lock:
             self._check_foreground(what)
             driver = self._course.drive_later(what, loop)
-            self._background = Background(self, driver, channel)
-            driver.claim(what, None, None)  # it is paused no more; by whom is said later
+            self._background = Background(self, driver, channel, what)
         self._close_at_exit()
         return self._background
 
@@ -308,12 +307,12 @@ class Run:
         """Cancel the run if it has not ended, quietly; its ends are delivered before this returns.
 
         Called by the run's own code it only asks for that. Raises `RunStateError` for an async
-        run that has begun: use `aclose`.
+        run that has begun, unless it goes on in the background, in another thread: use `aclose`.
         """
         (self._background or self._course).close()
 
     async def aclose(self) -> None:
-        """`close` for an async run."""
+        """`close` in a loop, also for an async run."""
         await (self._background or self._course).aclose()
 
     def _close_at_exit(self) -> None:

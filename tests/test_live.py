@@ -8,7 +8,7 @@ import gc
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Generator, Iterator
 from typing import Any
 
 import pytest
@@ -308,7 +308,7 @@ def test_what_has_ended_stays_as_it_is(kind: Any, stop: Any) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_closing_takes_the_events_away(kind: Any) -> None:
     """None comes afterwards, and nothing is raised, of a run that has ended neither."""
-    live = Run(flow_of(kind), {}).in_thread()
+    live = Run(flow_of(kind), {}).in_thread(maxsize=1)
     assert isinstance(next(live), Event)
     live.close()
     assert (list(live), live.ready(), live.over) == ([], [], True)
@@ -380,24 +380,34 @@ def test_a_run_of_a_loop_cannot_go_on_in_a_thread() -> None:
         check_events(events + driver.pull(run))
 
 
-@pytest.mark.parametrize("count", range(1, 10))
-def test_a_run_that_a_loop_has_left_goes_on_in_a_thread(count: int) -> None:
+def test_a_run_that_a_loop_has_left_goes_on_in_a_thread() -> None:
     """What the loop has not taken comes first, each event once."""
 
-    class Emits(Node):
-        def exec(self, prep_res: Any) -> None:
+    class Emits(StreamNode):
+        def exec_stream(self, prep_res: Any) -> Iterator[Any]:
             for number in range(5):
                 self.emit(number)
+            yield 5
 
-    run = Run(Flow(Emits()), {})
+    for count in range(1, 11):
+        check_events(leave_and_take(Emits(), count))
+
+
+def test_a_run_that_a_loop_has_left_at_the_end_of_a_node_goes_on_in_a_thread() -> None:
+    """So it is there."""
+    for count in range(1, 5):
+        check_events(leave_and_take(Node(), count))
+
+
+def leave_and_take(node: Any, count: int) -> list[Event]:
+    """So many events in a loop, and the others in a thread."""
+    run = Run(Flow(node), {})
     events = []
     for event in run:
         events.append(event)
         if len(events) == count:
             break
-    events += run.in_thread(maxsize=1)
-    check_events(events)
-    assert len(events) == 10
+    return [*events, *run.in_thread(maxsize=1)]
 
 
 def test_a_run_that_has_paused_goes_on_in_a_thread() -> None:
@@ -493,6 +503,35 @@ def test_a_loop_of_its_own_ends_as_that_of_asyncio_run() -> None:
 
     check_events(list(Run(AsyncFlow(Leaves()), {}).in_thread()))
     assert log == ["in a thread", "cancelled"]
+
+
+def test_what_its_code_has_left_in_a_loop_of_its_own_does_not_wait_for_it() -> None:
+    """Its thread ends with that; when the run is over already there is nothing to wait for."""
+    log: list[Any] = []
+
+    async def waits() -> None:
+        with pytest.raises(RunStateError, match="this is its own code"):
+            await run.wait_async()
+        log.append("refused")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            log.extend([run.wait(), await run.wait_async()])
+            run.close()
+            await run.aclose()
+
+    class Leaves(AsyncNode):
+        async def exec_async(self, prep_res: Any) -> None:
+            kept.append(asyncio.create_task(waits()))
+            await asyncio.sleep(0)
+
+        async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> str:
+            return "left"
+
+    kept: list[Any] = []
+    run = Run(AsyncFlow(Leaves()), {})
+    check_events(list(run.in_thread()))
+    assert log == ["refused", "left", "left"]
 
 
 class EachAsks(AsyncParallelBatchNode):

@@ -16,7 +16,15 @@ from tests.stock import Fail, Talk
 def test_it_is_started_once(place: Place) -> None:
     """Nothing else drives it while it goes on, nor later; the error names the state."""
     held = Held()
-    run = place.start(held)
+    run = place.run(held)
+
+    def start() -> None:
+        run.start()
+        for call in (run.start, run.in_thread, lambda: next(iter(run))):  # nobody drives it yet
+            with pytest.raises(RunStateError, match="running and already driven"):
+                call()
+
+    place.do(start)
     assert held.entered.wait(PATIENCE)
     for state in ("running and already driven", "done. Make another Run"):
         for call in (run.start, run.in_thread, lambda: list(run), lambda: pull_in_loop(run)):

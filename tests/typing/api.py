@@ -511,6 +511,7 @@ def ask_and_answer(shared: Shared) -> None:
     for each in run.interrupts:
         assert_type(run.reply("yes", each.id), None)
     assert_type(run.pause(), None)
+    assert_type(run.start(), Run)
     live = run.in_thread(maxsize=10)
     assert_type(live, LiveEvents)
     assert_type(live.ready(), list[Event])
