@@ -186,7 +186,7 @@ class Delivery:
         self.handed.append(taken)
         wake(self.hungry)
 
-    def taken(self) -> None:
+    def release_items(self) -> None:
         """Let those items go on: the consumer has taken what they had."""
         if self.handed:
             handed, self.handed = self.handed, []

@@ -57,7 +57,7 @@ class BaseNode:
     _sender_key: Identity
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Give the node the identity that its copies will share."""
+        """Return the node the identity that its copies will share."""
         node = object.__new__(cls)
         node._sender_key = Identity()  # shared by its copies
         return node
@@ -84,7 +84,7 @@ class BaseNode:
         self.params = params
 
     def next(self, node: Any, action: str = "default") -> Any:
-        """Go on to `node` after `action`; `None` ends there without a warning. Gives `node`.
+        """Go on to `node` after `action`; `None` ends there without a warning. Returns `node`.
 
         Raises `GraphError` (a `TypeError`) where it is no node.
         """
@@ -133,7 +133,7 @@ class BaseNode:
     # -- running ------------------------------------------------------------------------------
 
     def run(self, shared: Any, **options: Unpack[RunOptions]) -> Any:
-        """Run it to the end and give its last action; options as of `Run`."""
+        """Run it to the end and return its last action; options as of `Run`."""
         self._warn_successors("Flow")
         return Run(self, shared, **options).wait()
 
@@ -260,7 +260,7 @@ class BatchNode(Node):
     if TYPE_CHECKING:
 
         def prep(self, shared: Any) -> Iterable[Any] | None:
-            """Give the items, or nothing."""
+            """Return the items, or nothing."""
             ...
 
     def _exec(self, prep_res: Any) -> Any:
