@@ -106,7 +106,7 @@ def _offload(step: Step, node: Any, argument: Any) -> Effects:
     track, work = own_track(step), offload(step, node.exec, argument)
     if track is None:
         return (yield from work)
-    return (yield Await(in_own_task(step.state, track, work)))
+    return (yield from in_own_task(step.state, track, work))
 
 
 def _stream(step: Step, node: Any, argument: Any, offloaded: bool) -> Effects:

@@ -35,7 +35,7 @@ def invoke(step: Step, method: Callable[..., Any], *args: Any) -> Effects:
     track = own_track(step)
     if track is None:
         return (yield Await(call(step, method, *args), step.context))
-    return (yield Await(in_own_task(step.state, track, _awaited_call(step, method, args))))
+    return (yield from in_own_task(step.state, track, _awaited_call(step, method, args)))
 
 
 def _awaited_call(step: Step, method: Callable[..., Any], args: tuple[Any, ...]) -> Effects:

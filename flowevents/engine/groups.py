@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import types
-from collections.abc import Awaitable, Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
+from contextvars import Context, copy_context
 from functools import partial
-from typing import Any, Final
+from typing import Any, NoReturn
 
 from flowevents.engine.delivery import Delivery
-from flowevents.engine.effects import TAKE, Effects, perform, to_driver, wake
+from flowevents.engine.effects import TAKE, Await, Effects, perform, to_driver, wake
 from flowevents.engine.flushing import cut_short, flush_beside
 from flowevents.engine.outcome import outranks
 from flowevents.engine.state import State, safe_point
@@ -23,8 +24,6 @@ __all__ = ["Group", "drive", "in_own_task"]
 Work = Callable[["Group", int, Any], Awaitable[None]]
 """What a group does for each of its items: it gets the group, the item's index and the item."""
 
-_NO_MORE: Final = object()
-
 
 class Group:
     """Items that run at the same time.
@@ -32,113 +31,128 @@ class Group:
     When one fails the others are cancelled and awaited before its error is raised. While they run,
     what they have for the consumer is handed on. When all of them wait for answers, so does what
     the group is a part of: the item of another one, or the run.
+
+    An item's end is noticed by the loop, a turn later, as `asyncio.gather` does it: so what runs
+    beside runs as in PocketFlow, and that others begin does not wait for a consumer.
     """
 
     __slots__ = (
         "_all_blocked",
-        "_begun",
         "_blocked",
         "_context",
         "_error",
+        "_items",
         "_limit",
-        "_more",
+        "_over",
         "_parent",
-        "_starts_at_once",
         "_tasks",
         "_waiting",
+        "_work",
         "state",
     )
 
-    def __init__(self, state: State, *, starts_at_once: bool = False) -> None:
+    _work: Work
+
+    def __init__(self, state: State) -> None:
         self.state: State = state
-        self._starts_at_once = starts_at_once  # an item makes its first step in `run` itself
-        self._begun = 0
+        self._items: Iterator[tuple[int, Any]] | None = None  # that may still begin
+        self._limit: int | None = None
         self._tasks: dict[int, asyncio.Task[None] | None] = {}
         self._error: BaseException | None = None
-        self._more = True  # there may be items that have not begun
-        self._limit: int | None = None
+        self._over = False  # all have ended, or the others are being cancelled
         self._waiting: asyncio.Future[None] | None = None
         track = current_track.get()
         self._parent = None if track is None else track.blocked
-        self._context = None if track is None else track.context
+        self._context: Context | None = None  # of items that begin later
         self._blocked = 0  # items that wait for answers
         self._all_blocked = False
 
-    async def run(self, work: Work, arguments: Iterator[Any], limit: int | None) -> None:
+    async def run(self, work: Work, arguments: Iterable[Any], limit: int | None) -> None:
         """Do the work for each argument, at most `limit` at once, taken as there is room."""
-        self._limit = limit
+        self._work, self._items, self._limit = work, enumerate(arguments), limit
+        if limit is not None:
+            self._context = copy_context()
         try:
-            if self._parent is None:
-                await self._run_outermost(work, arguments)
-            else:
-                await self._run(work, arguments)
+            self._begin_items()
+            await self._run()
         except BaseException as error:
-            if isinstance(error, GeneratorExit) and error is not self._error:
-                # It is closed: nothing can be awaited any more.
-                close_all(
-                    self.state.options.run_id,
-                    [each.get_coro() for each in self._tasks.values() if each is not None],
-                )
-                raise
-            await self._cancel()
-            if self._error is not None and outranks(self._error, error):
-                raise self._error from None
-            raise
+            await self._end_by(error)
 
-    async def _run(self, work: Work, arguments: Iterator[Any]) -> None:
-        while self._begin_items(work, arguments):
-            await self._wait()
+    def begin_at_once(self, work: Work, argument: Any) -> bool:
+        """Do the work for one argument, up to what it awaits; whether it has ended."""
+        loop, track = self.state.door.loop, current_track.get()
+        assert loop is not None
+        self._work, self._items = work, None
+        self._tasks[0] = None
+        context = None if track is None else track.context
+        start(self._item(0, argument), loop, partial(self._made, 0), context)
+        self._over = not self._tasks
+        return self._over
 
-    async def _run_outermost(self, work: Work, arguments: Iterator[Any]) -> None:
-        """The same, and hand to the consumer what the items have, because no other group does."""
+    async def end(self) -> None:
+        """Wait for the end of what was begun at once."""
+        try:
+            if not self._over:
+                self._look_whether_blocked()
+                await self._run()
+            elif self._error is not None:
+                raise self._error
+        except BaseException as error:
+            await self._end_by(error)
+
+    async def _run(self) -> None:
+        if self._parent is None:
+            await self._look_after_run()
+        else:
+            while not self._over:
+                await self._wait()
+        if self._error is not None:
+            raise self._error
+
+    async def _look_after_run(self) -> None:
+        """Wait for the end, and hand to the consumer what comes, because no other group does."""
         state, delivery, stop = self.state, self.state.delivery, self.state.stop
         try:
-            while True:
+            while not self._over:
                 if stop.failure is not None or stop.asked is not None:
                     await perform(safe_point(state))
-                if not self._begin_items(work, arguments):
-                    return
                 if delivery.outbox:
                     await to_driver(TAKE)
                     continue
                 delivery.release_items()
-                if self._all_blocked and not state.questions.ready():
+                questions = state.questions
+                if self._all_blocked and not (questions.waits or questions.ready()):
                     state.questions.want_pause()
                     await to_driver(TAKE)
                     continue
-                delivery.wait_with(self._waiting)
                 await self._wait()
         finally:
             delivery.wait_with(None)
 
-    def _begin_items(self, work: Work, arguments: Iterator[Any]) -> bool:
-        """Begin the items for which there is room; whether there is something to wait for."""
-        if self._waiting is None or self._waiting.done():  # before looking at what it stands for
-            loop = self.state.door.loop
-            assert loop is not None
-            self._waiting = loop.create_future()
-        tasks, limit = self._tasks, self._limit
-        while self._more and self._error is None and (limit is None or len(tasks) < limit):
-            argument = next(arguments, _NO_MORE)
-            if argument is _NO_MORE:
-                self._more = False
-                break
-            self._begin(work, argument)
-        self._look_whether_blocked()
-        if self._error is not None:
-            raise self._error
-        return bool(tasks)
-
-    def _begin(self, work: Work, argument: Any) -> None:
-        loop, index = self.state.door.loop, self._begun
+    async def _wait(self) -> None:
+        loop = self.state.door.loop
         assert loop is not None
-        self._begun = index + 1
-        self._tasks[index] = None
-        item = self._item(work, index, argument)
-        if self._starts_at_once:
-            start(item, loop, partial(self._made, index), self._context)
-        else:
-            self._made(index, loop.create_task(item))
+        self._waiting = loop.create_future()
+        if self._parent is None:
+            self.state.delivery.wait_with(self._waiting)
+        await self._waiting
+
+    # -- beginning and ending items -------------------------------------------------------------
+
+    def _begin_items(self) -> None:
+        """Begin the items for which there is room."""
+        loop, tasks, limit = self.state.door.loop, self._tasks, self._limit
+        assert loop is not None
+        while self._items is not None and (limit is None or len(tasks) < limit):
+            following = next(self._items, None)
+            if following is None:
+                self._items = None
+                break
+            index, argument = following
+            tasks[index] = None
+            self._made(index, loop.create_task(self._item(index, argument)))
+        self._over = not tasks
+        self._look_whether_blocked()
 
     def _made(self, index: int, task: asyncio.Task[None]) -> None:
         if index in self._tasks:  # an eager task may have ended already
@@ -146,23 +160,39 @@ class Group:
             task._log_destroy_pending = False  # type: ignore[attr-defined]
             self._tasks[index] = task
 
-    async def _item(self, work: Work, index: int, argument: Any) -> None:
+    async def _item(self, index: int, argument: Any) -> None:
+        tasks = self._tasks
         try:
-            await work(self, index, argument)
+            await self._work(self, index, argument)
         except BaseException as error:
             if self._error is None or outranks(error, self._error):
                 self._error = error
         finally:
-            tasks = self._tasks
             tasks.pop(index, None)
             if self._blocked:
                 self._look_whether_blocked()
-            if self._more or not tasks or self._error is not None:
-                wake(self._waiting)
+            if self._items is not None or not tasks or self._error is not None:
+                loop = self.state.door.loop
+                if loop is not None and not loop.is_closed():
+                    loop.call_soon(self._go_on, context=self._context)
 
-    async def _wait(self) -> None:
-        assert self._waiting is not None
-        await self._waiting
+    def failed(self) -> bool:
+        """Whether an item has failed."""
+        return self._error is not None
+
+    def _go_on(self) -> None:
+        """Begin others, or come to the end: items have ended a turn ago."""
+        if self._over:
+            return
+        if self._error is None:
+            try:
+                self._begin_items()
+            except BaseException as error:
+                self._error = error
+        if self._error is not None:
+            self._over = True
+        if self._over:
+            wake(self._waiting)
 
     # -- items that wait for answers ------------------------------------------------------------
 
@@ -174,7 +204,9 @@ class Group:
     def _look_whether_blocked(self) -> None:
         if not self._blocked and not self._all_blocked:
             return
-        has_room = self._more and (self._limit is None or len(self._tasks) < self._limit)
+        has_room = self._items is not None and (
+            self._limit is None or len(self._tasks) < self._limit
+        )
         all_blocked = 0 < self._blocked == len(self._tasks) and not has_room and self._error is None
         if all_blocked == self._all_blocked:
             return
@@ -186,8 +218,16 @@ class Group:
 
     # -- the end --------------------------------------------------------------------------------
 
-    async def _cancel(self) -> None:
-        """Cancel the items that still run, and wait until they have ended."""
+    async def _end_by(self, error: BaseException) -> NoReturn:
+        """Cancel the items that still run, wait until they have ended, and raise what counts."""
+        self._over = True
+        if isinstance(error, GeneratorExit) and error is not self._error:
+            # It is closed: nothing can be awaited any more.
+            close_all(
+                self.state.options.run_id,
+                [each.get_coro() for each in self._tasks.values() if each is not None],
+            )
+            raise error
         state = self.state
         if self._parent is None and state.stop.asked is None and state.stop.by_task():
             cut_short(state.delivery)
@@ -199,6 +239,9 @@ class Group:
                 await asyncio.wait(tasks)
             except asyncio.CancelledError:  # asked again: they are being cancelled already
                 continue
+        if self._error is not None and outranks(self._error, error):
+            raise self._error from None
+        raise error
 
 
 @types.coroutine
@@ -244,7 +287,7 @@ def _is_being_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-async def in_own_task(state: State, track: Track, effects: Effects) -> Any:
+def in_own_task(state: State, track: Track, effects: Effects) -> Effects:
     """Drive code of the run's own track in a task of its own; return what it returns.
 
     So it is done where the run is pulled: the consumer gets control while the code awaits, and in
@@ -261,5 +304,7 @@ async def in_own_task(state: State, track: Track, effects: Effects) -> Any:
         finally:
             track.blocked = track.task = None
 
-    await Group(state, starts_at_once=True).run(work, iter((effects,)), 1)
+    group = Group(state)
+    if not group.begin_at_once(work, effects) or group.failed():
+        yield Await(group.end())
     return result
