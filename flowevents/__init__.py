@@ -8,13 +8,14 @@ The layers; each module imports only from those below it:
     nodes/        what users write: prep, exec and post as steps of the engine
     stream.py     a run's output as a stream, or to a callback
     mermaid.py    a flow as a picture, named as in its events
-    run.py        Run: state table, push, pull, reply, cancel
-    observers/    consumers of events, each a file, beside run.py
-    live.py       the events of a run in a thread, as they come
+    run.py        Run, as its users see it; observers/ beside it: consumers, each a file
+    live.py       a run in the background, and its events as they come
     engine/       the one engine: a generator of effects, its drivers, the walk over a graph
     signals/      one blinker signal per event type, senders, observe
-    asking.py     what a node asks, a handler answers; opened.py, beside it: what of a run is open
-    events.py     the typed events and their JSON; errors.py and escape.py beside it
+    status.py     the states of a run; beside it opened.py, what of a run is open, and asking.py,
+                  what a node asks and a handler answers
+    events.py     the typed events and their JSON; errors.py, escape.py, clock.py and at_exit.py
+                  beside it
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ __all__ = ["main"]
 
 
 def main() -> int:
-    """Run the command line. Gives the exit code; without the extra `cli` that is 2."""
+    """Run the command line. Returns the exit code; without the extra `cli` that is 2."""
     try:
         from flowevents.cli.commands import run_command
     except MissingExtra as missing:

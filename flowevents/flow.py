@@ -35,7 +35,7 @@ class Flow(BaseNode):
         self.start_node = None if start is None else self._checked(start)
 
     def start(self, start: Any) -> Any:
-        """Begin at this node. Gives it. Raises `GraphError` where it is none."""
+        """Begin at this node. Returns it. Raises `GraphError` where it is none."""
         self.start_node = self._checked(start)
         return start
 
@@ -59,7 +59,7 @@ class Flow(BaseNode):
         return curr.successors[key]
 
     def post(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
-        """Give the flow's action; `exec_res` is the last node's."""
+        """Return the flow's action; `exec_res` is the last node's."""
         return exec_res
 
     # -- PocketFlow's private methods: called by overrides, and by its own flows --------------
@@ -117,7 +117,7 @@ class AsyncFlow(Flow, AsyncNode):
     """A flow of sync and async nodes, with `prep_async` and `post_async` of its own."""
 
     async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
-        """Give the flow's action; `exec_res` is the last node's."""
+        """Return the flow's action; `exec_res` is the last node's."""
         return exec_res
 
     async def _run_plainly_async(self, shared: Any) -> Any:
@@ -154,7 +154,7 @@ class AsyncParallelBatchFlow(AsyncFlow, BatchFlow):
     """An async flow that is run for all of its params at the same time.
 
     Attributes:
-        max_concurrency: The most items that run at once, or `None`. Under it they are drawn
+        max_concurrency: The most items that run at once, or `None`. Under it they are taken
             lazily, one as another ends.
     """
 

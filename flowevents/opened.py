@@ -139,7 +139,7 @@ class OpenStarts(Generic[O]):
         return opened
 
     def close(self, opened: O) -> list[O]:
-        """Close one that is open, and what is still open in it; gives all of these, it as the last.
+        """Close one that is open, and what is open in it; returns all of these, it as the last.
 
         Each comes before what encloses it.
         """

@@ -20,23 +20,19 @@ from collections.abc import (
     Iterator,
     Mapping,
 )
-from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from flowevents.at_exit import close_at_exit
 from flowevents.clock import SYSTEM, Clock
-from flowevents.engine.begin import begin, plan_run
-from flowevents.engine.delivery import name_of
-from flowevents.engine.drivers import AsyncDriver, Consumer, SyncDriver, claim_id, pull, settle
-from flowevents.engine.options import options_of
-from flowevents.engine.publish import Root
-from flowevents.engine.shape import is_node, node_name, shape_of
-from flowevents.engine.state import State
-from flowevents.engine.step import Track
-from flowevents.errors import GraphError, ObserverError, Paused, ReplyError
-from flowevents.escape import escape_controls
+from flowevents.engine.course import Course
+from flowevents.engine.drivers import PAUSED, AsyncDriver, Consumer, SyncDriver, pull
+from flowevents.engine.options import RunOptions, options_of
+from flowevents.engine.publish import after_delivery
+from flowevents.engine.shape import is_node, node_name
+from flowevents.errors import GraphError, ObserverError, Paused
 from flowevents.events import Event, Interrupt
 from flowevents.live import Background, Channel, LiveEvents
-from flowevents.signals import Audience, handlers_of, is_async_callable
+from flowevents.signals import Audience, handlers_of
 from flowevents.status import Lifecycle, RunStatus
 
 if TYPE_CHECKING:
@@ -45,21 +41,6 @@ if TYPE_CHECKING:
 __all__ = ["Run", "RunOptions", "RunStatus"]
 
 logger: Final = logging.getLogger("flowevents")
-
-
-class RunOptions(TypedDict, total=False):
-    """The keyword options of `Run`, which every `run…` method of a node or flow takes too."""
-
-    observers: Iterable[object]
-    id: str | None
-    metadata: Mapping[str, Any] | None
-    capture: bool
-    max_steps: int | None
-    on_handler_error: Literal["log", "raise"]
-    on_pause: Literal["return", "wait"]
-    offload: bool
-    redact: Callable[[Any], Any] | None
-    clock: Clock
 
 
 class Run:
@@ -117,17 +98,12 @@ class Run:
             isinstance(observers, (str, Mapping)) or not isinstance(observers, Iterable)
         ):
             raise ObserverError(f"observers={observers!r} is no list of observers; put it in one.")
-        self._options = options_of(
+        own = [(observer, handlers_of(observer)) for observer in observers]
+        options = options_of(
             id, metadata, capture, max_steps, on_handler_error, on_pause, offload, redact, clock
         )
-        self._observers = [(observer, handlers_of(observer)) for observer in observers]
-        self._flow = flow
-        self._shared = shared
-        run_id = self._options.run_id
-        self._life = Lifecycle(run_id)
-        self._audience = Audience(("run", run_id), special=self._options.offload)
-        self._state = State(self._options, self._audience)
-        self._driver: SyncDriver | AsyncDriver | None = None
+        self._course = Course(flow, shared, own, options)
+        self._life, self._state = self._course.life, self._course.state
         self._background: Background | None = None  # what drives it, after `start`
 
     # -- what it is ---------------------------------------------------------------------------
@@ -135,12 +111,12 @@ class Run:
     @property
     def id(self) -> str:
         """The run's id, as in its events."""
-        return self._options.run_id
+        return self._life.run_id
 
     @property
     def shared(self) -> Any:
         """What the nodes get."""
-        return self._shared
+        return self._course.shared
 
     @property
     def status(self) -> RunStatus:
@@ -164,10 +140,10 @@ class Run:
 
     @property
     def _sender_key(self) -> Audience:
-        return self._audience
+        return self._state.audience
 
     def __repr__(self) -> str:
-        return f"<Run {self.id} of {node_name(self._flow)!r}, {self.status}>"
+        return f"<Run {self.id} of {node_name(self._course.flow)!r}, {self.status}>"
 
     # -- driving it, sync ---------------------------------------------------------------------
 
@@ -185,39 +161,36 @@ class Run:
         """
         if self._background is not None:
             return self._background.wait()
-        if not self._life.is_over:
-            self._wait_here()
+        if not self._life.is_over and self._wait_here() is PAUSED:
+            raise self._paused()
         self._state.delivery.outbox.clear()
-        return self._result()
+        return self._state.outcome.result()
 
-    def _wait_here(self) -> None:
-        for _ in pull(self._drive_sync, None, self._is_left):
-            pass
+    def _wait_here(self) -> Any:
+        waiting = pull(self._drive_sync, None, self._close_at_exit)
+        try:
+            while True:
+                next(waiting)
+        except StopIteration as end:
+            return end.value
 
     def _pull(
         self, what: str, consumer: Consumer, left: Callable[[], None] | None = None
     ) -> Generator[Any, None, Any]:
         """What a loop over it gets; `left` is called where that is left before the end."""
-        self._check_drivable(what)
-        close_at_exit("runs", self, Run._end_at_exit)  # an iterator may be left, anywhere
-        return pull(self._drive_sync, consumer, left or self._is_left)
+        self._course.check_drivable(what)
+        self._close_at_exit()  # an iterator may be left, anywhere
+        return pull(self._drive_sync, consumer, left or self._close_at_exit)
 
     def _drive_sync(self) -> SyncDriver:
-        """The sync driver; with the first one who asks for it the run begins."""
         self._check_foreground("run it")
-        driver = self._driver or self._begin(None)
-        driver.check("run it", None)
-        assert isinstance(driver, SyncDriver)
-        return driver
-
-    def _is_left(self) -> None:
-        close_at_exit("runs", self, Run._end_at_exit)
+        return self._course.drive_sync()
 
     # -- driving it, async --------------------------------------------------------------------
 
     def __aiter__(self) -> AsyncIterator[Event]:
         """Every event from here on, as it comes; raises at the end what the run failed with."""
-        self._check_drivable("iterate over it")
+        self._course.check_drivable("iterate over it")
         return _AsyncEvents(self)
 
     async def wait_async(self) -> Any:
@@ -234,19 +207,10 @@ class Run:
         return self._drive_async("iterate over it", consumer).pull(consumer)
 
     def _drive_async(self, what: str, consumer: Consumer) -> AsyncDriver:
-        """The async driver; with the first one who asks for it the run begins."""
         self._check_foreground(what)
-        driver = self._driver
-        if type(driver) is AsyncDriver:
-            return driver
-        if driver is None:
-            driver = self._begin(asyncio.get_running_loop())
-            assert isinstance(driver, AsyncDriver)
-            if consumer is not None:  # later it may stand in the middle of a node's code
-                driver.keep_context()
-                close_at_exit("runs", self, Run._end_at_exit)
-            return driver
-        raise self._life.began_sync(what)
+        if consumer is not None and self._course.driver is None:
+            self._close_at_exit()
+        return self._course.drive_async(what, pulled=consumer is not None)
 
     # -- in the background --------------------------------------------------------------------
 
@@ -259,7 +223,7 @@ class Run:
 
         Raises `RunStateError` where somebody drives it already, or it has ended.
         """
-        loop = asyncio._get_running_loop() if self._is_async() else None
+        loop = asyncio._get_running_loop() if self._course.is_async() else None
         if loop is None:
             self._start_thread("start it", None)
         else:
@@ -278,14 +242,8 @@ class Run:
         self._start_thread("run it in a thread", channel)
         return LiveEvents(channel, self)
 
-    def _is_async(self) -> bool:
-        """Whether it goes on, or will begin, in a loop, where it is driven in the background."""
-        if self._driver is None:
-            return shape_of(self._flow).is_async
-        return type(self._driver) is AsyncDriver
-
     def _start_thread(self, what: str, channel: Channel | None) -> None:
-        loop = asyncio.new_event_loop() if self._is_async() else None
+        loop = asyncio.new_event_loop() if self._course.is_async() else None
         try:
             self._begin_background(what, loop, channel).drive_in_thread(loop)
         except BaseException:
@@ -297,14 +255,10 @@ class Run:
         self, what: str, loop: asyncio.AbstractEventLoop | None, channel: Channel | None
     ) -> Background:
         with self._life.lock:
-            if self._life.is_over:
-                raise self._life.ended(what)
-            driver = self._driver or self._begin(loop)
-            if self._background is not None:
-                raise self._life.driven(what)
-            driver.check(what, loop)
+            self._check_foreground(what)
+            driver = self._course.drive_later(what, loop)
             self._background = Background(self, driver, channel, what)
-        close_at_exit("runs", self, Run._end_at_exit)
+        self._close_at_exit()
         return self._background
 
     def _check_foreground(self, what: str) -> None:
@@ -326,16 +280,7 @@ class Run:
         question that is answered already or has expired, and for an unknown `id`; `RunStateError`
         for a run that has not begun or has ended.
         """
-        if id is not None and not isinstance(id, str):
-            raise ReplyError(f"id={id!r}: a question's id is a string, the `id` of its Interrupt.")
-        questions = self._state.questions
-        if not questions.any_asked() or (self._life.is_over and not questions.knows(id)):
-            if self.status in ("running", "paused"):
-                raise ReplyError(f"No question is open in run {self.id}.")
-            raise self._life.refusal("reply", ".")
-        if type(self._driver) is AsyncDriver and self._driver.has_lost_its_loop():
-            raise self._life.without_loop("reply")
-        questions.reply(value, id)
+        self._course.reply(value, id)
 
     def pause(self) -> None:
         """Ask the running node to ask: set its `pause_requested`; from any thread.
@@ -356,14 +301,7 @@ class Run:
         `CancelledError`. A sync run that nobody drives is unwound before this returns, an async
         one is over when its loop has closed it. A run that has ended stays as it is.
         """
-        with self._life.lock:
-            if self._life.is_over:
-                return
-            if self._driver is None:
-                self._state.cancel()
-                settle(self._life, self._state, self._state.stop.asked)
-                return
-        (self._background or self._driver).cancel()
+        (self._background or self._course).cancel()
 
     def close(self) -> None:
         """Cancel the run if it has not ended, quietly; its ends are delivered before this returns.
@@ -371,24 +309,15 @@ class Run:
         Called by the run's own code it only asks for that. Raises `RunStateError` for an async
         run that has begun, unless it goes on in the background, in another thread: use `aclose`.
         """
-        driver = self._driver
-        if self._background is not None:
-            self._background.close()
-        elif isinstance(driver, SyncDriver):
-            driver.close()
-        elif driver is None or driver.has_lost_its_loop():
-            self.cancel()
-        elif not self._life.is_over:
-            raise self._life.refusal("close it like this", " and async. Use aclose.")
+        (self._background or self._course).close()
 
     async def aclose(self) -> None:
         """`close` in a loop, also for an async run."""
-        if self._background is not None:
-            await self._background.aclose()
-        elif type(self._driver) is not AsyncDriver or self._driver.is_elsewhere():
-            self.close()
-        else:
-            await self._driver.close()
+        await (self._background or self._course).aclose()
+
+    def _close_at_exit(self) -> None:
+        """Have it ended with the process: it may be left for ever."""
+        close_at_exit("runs", self, Run._end_at_exit)
 
     def _end_at_exit(self) -> None:
         if self._background is not None:
@@ -397,14 +326,20 @@ class Run:
         elif self.status in ("running", "paused"):
             self.cancel()
 
+    def _drop(self) -> None:
+        """Close it, because nobody has it any more: not in the middle of what a handler does."""
+        if not after_delivery(self.cancel):
+            self.cancel()
+
     def __del__(self) -> None:
         life: Lifecycle | None = getattr(self, "_life", None)
         if life is None or sys.is_finalizing():  # nothing can be delivered any more
             return
         if life.status == "paused" and not self._state.outcome.reported:
-            logger.warning("%s Nobody has it any more: it is cancelled.", self._open_questions())
+            questions = self._state.questions.describe(self.id)
+            logger.warning("%s Nobody has it any more: it is cancelled.", questions)
         if life.status in ("running", "paused"):  # nobody can go on with it any more
-            self.cancel()
+            self._drop()
         if self._background is not None:
             self._background.tell_of_failure()
 
@@ -420,74 +355,22 @@ class Run:
     async def __aexit__(self, *exc: object) -> None:
         await self.aclose()
 
-    # -- its beginning and its end ------------------------------------------------------------
-
-    def _begin(self, loop: asyncio.AbstractEventLoop | None) -> SyncDriver | AsyncDriver:
-        """Begin the run in that loop, or a sync one; its driver."""
-        life, state = self._life, self._state
-        with life.lock:
-            if self._driver is not None:
-                return self._driver
-            if life.is_over:  # it was cancelled before
-                if state.outcome.reported:
-                    raise life.ended("run it")
-                self._result()
-            if loop is None:
-                self._check_sync()
-            plan = plan_run(self._flow)
-            claim_id(state)
-            for observer, handlers in self._observers:
-                self._audience.add_observer(observer, handlers)
-            self._observers.clear()
-            state.door.belong_to(loop)
-            track = Track()
-            engine = begin(state, track, plan, self._shared)
-            root = Root(state, track, engine, self._flow)
-            life.move("running")
-            if loop is None:
-                self._driver = SyncDriver(life, state, root, engine)
-            else:
-                self._driver = AsyncDriver(life, state, root, engine, track)
-            return self._driver
-
-    def _check_sync(self) -> None:
-        """Raise for what only an async run can do."""
-        if self._options.offload:
-            raise ValueError(
-                "offload=True is for async runs: use run_async, run_stream_async, wait_async "
-                "or `async for`, or leave it out."
-            )
-        for _, handlers in self._observers:
-            for name, handler in handlers.items():
-                if is_async_callable(handler):
-                    raise ObserverError(
-                        f"Observer {name_of(handler)} (for {name!r}) is async, but the run is "
-                        "sync: nothing can await it. Use a plain function, or run_async."
-                    )
-
-    def _check_drivable(self, what: str) -> None:
-        outcome, outbox = self._state.outcome, self._state.delivery.outbox
-        if self._life.is_over and outcome.reported and not outbox:
-            raise self._life.ended(what)
-
-    def _open_questions(self) -> str:
-        """That the run waits for answers, and to what, as text that is safe to show."""
-        asked = "; ".join(
-            f"{each.node or 'its flow'} asks {escape_controls(str(each.prompt), one_line=True)!r} "
-            f"(id {each.id!r})"
-            for each in self.interrupts
-        )
-        return f"Run {self.id} is paused: {asked or 'no question of it is open any more'}."
+    # -- its end ------------------------------------------------------------------------------
 
     def _result(self) -> Any:
-        if self.status != "paused":
-            return self._state.outcome.result()
+        if self.status == "paused":
+            raise self._paused()
+        return self._state.outcome.result()
+
+    def _paused(self) -> Paused:
         self._state.outcome.report()
-        close_at_exit("runs", self, Run._end_at_exit)  # who gets it may never look at it
-        wait = ".run.wait()" if isinstance(self._driver, SyncDriver) else "await .run.wait_async()"
-        raise Paused(
-            f"{self._open_questions()} Answer with .run.reply(…), then go on with {wait} or "
-            "another loop over .run.",
+        self._close_at_exit()  # who gets it may never look at it
+        wait = (
+            ".run.wait()" if type(self._course.driver) is SyncDriver else "await .run.wait_async()"
+        )
+        return Paused(
+            f"{self._state.questions.describe(self.id)} Answer with .run.reply(…), then go on with "
+            f"{wait} or another loop over .run.",
             self,
         )
 

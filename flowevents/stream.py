@@ -38,12 +38,12 @@ class Stream(Iterator[Any]):
     def __init__(self, run: Run) -> None:
         self.run = run
         self._begun = False
-        self._data = run._pull("iterate over it", "output", run.close)
+        self._data = run._pull("iterate over it", "output", run._drop)
 
     def __iter__(self) -> Generator[Any, None, Any]:
         self._begun = True
         if self.run.status == "paused":
-            self._data = self.run._pull("iterate over it", "output", self.run.close)
+            self._data = self.run._pull("iterate over it", "output", self.run._drop)
         return self._data
 
     def __next__(self) -> Any:

@@ -380,9 +380,6 @@ def test_a_run_of_a_loop_cannot_go_on_in_a_thread() -> None:
         check_events(events + driver.pull(run))
 
 
-STALE = "the engine looks up who hears an action before the end of its node is delivered"
-
-
 def test_a_run_that_a_loop_has_left_goes_on_in_a_thread() -> None:
     """What the loop has not taken comes first, each event once."""
 
@@ -396,7 +393,6 @@ def test_a_run_that_a_loop_has_left_goes_on_in_a_thread() -> None:
         check_events(leave_and_take(Emits(), count))
 
 
-@pytest.mark.xfail(reason=STALE, strict=True)
 def test_a_run_that_a_loop_has_left_at_the_end_of_a_node_goes_on_in_a_thread() -> None:
     """So it is there."""
     for count in range(1, 5):

@@ -536,7 +536,7 @@ def test_a_wide_batch_that_ends_early_draws_no_more(how: str) -> None:
 
 
 def test_a_wide_batch_without_a_limit() -> None:
-    """All items at once, one chunk each: a puller gets them all."""
+    """All items at once, one chunk each: a consumer gets them all."""
 
     class Wide(AsyncStreamNode, AsyncParallelBatchNode):
         async def prep_async(self, shared: Any) -> Any:

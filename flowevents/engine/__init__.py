@@ -1,22 +1,20 @@
 """The one engine: a generator of effects, its drivers, and the walk over a graph.
 
-    graph.py      what a node's class says, and the names of a graph's nodes
-    clock.py      the time that a run goes by
-    effects.py    what the engine yields, and what is raised through it
-    step.py       what of a run is open: its steps and items, and the tracks on which they run
-    sequencer.py  numbers and delivers the events of a run
-    publish.py    what nodes publish themselves
-    drivers.py    who answers what the engine yields: sync, async, and parallel items
-    calls.py      calls into a node's code, and the end of what was begun
-    questions.py  the open questions of a run
-    ask.py        a node asks and waits
-    streams.py    one attempt of a streaming node: the way of a chunk
-    offload.py    plain code in worker threads
-    attempts.py   one try of `exec` after the other
-    batches.py    the items of a batch
-    frame.py      where the walk over a flow's graph is
-    walk.py       from node to node, into nested flows and out again
-    begin.py      where it begins
+From the bottom up; each row uses those above it:
 
-Each file uses those above it.
+    effects                              what the engine yields, and is raised through it
+    options · stop · door · outcome      the run's plain state, each a few fields with one owner
+    shape · graph                        what a node's class says; a node at its place
+    delivery · flushing · tasks          number, handlers, consumer; async handlers
+    questions · state · step             pure questions; the parts of a run; what is open
+    trampoline · groups                  how the engine is resumed; parallel items
+    publish · calls · chunks · items     emit; a node's code; a chunk's fast path; batch items
+    answers · ask                        what handlers answer; a node asks and waits
+    streams · offload · attempts · batches
+    cursor · frame · steps · unwind · walk
+    drivers/                             sync and async, with the same verbs
+    begin · course                       where a run begins; one execution as a whole
+
+A reader who wants to change what happens to an event begins with `delivery`, to a node with
+`steps`, to who may drive a run with `drivers/driver`.
 """

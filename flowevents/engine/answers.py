@@ -32,13 +32,13 @@ class Answers:
         self._delivery = delivery
         self.awaited: set[asyncio.Future[object]] = set()
 
-    def handlers(self, heard: Handlers) -> Handlers:
+    def handlers(self, found: Handlers) -> Handlers:
         """Return these handlers, such that an `Answer` which one returns is taken."""
-        if not heard.calls:
-            return heard
+        if not found.calls:
+            return found
         calls = [
-            _AsyncAsked(self, each) if each in heard.asynchronous else _Asked(self, each)
-            for each in heard.calls
+            _AsyncAsked(self, each) if each in found.asynchronous else _Asked(self, each)
+            for each in found.calls
         ]
         return Handlers(tuple(calls), tuple([each for each in calls if type(each) is _AsyncAsked]))
 

@@ -16,10 +16,10 @@ from typing import Any, NoReturn
 from flowevents.asking import Ask
 from flowevents.engine.answers import Answers
 from flowevents.engine.effects import TAKE, Await, Effects, perform, wake
-from flowevents.engine.shape import node_name
 from flowevents.engine.groups import drive
 from flowevents.engine.publish import step_of
 from flowevents.engine.questions import Question
+from flowevents.engine.shape import node_name
 from flowevents.engine.state import State, hand_over, safe_point
 from flowevents.engine.step import Step, current_track
 from flowevents.events import Interrupt, Reply
@@ -39,9 +39,9 @@ def ask(step: Step, asked: Ask) -> Effects:
     question = state.questions.ask(asked, _interrupt(step, asked))
     answers = Answers(question, state.delivery)
     try:
-        heard = step.listeners().interrupt
-        if heard is not None:
-            state.delivery.deliver(question.event, answers.handlers(heard))
+        handlers = step.listeners().interrupt
+        if handlers is not None:
+            state.delivery.deliver(question.event, answers.handlers(handlers))
             yield from hand_over(state)
         yield from safe_point(state)
         while not question.settled():
@@ -56,10 +56,10 @@ def ask(step: Step, asked: Ask) -> Effects:
         raise
     yield from _close(state, question, answers)
     answer = question.result()
-    heard = step.listeners().reply
-    if heard is not None:
+    handlers = step.listeners().reply
+    if handlers is not None:
         value = state.options.clean(answer)
-        if step.publish(heard, Reply, id=question.event.id, value=value):
+        if step.publish(handlers, Reply, id=question.event.id, value=value):
             yield from hand_over(state)
     return answer
 

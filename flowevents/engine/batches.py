@@ -112,7 +112,7 @@ async def _work(
     if step.context is not None:
         item.context = on_track(step.context.copy(), track)
     version = state.audience.version
-    if plan.version is not version or plan.heard.anybody or not plan.shape.calls:
+    if plan.version is not version or plan.known.anybody or not plan.shape.calls:
         items.results[index] = await drive(state.delivery, _whole(track, item, node, argument))
         return
     try:  # its first attempt inline: what `_whole` does, but faster

@@ -70,8 +70,8 @@ def end(
 ) -> Effects:
     """Publish the end of an open step.
 
-    Where the run's loop is closed nobody hears of it. An end that is not ok waits in the outbox and in the backlog, so that the way out of a failed
-    or cancelled run never stops at a consumer.
+    One that is not ok waits in the outbox and in the backlog, so that the way out of a failed or
+    cancelled run never stops at a consumer. Where the run's loop is closed nobody hears of it.
     """
     if not step.open:
         return

@@ -44,10 +44,11 @@ def sender(step: Step) -> Send | None:
 
     `None` where nobody hears of them, but for a consumer of plain output.
     """
-    heard, consumer = step.listeners().chunk, step.state.audience.consumer
-    if heard is None:
+    handlers, consumer = step.listeners().chunk, step.state.audience.consumer
+    if handlers is None:
         return _output_only(step.state) if consumer == "output" else None
     options, delivery = step.state.options, step.state.delivery
+    one = _one(handlers, delivery)
 
     def send(  # what does not change are defaults: they are found fast, and stand close together
         data: Any,
@@ -61,13 +62,13 @@ def sender(step: Step) -> Send | None:
         attempt: int = step.attempt,
         outbox: deque[Any] = delivery.outbox,
         backlog: deque[Any] = delivery.backlog,
-        waits: bool = bool(heard.asynchronous),
-        call: Receiver | None = _one(heard, delivery),
+        waits: bool = bool(handlers.asynchronous),
+        call: Receiver | None = one,
         events: bool = consumer == "events",
     ) -> Any:
         event = Chunk(run_id, next(numbers), now(), span, path, items, number, attempt, data=data)
         if outbox or backlog or waits:
-            delivery.deliver(event, heard)
+            delivery.deliver(event, handlers)
             return HAND_OVER
         if call is not None:
             delivery.delivering = True
@@ -94,9 +95,9 @@ def sender(step: Step) -> Send | None:
     return lambda data: send(clean(data))
 
 
-def _one(heard: Handlers, delivery: Delivery) -> Receiver | None:
+def _one(handlers: Handlers, delivery: Delivery) -> Receiver | None:
     """Return one handler that calls all of these; `None` where there is none."""
-    calls = heard.calls
+    calls = handlers.calls
     if len(calls) < 2:
         return calls[0] if calls else None
 

@@ -140,6 +140,12 @@ class Delivery:
         finally:
             self.delivering = False
 
+    def hold(self, held: bool) -> None:
+        """Have every event wait in the backlog; or, when that is over, deliver what waits there."""
+        self.delivering = held
+        if not held:
+            self.drain_plainly()
+
     def is_due(self) -> bool:
         """Whether the engine has to stop for what waits."""
         if self.stop.failure is not None:
@@ -152,9 +158,7 @@ class Delivery:
         """Put an event, or the data of an output chunk, where the consumer takes it."""
         if self.audience.consumer == "events":
             self.outbox.append(event)
-        elif (
-            self.audience.consumer == "output" and type(event) is Chunk and event.kind == "output"
-        ):
+        elif self.audience.consumer == "output" and type(event) is Chunk and event.kind == "output":
             self.outbox.append(event.data)
         else:
             return
@@ -182,7 +186,7 @@ class Delivery:
         self.handed.append(taken)
         wake(self.hungry)
 
-    def taken(self) -> None:
+    def release_items(self) -> None:
         """Let those items go on: the consumer has taken what they had."""
         if self.handed:
             handed, self.handed = self.handed, []

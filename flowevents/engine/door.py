@@ -14,6 +14,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from threading import get_ident
 
 __all__ = ["Door"]
@@ -40,7 +41,7 @@ class Door:
         self.open: bool = False
         self.inside: list[int] = []
         self.inbox: deque[Callable[[], None]] = deque()
-        self.lock = threading.RLock()
+        self.lock: AbstractContextManager[bool] = threading.RLock()
         self.thread: int = 0
         self.loop: asyncio.AbstractEventLoop | None = None
 

@@ -77,7 +77,7 @@ class Frame:
         self.batch: Iterator[Any] | None = None
 
     def begin_pass(self, params: Any = None) -> None:
-        """Stand at the start node; without params, as PocketFlow does, with a copy of the flow's."""
+        """Stand at the start node; without params with a copy of the flow's, as in PocketFlow."""
         self.cursor.stands = "pass"
         self.cursor.params = params or {**self.flow.params}
         self.next = self.place_of(self.flow.start_node)

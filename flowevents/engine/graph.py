@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Hashable, Iterator
 from typing import Any
 
-from flowevents.engine.shape import is_node, node_name, shape_of
+from flowevents.engine.shape import Shape, is_node, node_name, shape_of
 from flowevents.errors import GraphError
 from flowevents.signals import Audience, Listeners, sender_key
 
@@ -27,7 +27,7 @@ class Plan:
         path: Its path in the run; `""` for the run's own flow.
         name: Its name: that of the last part of the path, or of the run's own flow.
         shape: What its class says.
-        heard, version: Who listens, and of which version of the audience that is true.
+        known, version: Who listens, and of which version of the audience that is true.
         inline: Plain calls and their events are all there is to a step of it, while that is so.
         copies_plainly: `copy` does no more than copy the attributes and set two of them.
     """
@@ -38,8 +38,8 @@ class Plan:
         "_keys",
         "_taken",
         "copies_plainly",
-        "heard",
         "inline",
+        "known",
         "name",
         "node",
         "path",
@@ -51,7 +51,8 @@ class Plan:
         self.node: Any = node
         self.name: str = name
         self.path: str = path
-        shape = self.shape = shape_of(node)
+        shape = shape_of(node)
+        self.shape: Shape = shape
         self.copies_plainly: bool = shape.copies_plainly
         key = sender_key(node)[0]
         self._keys = (path, key, *shape.class_keys, *flows)
@@ -59,7 +60,7 @@ class Plan:
         self._children: dict[int, Plan] | None = None
         self._taken: dict[str, int] = {}
         self.version: object = None
-        self.heard: Listeners
+        self.known: Listeners
         self.inline: bool = False
 
     def copy(self, params: Any, step: object) -> Any:
@@ -77,9 +78,9 @@ class Plan:
         """Return who listens to this node; looked up again only when a connection changed."""
         if self.version is not audience.version:
             self.version = audience.version
-            self.heard = audience.listeners(self._keys)
-            self.inline = self.shape.simple and not self.heard.special
-        return self.heard
+            self.known = audience.listeners(self._keys)
+            self.inline = self.shape.simple and not self.known.special
+        return self.known
 
     def child(self, node: Any) -> Plan:
         """Return the plan of a node of this flow, by the original that the graph holds."""

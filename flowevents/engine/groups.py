@@ -101,7 +101,7 @@ class Group:
                 if delivery.outbox:
                     await to_driver(TAKE)
                     continue
-                delivery.taken()
+                delivery.release_items()
                 if self._all_blocked and not state.questions.ready():
                     state.questions.want_pause()
                     await to_driver(TAKE)

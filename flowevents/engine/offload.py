@@ -52,7 +52,10 @@ class _Worker:
         self._step.state.stop.add_worker(self._ident)
 
     async def call(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Return what a call returns, or raise what it raises. Cancelled, it waits for the end of the call first."""
+        """Return what a call returns, or raise what it raises.
+
+        Cancelled, it waits for the end of the call first.
+        """
         loop = asyncio.get_running_loop()
         begin = partial(self._context.run, _call, function, *args)
         called = loop.run_in_executor(self._executor, begin)

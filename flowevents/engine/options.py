@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, Literal, TypedDict
 
 import msgspec
 
 from flowevents.clock import SYSTEM, Clock
 from flowevents.events import MAX_ERROR, describe_error
 
-__all__ = ["Options", "options_of"]
+__all__ = ["Options", "RunOptions", "options_of"]
 
 logger: Final = logging.getLogger("flowevents")
+
+
+class RunOptions(TypedDict, total=False):
+    """The keyword options of `Run`, which every `run…` method of a node or flow takes too."""
+
+    observers: Iterable[object]
+    id: str | None
+    metadata: Mapping[str, Any] | None
+    capture: bool
+    max_steps: int | None
+    on_handler_error: Literal["log", "raise"]
+    on_pause: Literal["return", "wait"]
+    offload: bool
+    redact: Callable[[Any], Any] | None
+    clock: Clock
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -80,7 +95,7 @@ def options_of(
     if redact is not None and not callable(redact):
         raise ValueError(f"redact={redact!r}: a function of a text or data, or None.")
     return Options(
-        os.urandom(16).hex() if id is None else id,
+        _new_id() if id is None else id,
         id is not None,
         dict(metadata) if metadata else {},
         capture,
@@ -91,3 +106,20 @@ def options_of(
         redact,
         clock,
     )
+
+
+_ids: Final[list[str]] = []  # that are still to be given; asking the system for each takes longer
+
+
+def _new_id() -> str:
+    """Return 128 random bits as 32 hexadecimal digits."""
+    try:
+        return _ids.pop()
+    except IndexError:
+        digits = os.urandom(16 * 64).hex()
+        _ids.extend(digits[at : at + 32] for at in range(32, len(digits), 32))
+        return digits[:32]
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_ids.clear)

@@ -7,7 +7,7 @@ import math
 import threading
 import warnings
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from flowevents.engine.effects import Effects
@@ -17,7 +17,7 @@ from flowevents.engine.step import Step, Track, current_track
 from flowevents.events import Chunk, Event, Progress
 from flowevents.signals import NO_HANDLERS, Handlers
 
-__all__ = ["Root", "attempt_of", "emit", "pause_requested", "progress", "step_of"]
+__all__ = ["Root", "after_delivery", "attempt_of", "emit", "pause_requested", "progress", "step_of"]
 
 
 # -- for which step -------------------------------------------------------------------------------
@@ -51,6 +51,11 @@ class Root:
             else:
                 _roots.pop(self._key, None)
 
+    def delivers_here(self) -> bool:
+        """Whether this thread is in the middle of one of its events."""
+        door, here = self.state.door, threading.get_ident()
+        return self.state.delivery.delivering and (door.thread == here or here in door.inside)
+
     def runs_here(self) -> bool:
         """Whether the engine of this sync run called the code that runs in this thread now."""
         door = self.state.door
@@ -63,6 +68,24 @@ class Root:
 _roots: dict[int, tuple[weakref.ref[Root], ...]] = {}  # by the id of the object
 _orders: Final = itertools.count()
 _lock = threading.RLock()  # reentrant: a run may be dropped, and end, while it is held
+
+
+def after_delivery(call: Callable[[], None]) -> bool:
+    """Have this called when the event was delivered that this thread is in the middle of.
+
+    `False` where there is none. So it is with the ends of a run that the garbage collector comes
+    upon, wherever it does: no handler gets them in the middle of its own work.
+    """
+    for root in _all_roots():
+        if root.delivers_here():
+            door = root.state.door
+            if door.loop is None:
+                door.leave(call)
+                root.state.audience.touch()
+            else:
+                door.loop.call_soon_threadsafe(call)
+            return True
+    return False
 
 
 def step_of(node: Any) -> Step | None:

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from flowevents.asking import Ask
 from flowevents.errors import Expired, ReplyError
+from flowevents.escape import escape_controls
 from flowevents.events import Interrupt
 
 __all__ = ["Question", "Questions"]
@@ -193,6 +194,15 @@ class Questions:
         """Return those that still take an answer."""
         with self.lock:
             return [each for each in self.open.values() if not each.answered]
+
+    def describe(self, run_id: str) -> str:
+        """Return that the run waits for answers, and to what, as text that is safe to show."""
+        asked = "; ".join(
+            f"{each.event.node or 'its flow'} asks "
+            f"{escape_controls(str(each.event.prompt), one_line=True)!r} (id {each.event.id!r})"
+            for each in self.waiting()
+        )
+        return f"Run {run_id} is paused: {asked or 'no question of it is open any more'}."
 
     def reply(self, value: Any, id: str | None) -> None:
         """Answer one of them. Raises `ReplyError` where that cannot be."""

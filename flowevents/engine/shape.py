@@ -11,7 +11,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Sequence
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 __all__ = ["Shape", "is_node", "node_name", "shape_of"]
 
@@ -227,24 +227,28 @@ _METHOD_SET = frozenset(_METHODS)
 class _Known:
     """The shape of a class, and the methods that it was read from."""
 
+    __slots__ = ("cls", "methods", "methods_of", "shape")
+
     def __init__(self, cls: type) -> None:
+        key = id(cls)
+        self.cls: weakref.ref[type] = weakref.ref(cls, lambda _: _known.pop(key, None))
         self.shape: Shape = Shape(cls)
         present = [name for name in _METHODS if hasattr(cls, name)]
         self.methods_of: Callable[[type], Any] = attrgetter("__init__", *present)
         self.methods: Any = self.methods_of(cls)
 
 
-_shapes: weakref.WeakKeyDictionary[type, _Known] = weakref.WeakKeyDictionary()
+_known: Final[dict[int, _Known]] = {}  # by the id of the class
 
 
 def shape_of(node: Any) -> Shape:
-    """Return the shape of a node: that of its class, read once, unless it has methods of its own."""
+    """Return a node's shape: that of its class, read once, unless it has methods of its own."""
     cls = type(node)
     if not _METHOD_SET.isdisjoint(node.__dict__):
         return Shape(cls, [name for name in _METHODS if name in node.__dict__])
-    known = _shapes.get(cls)
+    known = _known.get(id(cls))
     if known is None or known.methods_of(cls) != known.methods:
-        known = _shapes[cls] = _Known(cls)
+        known = _known[id(cls)] = _Known(cls)
         if mistake := _mistake(cls, known.shape):
             warnings.warn(f"{cls.__qualname__} {mistake}", RuntimeWarning, stacklevel=2)
     return known.shape

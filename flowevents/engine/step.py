@@ -1,4 +1,4 @@
-"""What of a run is open: its steps, the items of their batches, and the tracks on which they run."""
+"""What of a run is open: its steps, the items of their batches, and the tracks that they run on."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Step(msgspec.Struct, weakref=True):
     def listeners(self) -> Listeners:
         """Return who listens to its node now."""
         plan, audience = self.plan, self.state.audience
-        return plan.heard if plan.version is audience.version else plan.listeners(audience)
+        return plan.known if plan.version is audience.version else plan.listeners(audience)
 
     def make(self, kind: type[Event], seq: int, /, **own: Any) -> Event:
         """Return an event of this step, with this number."""

@@ -98,9 +98,9 @@ def enter(track: Track, frame: Frame, parent: int) -> Effects:
     state = step.state
     step.attempt = 0
     track.step = step
-    heard = step.listeners().flow_start
+    handlers = step.listeners().flow_start
     metadata = state.options.metadata if frame.plan.path == "" else {}
-    if step.start(heard, FlowStart, parent, flow=frame.plan.name, metadata=metadata):
+    if step.start(handlers, FlowStart, parent, flow=frame.plan.name, metadata=metadata):
         yield from hand_over(state)
     require_await(step)
     prep_res = None

@@ -71,7 +71,8 @@ def stream(step: Step, node: Any, argument: Any) -> Effects:
                 resume = yield from answered(step, data, source, "send", "throw")
                 data = resume() if context is None else context.run(resume)
             if audience.version is not version:
-                yield from safe_point(state)
+                if state.is_disturbed():
+                    yield from safe_point(state)
                 version = audience.version
                 send, plain_output = sender(step), gives_plain_output(state)
             if keep is not None:
@@ -165,7 +166,8 @@ async def stream_async(step: Step, node: Any, produced: Any) -> Any:
             if ended:
                 break
             if audience.version is not version:
-                await perform(safe_point(state))
+                if state.is_disturbed():
+                    await perform(safe_point(state))
                 version = audience.version
                 send = sender(step)
             if result is not None:

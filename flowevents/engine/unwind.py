@@ -1,4 +1,4 @@
-"""The ways out of a run but the good one: they meet here, where everything that is open is ended."""
+"""The ways out of a run but the good one: they meet here, and end everything that is open."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from flowevents.engine.effects import Await, Cancelled, Effects, pep479
 from flowevents.engine.flushing import cut_short, flushed
 from flowevents.engine.frame import Frame
 from flowevents.engine.items import end_item
+from flowevents.engine.publish import after_delivery
 from flowevents.engine.state import State
 from flowevents.engine.step import Step, Track
 from flowevents.engine.steps import end_flow, end_step
@@ -29,6 +30,10 @@ def unwind(
     `step` is the open step of a node. A cancellation wins over an error that is raised meanwhile;
     what is no `Exception` wins over what is.
     """
+    delivery = state.delivery
+    # The garbage collector may close it, in the middle of anything.
+    if isinstance(error, GeneratorExit) and after_delivery(partial(delivery.hold, False)):
+        delivery.hold(True)
     if track.blocked is None:
         yield from _flush(state, error)  # whoever hears of what came before may still cancel
     stopping = state.stopping()
@@ -68,6 +73,8 @@ def _add_item(ends: list[Callable[[BaseException], Effects]], step: Step) -> Non
 def _flush(state: State, error: BaseException) -> Effects:
     """Have all that waits delivered: no schedule of repeated cancels loses an end."""
     delivery = state.delivery
+    if delivery.delivering:
+        return  # it is held
     if not state.is_async:
         delivery.drain()
     elif isinstance(error, GeneratorExit):

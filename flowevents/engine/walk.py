@@ -72,7 +72,7 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                     return frame.cursor.action
                 if frame.batch is not None:
                     plan, batch = frame.plan, frame.step.batch
-                    listeners = plan.heard if plan.version is version else plan.listeners(audience)
+                    listeners = plan.known if plan.version is version else plan.listeners(audience)
                     assert batch is not None
                     if listeners.anybody and (item := batch.locate()) is not None:
                         yield from end_item(item)
@@ -110,15 +110,15 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                     attributes["_flowevents_step"] = step
                 else:
                     node = plan.copy(params, step)
-                listeners = plan.heard if plan.version is version else plan.listeners(audience)
+                listeners = plan.known if plan.version is version else plan.listeners(audience)
                 if plan.inline:
                     track.step = step
-                    if (heard := listeners.node_start) is not None:
+                    if (handlers := listeners.node_start) is not None:
                         step.began = monotonic()
                         event: Event = NodeStart(
                             run_id, span, now(), span, plan.path, items, count, 1, parent=parent
                         )
-                        if delivery.deliver(event, heard):
+                        if delivery.deliver(event, handlers):
                             yield from hand_over(state)
                     door.open = True
                     prep_res = node.prep(shared)
@@ -141,7 +141,7 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                         version = audience.version
                         listeners = plan.listeners(audience)
                     step.open = False
-                    if (heard := listeners.node_end) is not None:
+                    if (handlers := listeners.node_end) is not None:
                         event = NodeEnd(
                             run_id,
                             next(numbers),
@@ -155,7 +155,7 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                             duration=0.0 if step.began is None else monotonic() - step.began,
                             result=options.clean(exec_res) if options.capture else None,
                         )
-                        if delivery.deliver(event, heard):
+                        if delivery.deliver(event, handlers):
                             yield from hand_over(state)
                     if delivery.outbox and delivery.is_due():
                         yield from hand_over(state)
@@ -185,7 +185,9 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                 if after is None or after.plan.node is not following:
                     after = place.after = frame.place_of(following)
             place = after
-            if (heard := listeners.action) is not None:
+            if audience.version is not version:  # somebody came while the end was delivered
+                listeners = ended.listeners()
+            if (handlers := listeners.action) is not None:
                 text = action_text(action)  # before it takes a number, because that may raise
                 event = Action(
                     run_id,
@@ -199,7 +201,7 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                     action=text,
                     target=None if place is None else place.plan.path,
                 )
-                if delivery.deliver(event, heard):
+                if delivery.deliver(event, handlers):
                     yield from hand_over(state)
             if moved or place is None:
                 frame.next, frame.cursor.action = place, action

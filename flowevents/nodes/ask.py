@@ -17,7 +17,7 @@ class AskNode(Node):
     """A node that asks what its `question` gives; `post` gets the answer."""
 
     def question(self, prep_res: Any) -> Ask:
-        """Give the question. Has to be overridden."""
+        """Return the question. Has to be overridden."""
         raise NotImplementedError(
             f"{node_name(self)!r} has no question: override `question(self, prep_res)` and "
             "return an Ask."
@@ -31,11 +31,11 @@ class AsyncAskNode(AsyncNode):
     """`AskNode` in an async flow; its `question` may be `question_async`, which is awaited."""
 
     def question(self, prep_res: Any) -> Ask:
-        """Give the question. This or `question_async` has to be overridden."""
+        """Return the question. This or `question_async` has to be overridden."""
         return AskNode.question(self, prep_res)  # type: ignore[arg-type]
 
     async def question_async(self, prep_res: Any) -> Ask:
-        """Give the question: by default, what `question` gives."""
+        """Return the question: by default, what `question` gives."""
         return self.question(prep_res)
 
     async def _try_async(self, prep_res: Any) -> Any:

@@ -26,7 +26,7 @@ class AsyncNode(Node):
         """Do the work, without `shared`: it may be tried again."""
 
     async def exec_fallback_async(self, prep_res: Any, exc: Exception) -> Any:
-        """Give a result after the last attempt failed with `exc`, or raise, as this one does."""
+        """Return a result after the last attempt failed with `exc`, or raise, as this one does."""
         raise exc
 
     async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
@@ -40,7 +40,7 @@ class AsyncNode(Node):
         type: Any = None,
         expires: float | None = None,
     ) -> Any:
-        """Ask, wait for the answer, and give it; arguments as of `Ask`.
+        """Ask, wait for the answer, and return it; arguments as of `Ask`.
 
         It is awaited in the code of the node itself. Raises `Expired` where nobody answers in
         time, and `RuntimeError` outside of a run or in a task that the code has made.
@@ -60,11 +60,12 @@ class AsyncNode(Node):
         return await self.post_async(shared, prep_res, exec_res)
 
     async def _exec(self, prep_res: Any) -> Any:
-        for self.cur_retry in range(self.max_retries):
+        for retry in range(self.max_retries):
+            self.cur_retry = retry
             try:
                 return await self._try_async(prep_res)
             except Exception as error:
-                if self.cur_retry == self.max_retries - 1:
+                if retry == self.max_retries - 1:
                     return await self.exec_fallback_async(prep_res, error)
                 if self.wait > 0:
                     await asyncio.sleep(self.wait)
@@ -87,7 +88,7 @@ class AsyncBatchNode(AsyncNode, BatchNode):
     if TYPE_CHECKING:
 
         async def prep_async(self, shared: Any) -> Iterable[Any] | None:
-            """Give the items, or nothing."""
+            """Return the items, or nothing."""
             ...
 
     async def _exec(self, prep_res: Any) -> Any:
@@ -100,14 +101,14 @@ class AsyncParallelBatchNode(AsyncNode, BatchNode):
     When one fails the others are cancelled and awaited before its error is raised.
 
     Attributes:
-        max_concurrency: The most items that run at once, or `None`. Under it they are drawn
+        max_concurrency: The most items that run at once, or `None`. Under it they are taken
             lazily, one as another ends.
     """
 
     if TYPE_CHECKING:
 
         async def prep_async(self, shared: Any) -> Iterable[Any] | None:
-            """Give the items, or nothing."""
+            """Return the items, or nothing."""
             ...
 
     def __init__(

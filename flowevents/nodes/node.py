@@ -11,8 +11,8 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from flowevents.engine.shape import is_node, node_name, shape_of
 from flowevents.engine.publish import attempt_of, emit, pause_requested, progress
+from flowevents.engine.shape import is_node, node_name, shape_of
 from flowevents.errors import GraphError
 from flowevents.events import Event
 from flowevents.run import Run, RunOptions
@@ -57,7 +57,7 @@ class BaseNode:
     _sender_key: Identity
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Give the node the identity that its copies will share."""
+        """Return the node the identity that its copies will share."""
         node = object.__new__(cls)
         node._sender_key = Identity()  # shared by its copies
         return node
@@ -84,7 +84,7 @@ class BaseNode:
         self.params = params
 
     def next(self, node: Any, action: str = "default") -> Any:
-        """Go on to `node` after `action`; `None` ends there without a warning. Gives `node`.
+        """Go on to `node` after `action`; `None` ends there without a warning. Returns `node`.
 
         Raises `GraphError` (a `TypeError`) where it is no node.
         """
@@ -133,7 +133,7 @@ class BaseNode:
     # -- running ------------------------------------------------------------------------------
 
     def run(self, shared: Any, **options: Unpack[RunOptions]) -> Any:
-        """Run it to the end and give its last action; options as of `Run`."""
+        """Run it to the end and return its last action; options as of `Run`."""
         self._warn_successors("Flow")
         return Run(self, shared, **options).wait()
 
@@ -220,7 +220,10 @@ class Node(BaseNode):
         cur_retry: Which retry the code is in that asks, from 0; in a batch, of its item.
     """
 
-    cur_retry: Any = _CurrentRetry()
+    if TYPE_CHECKING:
+        cur_retry: int
+    else:
+        cur_retry = _CurrentRetry()
 
     def __init__(self, max_retries: int = 1, wait: float = 0) -> None:
         if max_retries < 1:
@@ -236,11 +239,12 @@ class Node(BaseNode):
         raise exc
 
     def _exec(self, prep_res: Any) -> Any:
-        for self.cur_retry in range(self.max_retries):
+        for retry in range(self.max_retries):
+            self.cur_retry = retry
             try:
                 return self._try(prep_res)
             except Exception as error:
-                if self.cur_retry == self.max_retries - 1:
+                if retry == self.max_retries - 1:
                     return self.exec_fallback(prep_res, error)
                 if self.wait > 0:
                     time.sleep(self.wait)
@@ -256,7 +260,7 @@ class BatchNode(Node):
     if TYPE_CHECKING:
 
         def prep(self, shared: Any) -> Iterable[Any] | None:
-            """Give the items, or nothing."""
+            """Return the items, or nothing."""
             ...
 
     def _exec(self, prep_res: Any) -> Any:

@@ -121,14 +121,16 @@ class Table:
         key, senders = connection.sender, self.senders
         identity = self.identity(key)
         if identity is None:
-            if isinstance(alive, Identity):
-                identity = alive
-                senders[key] = weakref.ref(alive, lambda _: senders.pop(key, None))
+            keeper = None if isinstance(alive, Identity) else _Keeper()
+            identity = alive if isinstance(alive, Identity) else keeper
+            assert identity is not None
+            identity.connections = {}  # before other threads find it
+            if keeper is None:
+                senders[key] = weakref.ref(identity, lambda _: senders.pop(key, None))
             else:
-                identity = senders[key] = _Keeper()
+                senders[key] = keeper
                 if alive is not None:
-                    identity.of = weakref.ref(alive, lambda _: senders.pop(key, None))
-            identity.connections = {}
+                    keeper.of = weakref.ref(alive, lambda _: senders.pop(key, None))
         identity.connections[connection.place] = connection
 
     def drop(self, connection: Connection) -> Identity | None:

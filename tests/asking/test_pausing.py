@@ -230,7 +230,7 @@ def test_another_thread_goes_on_at_once() -> None:
 
 
 def test_a_question_that_nobody_hears_is_asked(driver: Driver, make: Make) -> None:
-    """No observer and no puller is needed."""
+    """No observer and no consumer is needed."""
     shared: dict[str, Any] = {}
     run = Run(driver.flow(make("a")), shared)
     pause(driver, run)

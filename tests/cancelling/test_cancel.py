@@ -52,7 +52,7 @@ def test_a_sync_node_is_not_killed_but_stops_at_its_next_event(driver: Driver) -
 
 
 @pytest.mark.parametrize("by", ["exec", "post", "prep"])
-def test_plain_code_stops_at_the_next_border(driver: Driver, by: str) -> None:
+def test_plain_code_stops_at_the_next_safe_point(driver: Driver, by: str) -> None:
     """What a node does in a call is done; the next node does not begin."""
     seen, log = Seen(), list[Any]()
 
@@ -218,7 +218,7 @@ def test_async_code_gets_a_cancelled_error(loop: Driver, by: str) -> None:
 
 
 def test_an_async_node_that_swallows_its_cancellation(loop: Driver) -> None:
-    """It is left alone until its next border, where the run ends all the same."""
+    """It is left alone until its next safe point, where the run ends all the same."""
     seen = Seen()
 
     class Swallows(AsyncNode):

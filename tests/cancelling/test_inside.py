@@ -216,7 +216,7 @@ def test_a_node_raises_what_closes_generators(driver: Driver) -> None:
     events: list[Event] = []
     with pytest.raises(GeneratorExit):
         driver.each(Run(driver.flow(Exits()), {}), events.append)
-    check_events(events)  # the puller gets them, too
+    check_events(events)  # the consumer gets them, too
 
 
 async def _also(event: Event) -> None:

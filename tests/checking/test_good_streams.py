@@ -96,7 +96,7 @@ def test_a_run_that_is_stopped_at_any_event_has_a_good_stream(
 
 @pytest.mark.parametrize(("name", "way"), LEFT)
 def test_a_run_that_is_left_at_any_event_has_a_good_stream(name: str, way: str) -> None:
-    """Wherever its puller leaves its `with` block, all ends are delivered to the others."""
+    """Wherever its consumer leaves its `with` block, all ends are delivered to the others."""
 
     async def leave(run: Run, last: int) -> None:
         async with run:

@@ -373,7 +373,7 @@ def test_every_form_of_an_async_run_gives_the_same(spec: Leaf | Graph, form: str
 
 
 @given(graphs(streams=True, asynchronous=True) | leaves(streams=True, asynchronous=True))
-def test_pullers_observers_and_streams_get_the_same(spec: Leaf | Graph) -> None:
+def test_consumers_observers_and_streams_get_the_same(spec: Leaf | Graph) -> None:
     """Whoever asks gets the same events with the same numbers, and of chunks the data."""
     if spec.has_parallel:
         return

@@ -159,7 +159,7 @@ def test_handlers_come_and_go_all_the_while() -> None:
     assert (errors, strays.events) == ([], [])
 
 
-def test_muting_is_for_handlers_of_all_threads_and_no_puller() -> None:
+def test_muting_is_for_handlers_of_all_threads_and_no_consumer() -> None:
     """A run that is pulled while another thread mutes has all its events."""
     flow = sync_flow()
     stop = threading.Event()

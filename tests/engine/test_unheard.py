@@ -27,7 +27,7 @@ class CountingClock(Clock):
 
 
 def test_an_event_that_nobody_hears_is_not_made(driver: Driver) -> None:
-    """No handler, no puller: nobody asks the clock for its time, or `redact` for its text."""
+    """No handler, no consumer: nobody asks the clock for its time, or `redact` for its text."""
     clock = CountingClock()
     redacted: list[Any] = []
 

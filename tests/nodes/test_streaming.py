@@ -74,7 +74,7 @@ def test_no_list_is_kept_where_the_class_says_so(streams: Streams) -> None:
 
 
 def test_without_a_generator_what_exec_returns_is_the_one_chunk(streams: Streams) -> None:
-    """It is `exec_res` itself, not in a list, for handlers, pullers and streams."""
+    """It is `exec_res` itself, not in a list, for handlers, consumers and streams."""
     node = (Whole if streams.name == "sync" else AsyncWhole)()
     shared: dict[str, Any] = {}
     assert streams.watch(node, shared).data() == [["the", "whole"]]

@@ -60,7 +60,7 @@ def test_an_error_comes_after_the_ends_in_every_form(driver: Driver) -> None:
         seen.check()
 
 
-def test_an_error_is_raised_after_the_puller_has_the_ends(driver: Driver) -> None:
+def test_an_error_is_raised_after_the_consumer_has_the_ends(driver: Driver) -> None:
     """The loop's body sees all of them before the exception leaves the loop."""
     run = Run(driver.flow(Fail()), {})
     iterator: Any = iter(run) if driver.loop is None else run.__aiter__()

@@ -107,7 +107,7 @@ def test_a_slow_consumer_slows_parallel_items(form: str, limit: int | None) -> N
     assert max(ahead) <= 1
 
 
-def test_what_exec_emits_reaches_the_puller_when_it_returns(driver: Driver) -> None:
+def test_what_exec_emits_reaches_the_consumer_when_it_returns(driver: Driver) -> None:
     """Handlers hear it at once; a loop gets it, in order, before the node's end."""
     heard: list[str] = []
 
@@ -128,7 +128,7 @@ def test_what_exec_emits_reaches_the_puller_when_it_returns(driver: Driver) -> N
     ]
 
 
-def test_what_async_code_emits_reaches_the_puller_while_it_waits() -> None:
+def test_what_async_code_emits_reaches_the_consumer_while_it_waits() -> None:
     """At its next await, so that a node that waits for an answer can say what it asks."""
 
     async def main() -> None:

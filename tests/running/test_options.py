@@ -195,7 +195,7 @@ class Leaky(StreamNode):
 
 
 def test_redact_rewrites_what_is_seen(driver: Driver) -> None:
-    """`data`, `error` and `result`, for handlers, pullers and streams; not what `post` gets."""
+    """`data`, `error` and `result`, for handlers, consumers and streams; not what `post` gets."""
 
     class Careful(Leaky):
         def post(self, shared: Any, prep_res: Any, exec_res: Any) -> None:

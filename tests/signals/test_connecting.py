@@ -179,8 +179,8 @@ def test_a_subscription_that_was_disconnected_does_not_undo_a_later_one(drive: D
     assert left() == {}
 
 
-def test_muted_silences_handlers_and_no_puller(drive: Drive) -> None:
-    """While its block runs; a puller gets every event, and blocks may be nested."""
+def test_muted_silences_handlers_and_no_consumer(drive: Drive) -> None:
+    """While its block runs; a consumer gets every event, and blocks may be nested."""
     heard = Heard()
     signals.chunk.connect(heard)
     with signals.chunk.muted():

@@ -10,6 +10,15 @@
 
 from flowevents.engine.drivers.driver import Consumer, Driver, claim_id, settle
 from flowevents.engine.drivers.in_loop import AsyncDriver
-from flowevents.engine.drivers.sync import SyncDriver, pull
+from flowevents.engine.drivers.sync import PAUSED, SyncDriver, pull
 
-__all__ = ["AsyncDriver", "Consumer", "Driver", "SyncDriver", "claim_id", "pull", "settle"]
+__all__ = [
+    "PAUSED",
+    "AsyncDriver",
+    "Consumer",
+    "Driver",
+    "SyncDriver",
+    "claim_id",
+    "pull",
+    "settle",
+]

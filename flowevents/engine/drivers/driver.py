@@ -62,6 +62,10 @@ class Driver:
             self.driven_by = who
             return True
 
+    def hand_to(self, who: object) -> None:
+        """Note who drives the run from here on; `None` where nobody does."""
+        self.driven_by = who
+
     def pauses(self) -> bool:
         """Pause the run, in which nothing can go on, unless a question was settled meanwhile."""
         questions = self.state.questions

@@ -107,13 +107,13 @@ class AsyncDriver(Driver):
             or door.thread != get_ident()  # asking for the running loop takes longer
             or state.audience.consumer != consumer
         ):
-            if door.loop is not asyncio._get_running_loop():
+            if task is None or door.thread != get_ident():
                 self.check(what, asyncio.get_running_loop())
             if not self.claim(what, task, consumer):
                 return
             stop.drive_by(task)
             door.drive_here()
-        self.driven_by = task
+        self.hand_to(task)
 
     def check(self, what: str, loop: asyncio.AbstractEventLoop | None) -> None:
         """Raise `RunStateError` where that is not the run's loop, or the run's is closed."""
@@ -158,7 +158,7 @@ class AsyncDriver(Driver):
         except BaseException as error:
             self._left_by(error)
         finally:
-            self.driven_by = None
+            self.hand_to(None)
         if self.state.questions.pausing:
             self.pauses()
 

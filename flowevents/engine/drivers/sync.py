@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Generator
 from inspect import GEN_CLOSED, getgeneratorstate
 from threading import get_ident
-from typing import Any
+from typing import Any, Final
 
 from flowevents.engine.drivers.driver import Consumer, Driver
 from flowevents.engine.effects import TAKE, Effects
@@ -15,7 +15,10 @@ from flowevents.engine.publish import Root
 from flowevents.engine.state import State
 from flowevents.status import Lifecycle
 
-__all__ = ["SyncDriver", "pull"]
+__all__ = ["PAUSED", "SyncDriver", "pull"]
+
+PAUSED: Final = object()
+"""What `pull` returns to who waits for a run that pauses."""
 
 
 class SyncDriver(Driver):
@@ -40,9 +43,10 @@ class SyncDriver(Driver):
         """Nobody drives it now; where it was cancelled meanwhile it is unwound."""
         with self.life.lock:
             cancelled = self.state.stop.asked is not None and not self.life.is_over
-            self.driven_by = get_ident() if cancelled else None
+            self.hand_to(get_ident() if cancelled else None)
         if cancelled:
             self._unwind()
+        self.state.door.empty()
 
     def cancel(self) -> None:
         """Ask the run to stop; where nobody drives it, it is unwound before this returns."""
@@ -52,7 +56,7 @@ class SyncDriver(Driver):
             self.state.cancel()
             if self._engine_runs() or self.driven_by not in (None, get_ident()):
                 return
-            self.driven_by = get_ident()
+            self.hand_to(get_ident())
         self._unwind()
 
     def close(self) -> None:
@@ -77,7 +81,7 @@ class SyncDriver(Driver):
         except BaseException as error:
             self.settle(error)
         finally:
-            self.driven_by = None
+            self.hand_to(None)
 
 
 def pull(
@@ -87,7 +91,8 @@ def pull(
 ) -> Generator[Any, None, Any]:
     """Iterate over what the consumer gets, and return the last action; the run is done inside.
 
-    Leaving it midway leaves the engine where it is, and calls `left`. It ends where the run pauses.
+    Leaving it midway leaves the engine where it is, and calls `left`. It ends where the run pauses,
+    and returns `PAUSED` then where there is no consumer: another thread may have gone on already.
 
     Args:
         begin: Gives the driver; the run begins with that.
@@ -116,11 +121,12 @@ def pull(
                         yield outbox.popleft()
                     if questions.pausing and driver.pauses():
                         paused = True
-                        return None
+                        return PAUSED if consumer is None else None
                 else:
                     yield out
                 if get_ident() != here:  # another thread goes on
-                    driver.driven_by = here = get_ident()
+                    here = get_ident()
+                    driver.hand_to(here)
                     door.drive_here()
         except BaseException as error:
             if not _is_left_here(error):
