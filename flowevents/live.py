@@ -5,7 +5,8 @@ The rules of this file:
 * A run in the background is driven to its end by one thread, or by one task of a loop; nobody else
   drives it.
 * Who waits for a run in a thread waits for the thread, which ends after all that it notes.
-* Whoever asks the run to stop first lets go the thread that waits until there is room for an event.
+* Where the run is asked to stop its thread is let go that waits until there is room for an event:
+  not before, or the run would go on, and not after what ends it here, which has events, too.
 * The thread or the task holds the run until its end, so that it goes on when nobody else does. It
   does not hold the `LiveEvents`, which can be dropped.
 """
@@ -196,6 +197,7 @@ class Background:
     def cancel(self) -> None:
         """Ask the run to stop."""
         if self._channel is not None:
+            self._driver.state.cancel()
             self._channel.widen()
         self._driver.cancel()
 
@@ -334,6 +336,7 @@ class LiveEvents(Iterator[Event]):
     def close(self) -> None:
         """Cancel the run if it has not ended, and wait for the end of its thread."""
         self._told = True
+        self._run.cancel()
         self._channel.close()
         self._run.close()
 
@@ -344,8 +347,8 @@ class LiveEvents(Iterator[Event]):
         self.close()
 
     def __del__(self) -> None:
-        self._channel.close()
         self._run.cancel()
+        self._channel.close()
 
     def _tell(self) -> None:
         if not self._told:
