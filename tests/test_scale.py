@@ -285,7 +285,9 @@ def test_more_hold_no_more_memory_and_stack_than_few(name: str) -> None:
     depths.clear()
     tracemalloc.start()
     try:
-        few, more = most_held(scenario, FEW), most_held(scenario, MORE)
+        # Of three times the least: what else is held for a moment differs, what is leaked does not.
+        few = min(most_held(scenario, FEW) for _ in range(3))
+        more = min(most_held(scenario, MORE) for _ in range(3))
     finally:
         tracemalloc.stop()
     assert more - few < MOST_HELD + results(name, MORE - FEW) + waiting(name)

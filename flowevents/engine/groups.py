@@ -85,7 +85,7 @@ class Group:
         self._work, self._items = work, None
         self._tasks[0] = None
         context = None if track is None else track.context
-        start(self._item(0, argument), loop, partial(self._made, 0), context)
+        start(self._only_item(argument, track), loop, partial(self._made, 0), context)
         self._over = not self._tasks
         return self._over
 
@@ -101,11 +101,12 @@ class Group:
             await self._end_by(error)
 
     async def _run(self) -> None:
-        if self._parent is None:
+        if self._parent is None and not self._over:
             await self._look_after_run()
-        else:
-            while not self._over:
-                await self._wait()
+            if self._waiting is None:
+                await asyncio.sleep(0)
+        while not self._over:
+            await self._wait()
         if self._error is not None:
             raise self._error
 
@@ -176,6 +177,18 @@ class Group:
                 if loop is not None and not loop.is_closed():
                     loop.call_soon(self._go_on, context=self._context)
 
+    async def _only_item(self, argument: Any, track: Track | None) -> None:
+        try:
+            await self._work(self, 0, argument)
+        except BaseException as error:
+            self._error = error
+        del self._tasks[0]
+        self._over = True
+        if self._waiting is not None:
+            wake(self._waiting)
+            if track is not None and track.carry_on is not None:
+                track.carry_on()
+
     def failed(self) -> bool:
         """Whether an item has failed."""
         return self._error is not None
@@ -191,8 +204,16 @@ class Group:
                 self._error = error
         if self._error is not None:
             self._over = True
+            self._cancel_items()
         if self._over:
+            if self._waiting is not None and self._waiting.done():
+                self._waiting = None  # it was woken for something else, and is a turn too early
             wake(self._waiting)
+
+    def _cancel_items(self) -> None:
+        for task in self._tasks.values():
+            if task is not None:
+                task.cancel()
 
     # -- items that wait for answers ------------------------------------------------------------
 
@@ -220,7 +241,7 @@ class Group:
 
     async def _end_by(self, error: BaseException) -> NoReturn:
         """Cancel the items that still run, wait until they have ended, and raise what counts."""
-        self._over = True
+        was_over, self._over = self._over, True
         if isinstance(error, GeneratorExit) and error is not self._error:
             # It is closed: nothing can be awaited any more.
             close_all(
@@ -231,9 +252,9 @@ class Group:
         state = self.state
         if self._parent is None and state.stop.asked is None and state.stop.by_task():
             cut_short(state.delivery)
+        if not was_over:
+            self._cancel_items()
         tasks = [each for each in self._tasks.values() if each is not None]
-        for task in tasks:
-            task.cancel()
         while any(not task.done() for task in tasks):
             try:
                 await asyncio.wait(tasks)

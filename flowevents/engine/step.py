@@ -159,9 +159,10 @@ class Track:
             (1), or one less (-1); `None` for the run itself.
         opened: In an async run, the part of the engine that it runs and what that awaits.
         context: The run's own context, where its code runs in one.
+        carry_on: Goes on with the run, in the task in which code of its own has just ended.
     """
 
-    __slots__ = ("blocked", "context", "opened", "step", "task")
+    __slots__ = ("blocked", "carry_on", "context", "opened", "step", "task")
 
     def __init__(
         self,
@@ -174,6 +175,7 @@ class Track:
         self.task: asyncio.Task[Any] | None = task
         self.opened: list[Any] | None = None
         self.context: Context | None = None
+        self.carry_on: Callable[[], None] | None = None
 
 
 current_track: ContextVar[Track | None] = ContextVar("flowevents_track", default=None)

@@ -35,6 +35,15 @@ logger: Final = logging.getLogger("flowevents")
 _READY: Final = object()  # the engine waits for nothing but its driver
 
 
+class _Raised:
+    """What the engine has raised where it was carried on, for who drives it."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
 class AsyncDriver(Driver):
     """Drives an async run.
 
@@ -66,6 +75,7 @@ class AsyncDriver(Driver):
         code: what that has set must not be seen there, and has to be there when it goes on.
         """
         self._context = self.track.context = on_track(copy_context(), self.track)
+        self.track.carry_on = self.carry_on
 
     # -- pull and wait --------------------------------------------------------------------------
 
@@ -202,20 +212,50 @@ class AsyncDriver(Driver):
                     if stop.asked is not None and not self._cancelling and not self._interrupt():
                         self._waiting = _READY
                         continue
-                    yield self._waiting
+                    waiting = self._waiting
+                    yield waiting
                 except GeneratorExit:
                     context = self._context or Context()  # maybe elsewhere: leave that one alone
                     raise
                 except BaseException as caught:
+                    if type(self._waiting) is _Raised:  # the engine has ended at the same time
+                        self._left_by(self._waiting.error)
+                        raise
                     error = caught if stop.asked is None else stop.see()
                     if stop.by_task():
                         error = caught
                         cut_short(delivery)
-                self._waiting = _READY
+                    self._waiting = _READY
+                    continue
+                if self._waiting is waiting:
+                    self._waiting = _READY
+                    continue
+                if type(self._waiting) is _Raised:  # it was carried on meanwhile
+                    raise self._waiting.error
+                if self._waiting is _READY and (outbox or state.questions.pausing):
+                    return
         finally:
             self.advancing = False
             if context is None:
                 current_track.set(before)
+
+    def carry_on(self) -> None:
+        """Go on where code of the run's own has ended in a task of its own, in that task.
+
+        So that no turn of the loop comes between two pieces of code, where the consumer waits. Who
+        drives finds it where the engine waits next.
+        """
+        if not self.advancing or self._waiting is _READY or self.state.stop.asked is not None:
+            return
+        try:
+            out = resume(self._opened, None)
+        except BaseException as error:
+            self._waiting = _Raised(error)
+            return
+        if out is not None and isinstance(out, Event):
+            self.state.delivery.outbox.append(out)
+            out = TAKE
+        self._waiting = _READY if out is TAKE else out
 
     def is_closed(self) -> bool:
         """Whether the engine has ended otherwise: the garbage collector closes what nobody has."""
