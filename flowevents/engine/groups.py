@@ -258,8 +258,8 @@ class Group:
         while any(not task.done() for task in tasks):
             try:
                 await asyncio.wait(tasks)
-            except asyncio.CancelledError:  # asked again: they are being cancelled already
-                continue
+            except asyncio.CancelledError:  # they are told each time, as by `asyncio.gather`
+                self._cancel_items()
         if self._error is not None and outranks(self._error, error):
             raise self._error from None
         raise error

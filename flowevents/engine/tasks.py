@@ -40,7 +40,10 @@ class _Rest(Coroutine[Any, Any, None]):
     def throw(self, *error: Any) -> Any:
         if self._ended:
             raise StopIteration
-        self._waiting.clear()
+        if self._waiting:  # the task does not know yet what to cancel
+            waiting = self._waiting.pop()
+            if isinstance(error[0], asyncio.CancelledError) and _is_cancelled(waiting):
+                return waiting
         return self._coroutine.throw(*error)
 
     def close(self) -> None:
@@ -48,6 +51,12 @@ class _Rest(Coroutine[Any, Any, None]):
 
     def __await__(self) -> Generator[Any, Any, None]:
         return self._coroutine.__await__()
+
+
+def _is_cancelled(waiting: Any) -> bool:
+    """Cancel what a coroutine waits for, as its task would; whether it will be woken by that."""
+    cancel = getattr(waiting, "cancel", None)
+    return cancel is not None and bool(cancel())
 
 
 def start(
@@ -64,6 +73,7 @@ def start(
     functions that say which task runs.
     """
     rest = _Rest(coroutine)
+    here = context is not None
     if context is None:
         context = copy_context()
     task: asyncio.Task[None] = asyncio.Task(rest, loop=loop, context=context)
@@ -73,7 +83,10 @@ def start(
         _leave_task(loop, outer)
     _enter_task(loop, task)
     try:
-        rest.begin()
+        if here:
+            rest.begin()
+        else:
+            context.run(rest.begin)
     finally:
         _leave_task(loop, task)
         if outer is not None:
