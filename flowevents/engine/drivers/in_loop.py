@@ -299,6 +299,7 @@ class AsyncDriver(Driver):
 
     @types.coroutine
     def _go_on(self) -> Generator[Any, Any, None]:
+        """Do what `_advance` does, for an `async def`."""
         yield from self._advance()
 
     async def _finish(self) -> None:
