@@ -8,7 +8,17 @@ from typing import Any
 
 import pytest
 
-from flowevents import AsyncFlow, AsyncNode, AsyncParallelBatchFlow, Event, Run
+from flowevents import (
+    Answer,
+    AsyncAskNode,
+    AsyncFlow,
+    AsyncNode,
+    AsyncParallelBatchFlow,
+    Event,
+    Run,
+    asking,
+    signals,
+)
 
 
 class Read(AsyncNode):
@@ -105,3 +115,23 @@ def test_two_runs_lose_no_update(form: Callable[[Run], Any], observers: list[Any
 
     asyncio.run(main())
     assert shared["count"] == 5
+
+
+class Ask(AsyncAskNode):
+    def question(self, prep_res: Any) -> asking.Ask:
+        return asking.Ask("Go on?")
+
+    async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> None:
+        shared["answer"] = exec_res
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_question_may_follow_code_that_has_awaited(form: Callable[[Run], Any]) -> None:
+    """Where the run goes on in the task in which that code has ended."""
+    count = Count()
+    count >> Ask()
+    shared: dict[str, Any] = {"count": 0}
+    run = Run(AsyncFlow(count), shared, on_pause="wait")
+    signals.interrupt.connect(lambda event: Answer("yes"), sender=run)
+    asyncio.run(form(run))
+    assert shared == {"count": 1, "answer": "yes"}
