@@ -163,9 +163,8 @@ def _check_place(step: Step | None, asked: Ask, node: Any = None) -> None:
             "that runs."
         )
     state, track = step.state, current_track.get()
-    if state.door.loop is not None and (
-        track is None or asyncio.current_task() is not (track.task or state.stop.task)
-    ):
+    own = None if track is None else track.task or state.stop.carrier or state.stop.task
+    if state.door.loop is not None and (own is None or asyncio.current_task() is not own):
         raise RuntimeError(
             f"Node {step.plan.path!r} asked {asked.prompt!r} in a task of its own (made by "
             "asyncio.gather, create_task or wait_for). Await self.ask(…) in exec_async itself; to "

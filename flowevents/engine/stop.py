@@ -23,12 +23,22 @@ class Stop:
         failure: What a handler raised, where that fails the run.
         task: The task that drives an async run; `task_cancels` are those of its cancels that came
             before, which are not meant for the run.
+        carrier: The task that goes on with the run instead, while one does.
         woken: Set by a cancel while a sync run sleeps or waits.
         workers: The worker threads that are told of a cancel at their next event, each with what
             its own attempt was cancelled by.
     """
 
-    __slots__ = ("asked", "failure", "seen", "task", "task_cancels", "woken", "workers")
+    __slots__ = (
+        "asked",
+        "carrier",
+        "failure",
+        "seen",
+        "task",
+        "task_cancels",
+        "woken",
+        "workers",
+    )
 
     def __init__(self) -> None:
         self.asked: Cancelled | None = None
@@ -36,6 +46,7 @@ class Stop:
         self.failure: BaseException | None = None
         self.task: asyncio.Task[object] | None = None
         self.task_cancels: int = 0
+        self.carrier: asyncio.Task[object] | None = None
         self.woken: threading.Event | None = None
         self.workers: dict[int | None, asyncio.CancelledError | None] = {}
 
@@ -71,6 +82,10 @@ class Stop:
     def drive_by(self, task: asyncio.Task[object] | None) -> None:
         """Note the task that drives an async run from here on."""
         self.task, self.task_cancels = task, cancels_of(task)
+
+    def carry_by(self, task: asyncio.Task[object] | None) -> None:
+        """Note the task that goes on with the run for a while; `None` when it has done so."""
+        self.carrier = task
 
     def by_task(self) -> bool:
         """Whether the task that runs, which drives the run or an item of it, is being cancelled."""

@@ -247,15 +247,15 @@ class AsyncDriver(Driver):
         """
         if not self.advancing or self._waiting is _READY or self.state.stop.asked is not None:
             return
-        here = self.track.task = asyncio.current_task()  # in which the engine is the run's own
+        stop = self.state.stop
+        stop.carry_by(asyncio.current_task())
         try:
             out = resume(self._opened, None)
         except BaseException as error:
             self._waiting = _Raised(error)
             return
         finally:
-            if self.track.task is here:  # else other code of the run's own has begun in a task
-                self.track.task = None
+            stop.carry_by(None)
         if out is not None and isinstance(out, Event):
             self.state.delivery.outbox.append(out)
             out = TAKE
