@@ -106,3 +106,24 @@ def test_ends_of_a_left_run_come_at_the_end_of_the_last_event() -> None:
 
     Talk().run({}, observers=[Last(), observer])
     check(observer, 2)
+
+
+def test_a_left_iterator_while_the_run_is_cancelled() -> None:
+    """It is garbage, found in the code that the cancel unwinds: that ends as cancelled."""
+
+    class Collects(StreamNode):
+        def exec_stream(self, prep_res: Any) -> Iterator[str]:
+            try:
+                yield "a"
+            finally:
+                gc.collect()
+
+    run = Run(Collects(), {})
+    events = iter(run)
+    while next(events).signal != "chunk":
+        pass
+    cycle: list[Any] = [events]
+    cycle.append(cycle)
+    del events, cycle
+    run.cancel()
+    assert run.status == "cancelled"

@@ -41,6 +41,8 @@ class SyncDriver(Driver):
 
     def release(self) -> None:
         """Nobody drives it now; where it was cancelled meanwhile it is unwound."""
+        if self._engine_runs():  # a left iterator is garbage, which was found in the run's code
+            return
         with self.life.lock:
             cancelled = self.state.stop.asked is not None and not self.life.is_over
             self.hand_to(get_ident() if cancelled else None)
