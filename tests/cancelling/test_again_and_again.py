@@ -159,7 +159,7 @@ def each_wait(task: asyncio.Task[None]) -> None:
 def twice(task: asyncio.Task[None]) -> None:
     """Cancel it now and three turns later."""
     task.cancel()
-    soon: Callable[..., object] = task.get_loop().call_soon
+    soon: Any = task.get_loop().call_soon
     soon(soon, soon, task.cancel)
 
 
