@@ -39,16 +39,14 @@ class Root:
         self.order: int = next(_orders)
         self._key = id(node)
         with _lock:
-            _roots[self._key] = (*_roots.get(self._key, ()), weakref.ref(self))
+            _roots.setdefault(self._key, {})[self.order] = weakref.ref(self)
 
     def end(self) -> None:
         """What the object publishes belongs to the run no more."""
         with _lock:
-            known = _roots.get(self._key, ())
-            others = tuple(each for each in known if each() not in (self, None))
-            if others:
-                _roots[self._key] = others
-            else:
+            known = _roots.get(self._key, {})
+            known.pop(self.order, None)
+            if not known:
                 _roots.pop(self._key, None)
 
     def delivers_here(self) -> bool:
@@ -65,7 +63,7 @@ class Root:
         return engine is not None and bool(getattr(engine, "gi_running", False))
 
 
-_roots: dict[int, tuple[weakref.ref[Root], ...]] = {}  # by the id of the object
+_roots: dict[int, dict[int, weakref.ref[Root]]] = {}  # by the object's id and the run's order
 _orders: Final = itertools.count()
 _lock = threading.RLock()  # reentrant: a run may be dropped, and end, while it is held
 
@@ -101,7 +99,7 @@ def step_of(node: Any) -> Step | None:
             return here
         return _open_item(own)
     # Of the object itself, which is no copy and knows none.
-    roots = [each for each in (known() for known in _roots.get(id(node), ())) if each is not None]
+    roots = _living(_roots.get(id(node), {}))
     running = _latest_here(roots)
     if running is None and here is None:
         running = _latest_here(_all_roots())
@@ -120,10 +118,11 @@ def _open_item(step: Step) -> Step:
 
 def _all_roots() -> Iterator[Root]:
     for known in list(_roots.values()):
-        for each in known:
-            root = each()
-            if root is not None:
-                yield root
+        yield from _living(known)
+
+
+def _living(known: dict[int, weakref.ref[Root]]) -> list[Root]:
+    return [root for each in list(known.values()) if (root := each()) is not None]
 
 
 def _latest_here(roots: Iterable[Root]) -> Root | None:
