@@ -77,6 +77,11 @@ class AsyncDriver(Driver):
         self._context = self.track.context = on_track(copy_context(), self.track)
         self.track.carry_on = self.carry_on
 
+    def settle(self, error: BaseException | None) -> None:
+        """Note how the engine ended; nothing of the run refers to itself any more."""
+        super().settle(error)
+        self.track.context = self.track.carry_on = None
+
     # -- pull and wait --------------------------------------------------------------------------
 
     async def pull(self, consumer: Consumer) -> Any:
