@@ -42,7 +42,7 @@ class Frame:
         next: The place of the node to run next, or `None` at the end of a pass.
         places: Those that were reached in this pass, by the id of the original.
         prep_res: What its `prep` returned.
-        batch: The items still to run of a sequential batch flow.
+        batch: The items of a sequential batch flow.
     """
 
     __slots__ = (
@@ -74,7 +74,7 @@ class Frame:
         self.next: Place | None = None
         self.places: dict[int, Place] = {}
         self.prep_res: Any = None
-        self.batch: Iterator[Any] | None = None
+        self.batch: Items | None = None
 
     def begin_pass(self, params: Any = None) -> None:
         """Stand at the start node; without params with a copy of the flow's, as in PocketFlow."""
@@ -85,28 +85,33 @@ class Frame:
     def begin_batch(self, batch: Any) -> None:
         """Stand before the first item of a sequential batch."""
         self.cursor.stands = "pass"
-        self.batch = iter(batch)
-        begin_items(self.step, batch)
+        self.batch = begin_items(self.step, batch)
+        self.batch.rest = iter(batch)
 
     def take_next(self, items: Items, numbers: Iterator[int], heard: bool) -> bool:
         """Stand at the beginning of the next item's pass, if there is one.
 
         Where nobody hears of them, all items share one `Step`.
         """
-        cursor, flow, item = self.cursor, self.flow, items.current
+        flow, item, cursor = self.flow, items.current, self.cursor
         items.current = None
-        for params in self.batch or ():
+        for params in items.rest:
             cursor.params = {**flow.params, **params}
-            index, number = cursor.index, next(numbers)
+            index = cursor.index
             cursor.index = index + 1
-            self.span, self.items = number, (*self.step.within, index)
+            self.span = number = next(numbers)
+            self.items = (*self.step.within, index)
             if heard or item is None:
                 item = item_of(self.step, items, number, index, 0)
+                items.index = -1
+            if not heard:
+                items.index, items.number = index, number
             items.current = item
-            items.index, items.number = -1 if heard else index, number
-            for place in self.places.values():
+            places = self.places
+            for place in places.values():
                 place.count = 0
-            self.next = self.places.get(id(flow.start_node)) or self.place_of(flow.start_node)
+            start = flow.start_node
+            self.next = places.get(id(start)) or self.place_of(start)
             return True
         return False
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import Context, ContextVar
 from typing import Any
 
@@ -127,9 +127,20 @@ class Items:
         index, number: Which one that is, and its number, where nobody hears of them and all share
             one `Step` (`locate`); else the index is -1.
         attempt: The attempt of the last one that ended.
+        rest: What is still to be taken, of a batch flow.
     """
 
-    __slots__ = ("attempt", "current", "done", "index", "number", "results", "span", "total")
+    __slots__ = (
+        "attempt",
+        "current",
+        "done",
+        "index",
+        "number",
+        "rest",
+        "results",
+        "span",
+        "total",
+    )
 
     def __init__(self, span: int, total: int | None) -> None:
         self.span: int = span
@@ -140,6 +151,7 @@ class Items:
         self.index: int = -1
         self.number: int = 0
         self.attempt: int = 0
+        self.rest: Iterator[Any] = iter(())
 
     def locate(self) -> Step | None:
         """Return the item that is open, with the index and the number that it has now."""

@@ -61,29 +61,28 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                         yield Await(_parallel(frame, passes))
                 place, params = frame.next, frame.cursor.params
                 parent, items = frame.span, frame.items
-                moved = False
+                batch, moved = frame.batch, False
             if place is None:  # at the end of a pass
-                moved = True
                 if audience.version is not version:
                     yield from safe_point(state)
                     version = audience.version
-                if frame.step.member_of is not None:
-                    track.step = None
-                    return frame.cursor.action
-                if frame.batch is not None:
-                    plan, batch = frame.plan, frame.step.batch
+                if batch is not None:
+                    plan = frame.plan
                     listeners = plan.known if plan.version is version else plan.listeners(audience)
-                    assert batch is not None
-                    if listeners.anybody and (item := batch.locate()) is not None:
+                    heard = listeners.anybody
+                    if heard and (item := batch.locate()) is not None:
                         yield from end_item(item)
-                    if frame.take_next(batch, numbers, listeners.anybody):
-                        if listeners.anybody:
+                    if frame.take_next(batch, numbers, heard):
+                        if heard:
                             assert batch.current is not None
                             yield from start_item(batch.current, track)
                         place, params = frame.next, frame.cursor.params
                         parent, items = frame.span, frame.items
-                        moved = False
                         continue
+                elif frame.step.member_of is not None:
+                    track.step = None
+                    return frame.cursor.action
+                moved = True
                 frame.cursor.stands = "leave"
                 action = yield from leave(track, frame, frame is bottom)
                 stack.pop()
