@@ -90,6 +90,9 @@ class Run:
         offload: bool = False,
         redact: Callable[[Any], Any] | None = None,
         clock: Clock = SYSTEM,
+        journal: Journal | None = None,
+        state_types: Iterable[type] = (),
+        transient: Iterable[Any] = (),
     ) -> None:
         if not is_node(flow):
             hint = " Did you forget to make an instance of it?" if isinstance(flow, type) else ""
@@ -100,7 +103,18 @@ class Run:
             raise ObserverError(f"observers={observers!r} is no list of observers; put it in one.")
         own = [(observer, handlers_of(observer)) for observer in observers]
         options = options_of(
-            id, metadata, capture, max_steps, on_handler_error, on_pause, offload, redact, clock
+            id,
+            metadata,
+            capture,
+            max_steps,
+            on_handler_error,
+            on_pause,
+            offload,
+            redact,
+            clock,
+            journal,
+            state_types,
+            transient,
         )
         self._course = Course(flow, shared, own, options)
         self._life, self._state = self._course.life, self._course.state

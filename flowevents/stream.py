@@ -13,7 +13,7 @@ from collections.abc import (
 )
 from typing import TYPE_CHECKING, Any, Final
 
-from flowevents.engine.effects import CallbackFailed
+from flowevents.engine.effects import CancelledBy
 from flowevents.errors import ObserverError
 from flowevents.events import Chunk
 from flowevents.run import Run, RunOptions
@@ -127,7 +127,7 @@ class _Callback:
                 try:
                     callback(event.data, event.node)
                 except Exception as error:
-                    raise CallbackFailed(error) from None
+                    raise CancelledBy(error) from None
 
         return on_chunk
 
@@ -139,7 +139,7 @@ class _Callback:
                 try:
                     await callback(event.data, event.node)
                 except Exception as error:
-                    raise CallbackFailed(error) from None
+                    raise CancelledBy(error) from None
 
         return on_chunk
 

@@ -11,12 +11,14 @@ from flowevents.engine.drivers import AsyncDriver, SyncDriver, claim_id
 from flowevents.engine.frame import Frame
 from flowevents.engine.graph import Plan, check_graph, plan_of
 from flowevents.engine.options import Options
+from flowevents.engine.recorder import Recorder
 from flowevents.engine.publish import Root
 from flowevents.engine.shape import node_name, shape_of
 from flowevents.engine.state import State
 from flowevents.engine.step import Step, Track
 from flowevents.engine.walk import walk
 from flowevents.errors import ObserverError
+from flowevents.journal.kept import KeptOptions
 from flowevents.signals import Receiver, is_async_callable
 from flowevents.status import Lifecycle
 
@@ -57,7 +59,11 @@ def begin(
     if loop is None:
         _check_sync(state.options, observers)
     plan = _plan(flow)
-    claim_id(state)
+    recorder = state.options.recorder
+    if recorder is None:
+        claim_id(state)
+    else:  # the journal knows which ids are taken
+        recorder.begin(plan.name, shared, _kept(state.options, recorder))
     for observer, handlers in observers:
         state.audience.add_observer(observer, handlers)
     state.door.belong_to(loop)
@@ -83,6 +89,15 @@ def _plan(node: Any) -> Plan:
     plan = Plan(alone, alone.node_name, "")
     plan.stand_alone(node)
     return plan
+
+
+def _kept(options: Options, recorder: Recorder) -> KeptOptions:
+    return KeptOptions(
+        capture=options.capture,
+        max_steps=options.max_steps,
+        transient=recorder.transient(),
+        metadata=options.metadata,
+    )
 
 
 def _check_sync(options: Options, observers: Sequence[tuple[object, dict[str, Receiver]]]) -> None:

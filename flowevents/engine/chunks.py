@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from flowevents.engine.delivery import Delivery
 from flowevents.engine.effects import TAKE
+from flowevents.engine.recorder import Recorder
 from flowevents.engine.state import State
 from flowevents.engine.step import Step
 from flowevents.events import Chunk, Event
@@ -65,10 +66,11 @@ def sender(step: Step) -> Send | None:
         waits: bool = bool(handlers.asynchronous),
         call: Receiver | None = one,
         events: bool = consumer == "events",
+        make: Callable[..., Chunk] = _stored(options.recorder),
     ) -> Any:
-        event = Chunk(run_id, next(numbers), now(), span, path, items, number, attempt, data=data)
+        event = make(run_id, next(numbers), now(), span, path, items, number, attempt, data=data)
         if outbox or backlog or waits:
-            delivery.deliver(event, handlers)
+            delivery.deliver_stored(event, handlers)
             return HAND_OVER
         if call is not None:
             delivery.delivering = True
@@ -93,6 +95,19 @@ def sender(step: Step) -> Send | None:
         return send
     clean = options.clean
     return lambda data: send(clean(data))
+
+
+def _stored(recorder: Recorder | None) -> Callable[..., Chunk]:
+    """Return what makes a chunk, and stores it where the run has a journal."""
+    if recorder is None:
+        return Chunk
+
+    def make(*args: Any, **own: Any) -> Chunk:
+        chunk = Chunk(*args, **own)
+        recorder.store(chunk)
+        return chunk
+
+    return make
 
 
 def _one(handlers: Handlers, delivery: Delivery) -> Receiver | None:

@@ -40,7 +40,8 @@ class Course:
         self.shared: Any = shared
         self.observers: list[tuple[object, dict[str, Receiver]]] = observers
         self.life: Lifecycle = Lifecycle(options.run_id)
-        audience = Audience(("run", options.run_id), special=options.offload)
+        recorded = options.recorder is not None
+        audience = Audience(("run", options.run_id), special=options.offload, recorded=recorded)
         self.state: State = State(options, audience)
         self.driver: SyncDriver | AsyncDriver | None = None
 

@@ -88,6 +88,13 @@ class Delivery:
         Returns whether the engine has something to do about it at its next safe point. Raises what
         is no `Exception` and came from a handler, after the others were called.
         """
+        recorder = self.options.recorder
+        if recorder is not None:
+            recorder.store(event)
+        return self.deliver_stored(event, handlers)
+
+    def deliver_stored(self, event: Event, handlers: Handlers) -> bool:
+        """`deliver` an event that was stored, if it has to be."""
         if self.delivering or self.backlog or handlers.asynchronous:
             self.backlog.append((event, handlers))
             return self.delivering or self.drain()

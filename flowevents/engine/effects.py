@@ -17,8 +17,8 @@ from typing import Any, Final
 __all__ = [
     "TAKE",
     "Await",
-    "CallbackFailed",
     "Cancelled",
+    "CancelledBy",
     "Effects",
     "Failed",
     "pep479",
@@ -100,7 +100,19 @@ def _in_context(awaitable: Any, context: Context) -> Generator[Any, Any, Any]:
 
 
 class Cancelled(asyncio.CancelledError):
-    """The run was cancelled by `Run.cancel`, not its task by the loop."""
+    """The run is to stop, by `Run.cancel` and its kin, not its task by the loop.
+
+    Attributes:
+        releases: A run with a journal is not cancelled by it, but let go.
+        error: What whoever drives the run gets; else that it was cancelled.
+    """
+
+    def __init__(
+        self, text: str, *, releases: bool = False, error: BaseException | None = None
+    ) -> None:
+        super().__init__(text)
+        self.releases: bool = releases
+        self.error: BaseException | None = error
 
 
 class Failed(BaseException):
@@ -111,8 +123,8 @@ class Failed(BaseException):
         self.error = error
 
 
-class CallbackFailed(BaseException):
-    """Carries what a run's callback raised past the nodes: it cancels the run."""
+class CancelledBy(BaseException):
+    """Carries, past the nodes, an error that cancels the run: of its callback, or its journal."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(error)

@@ -252,6 +252,10 @@ class Group:
         state = self.state
         if self._parent is None and state.stop.asked is None and state.stop.by_task():
             cut_short(state.delivery)
+        recorder = state.options.recorder
+        if recorder is not None and isinstance(error, asyncio.CancelledError):
+            if state.stop.asked is None or state.stop.asked.releases:
+                recorder.release()
         if not was_over:
             self._cancel_items()
         tasks = [each for each in self._tasks.values() if each is not None]

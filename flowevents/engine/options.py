@@ -10,7 +10,9 @@ from typing import Any, Final, Literal, TypedDict
 import msgspec
 
 from flowevents.clock import SYSTEM, Clock
+from flowevents.engine.recorder import Recorder, recorder_of
 from flowevents.events import MAX_ERROR, describe_error
+from flowevents.journal.journal import Journal
 
 __all__ = ["Options", "RunOptions", "options_of"]
 
@@ -30,6 +32,9 @@ class RunOptions(TypedDict, total=False):
     offload: bool
     redact: Callable[[Any], Any] | None
     clock: Clock
+    journal: Journal | None
+    state_types: Iterable[type]
+    transient: Iterable[Any]
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -39,6 +44,7 @@ class Options(msgspec.Struct, frozen=True):
         run_id: The run's id; `named` is whether it was given.
         raise_handler_errors: `on_handler_error="raise"`.
         waits: `on_pause="wait"`.
+        recorder: Stores its events, where it has a journal.
     """
 
     run_id: str
@@ -51,6 +57,7 @@ class Options(msgspec.Struct, frozen=True):
     offload: bool
     redact: Callable[[Any], Any] | None
     clock: Clock
+    recorder: Recorder | None = None
 
     def clean(self, value: Any) -> Any:
         """Return what may be seen of a value: what `redact` makes of it."""
@@ -80,6 +87,9 @@ def options_of(
     offload: bool = False,
     redact: Callable[[Any], Any] | None = None,
     clock: Clock = SYSTEM,
+    journal: Journal | None = None,
+    state_types: Iterable[type] = (),
+    transient: Iterable[Any] = (),
 ) -> Options:
     """Check the options of a run. Raises `ValueError` for one that makes no sense."""
     if id is not None and (not isinstance(id, str) or not id):
@@ -94,8 +104,12 @@ def options_of(
         raise ValueError(f"on_pause={on_pause!r}: 'return' or 'wait'.")
     if redact is not None and not callable(redact):
         raise ValueError(f"redact={redact!r}: a function of a text or data, or None.")
+    run_id = _new_id() if id is None else id
+    recorder = None
+    if journal is not None:
+        recorder = recorder_of(journal, run_id, state_types, transient)
     return Options(
-        _new_id() if id is None else id,
+        run_id,
         id is not None,
         dict(metadata) if metadata else {},
         capture,
@@ -105,6 +119,7 @@ def options_of(
         bool(offload),
         redact,
         clock,
+        recorder,
     )
 
 

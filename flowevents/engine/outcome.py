@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from flowevents.engine.effects import CallbackFailed, Cancelled, Failed, pep479
+from flowevents.engine.effects import Cancelled, CancelledBy, Failed, pep479
 from flowevents.engine.options import Options
 from flowevents.errors import RunCancelled
 from flowevents.events import Status
@@ -23,7 +23,7 @@ def verdict(options: Options, error: BaseException) -> tuple[Status, str | None]
         error = error.error
     if isinstance(error, Exception):
         return "error", options.error_text(error)
-    if isinstance(error, CallbackFailed):
+    if isinstance(error, CancelledBy):
         return "cancelled", options.error_text(error.error)
     if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
         return "cancelled", None
@@ -70,12 +70,12 @@ class Outcome:
         if isinstance(error, Failed):
             error = error.error
         status: RunStatus = "failed" if isinstance(error, Exception) else "cancelled"
-        if isinstance(error, CallbackFailed):
+        if isinstance(error, CancelledBy):
             error = error.error
         elif isinstance(error, (Cancelled, GeneratorExit)) and self.over:
             error = None  # it came too late
         elif isinstance(error, Cancelled):
-            error = RunCancelled(f"Run {run_id} was cancelled.")
+            error = error.error or RunCancelled(f"Run {run_id} was cancelled.")
         if error is None:
             return "done"
         self.error, self.action = pep479(error), None

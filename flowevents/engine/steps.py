@@ -56,6 +56,9 @@ def run_step(track: Track, step: Step, node: Any, shared: Any, parent: int) -> E
             action = exec_res
     if state.is_disturbed() and state.delivery.is_due():
         yield from hand_over(state)
+    recorder = state.options.recorder
+    if recorder is not None:
+        recorder.keep_action(action, step.plan.path)
     yield from end_step(step, exec_res)
     return action
 
@@ -109,6 +112,10 @@ def enter(track: Track, frame: Frame, parent: int) -> Effects:
         prep_res = yield from invoke(step, prep, frame.shared)
         if state.delivery.is_due():
             yield from hand_over(state)
+    if state.options.recorder is not None:
+        if shape.batch is not None:
+            prep_res = list(prep_res or ())
+        state.options.recorder.keep_prep(step.span, prep_res, step.plan.path)
     track.step = None
     if flow.start_node is None:
         warnings.warn(
@@ -154,6 +161,8 @@ def leave(track: Track, frame: Frame, last: bool) -> Effects:
     if state.is_disturbed():
         yield from safe_point(state)
     track.step = None
+    if state.options.recorder is not None:
+        state.options.recorder.keep_action(action, step.plan.path)
     if last:
         state.outcome.reach(action)
     handlers = step.listeners().flow_end

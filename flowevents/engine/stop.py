@@ -19,6 +19,7 @@ class Stop:
 
     Attributes:
         asked: What is raised in the engine once somebody has asked for a cancel.
+        leaving: Who asks next does not cancel a run with a journal, but lets it go.
         seen: The engine, or the code of a node, has been told of it.
         failure: What a handler raised, where that fails the run.
         task: The task that drives an async run; `task_cancels` are those of its cancels that came
@@ -33,6 +34,7 @@ class Stop:
         "asked",
         "carrier",
         "failure",
+        "leaving",
         "seen",
         "task",
         "task_cancels",
@@ -42,6 +44,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.asked: Cancelled | None = None
+        self.leaving: bool = False
         self.seen: bool = False
         self.failure: BaseException | None = None
         self.task: asyncio.Task[object] | None = None
@@ -50,10 +53,15 @@ class Stop:
         self.woken: threading.Event | None = None
         self.workers: dict[int | None, asyncio.CancelledError | None] = {}
 
-    def ask(self, run_id: str) -> None:
-        """Ask the run to stop at its next safe point; from any thread."""
+    def leave(self) -> None:
+        """Note that the run is closed, or nobody has it any more: that is about to stop it."""
+        self.leaving = True
+
+    def ask(self, run_id: str, error: BaseException | None = None) -> None:
+        """Ask the run to stop at its next safe point, with that error; from any thread."""
         if self.asked is None:
-            self.asked = Cancelled(f"run {run_id} was cancelled")
+            releases = self.leaving or error is not None
+            self.asked = Cancelled(f"run {run_id} was cancelled", releases=releases, error=error)
         if self.woken is not None:
             self.woken.set()
 
@@ -93,6 +101,11 @@ class Stop:
         if task is None:
             return False
         return cancels_of(task) > (self.task_cancels if task is self.task else 0)
+
+    def by_item(self) -> bool:
+        """Whether the task that runs is that of an item, which is being cancelled by its group."""
+        task = _current_task()
+        return task is not None and task not in (self.task, self.carrier) and cancels_of(task) > 0
 
     def under_way(self, is_async: bool) -> BaseException | None:
         """Return the cancel that is under way, which wins over any error raised meanwhile."""

@@ -53,6 +53,7 @@ class Audience(Identity):
         own: The handlers of the run's own observers, by the name of their signal.
         closed: The run has ended.
         special: All that is done in the run is `Listeners.special`.
+        recorded: It has a journal, so that all events are made, and all is special.
 
     One thread at a time adds observers or closes it; the rest is safe from any thread.
     """
@@ -64,14 +65,18 @@ class Audience(Identity):
         "closed",
         "consumer",
         "own",
+        "recorded",
         "run_key",
         "special",
         "version",
     )
 
-    def __init__(self, run_key: Hashable, *, special: bool = False) -> None:
+    def __init__(
+        self, run_key: Hashable, *, special: bool = False, recorded: bool = False
+    ) -> None:
         self.run_key: Hashable = run_key
-        self.special: bool = special
+        self.special: bool = special or recorded
+        self.recorded: bool = recorded
         self.version: object = object()
         self.closed: bool = False
         self.consumer: Literal["events", "output"] | None = None
@@ -126,7 +131,7 @@ class Audience(Identity):
             for name, entries in _entries_of(keys).items():
                 every = *everyone.entries.get(name, ()), *entries, *self.own.get(name, ())
                 _put(found, name, handlers_among(every))
-        nobody = _CONSUMER if self.consumer == "events" else _NOBODY
+        nobody = _CONSUMER if self.recorded or self.consumer == "events" else _NOBODY
         if not found:
             return replace(nobody, special=True) if self.special else nobody
         contexts = found.get("contexts", ())

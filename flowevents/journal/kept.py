@@ -1,0 +1,67 @@
+"""What a record keeps beside its event: what a later process needs to go on, and nobody else."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+__all__ = ["Changes", "Kept", "KeptOptions", "kept_of"]
+
+
+class Changes(msgspec.Struct, omit_defaults=True):
+    """What has changed in `shared` since the record before that said so.
+
+    Attributes:
+        all: All of it, where it is no dict; else what follows.
+        set: Top-level keys and their values.
+        add: Keys of lists that only got longer, and their new ends.
+        gone: Keys that are not there any more.
+    """
+
+    all: Raw | UnsetType = UNSET
+    set: list[tuple[Raw, Raw]] = msgspec.field(default_factory=list)
+    add: list[tuple[Raw, Raw]] = msgspec.field(default_factory=list)
+    gone: list[Raw] = msgspec.field(default_factory=list)
+
+
+class KeptOptions(msgspec.Struct, omit_defaults=True):
+    """The options of a run that go on with it, in its first record."""
+
+    capture: bool = False
+    max_steps: int | None = None
+    transient: list[Raw] = msgspec.field(default_factory=list)
+    metadata: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class Kept(msgspec.Struct, omit_defaults=True):
+    """What a record keeps; values are written by a `Codec`.
+
+    Attributes:
+        options: In the first record: those of the run.
+        shared: What has changed in it.
+        action: With the ok end of a node or a flow: what its `post` returned.
+        prep: The spans of flows, and what their `prep` returned.
+        digest: With the start of an item: of what it was given.
+        result: With the ok end of an item of a node: its result.
+        asked: With a question: how many its step had asked before.
+        answer: With a `Reply`: what the node was given.
+    """
+
+    options: KeptOptions | None = None
+    shared: Changes | None = None
+    action: Raw | UnsetType = UNSET
+    prep: list[tuple[int, Raw]] = msgspec.field(default_factory=list)
+    digest: str | UnsetType = UNSET
+    result: Raw | UnsetType = UNSET
+    asked: int | UnsetType = UNSET
+    answer: Raw | UnsetType = UNSET
+
+
+_decode: Final = msgspec.json.Decoder(Kept).decode
+
+
+def kept_of(raw: bytes | None) -> Kept | None:
+    """Return what a record keeps, if anything."""
+    return None if raw is None else _decode(raw)

@@ -1,0 +1,135 @@
+"""What of a run's `shared` is kept: what has changed since the last record that said so."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, Final
+
+from msgspec import UNSET, Raw
+
+from flowevents.errors import JournalError
+from flowevents.journal.codec import Codec, fingerprint
+from flowevents.journal.kept import Changes
+
+__all__ = ["SharedFold", "SharedLog"]
+
+_ALL: Final = object()
+
+
+class _Known:
+    """A value as it was kept last.
+
+    Attributes:
+        print: Its `fingerprint`, if it has one; else `raw` is the hash of its JSON.
+        length: How long it was, if it is a list.
+    """
+
+    __slots__ = ("length", "print", "raw")
+
+    def __init__(self, value: Any, print: tuple[int, int] | None, raw: bytes) -> None:
+        self.print: tuple[int, int] | None = print
+        self.raw: int = hash(raw) if print is None else 0
+        self.length: int = len(value) if type(value) is list else 0
+
+
+class SharedLog:
+    """Says what has changed in `shared` since it was asked last.
+
+    Args:
+        shared: What the nodes get.
+        codec: How its values are kept.
+        transient: The top-level keys that are not.
+    """
+
+    __slots__ = ("_codec", "_known", "_shared", "_transient")
+
+    def __init__(self, shared: Any, codec: Codec, transient: Collection[Any]) -> None:
+        self._shared = shared
+        self._codec = codec
+        self._transient = transient
+        self._known: dict[Any, _Known] = {}
+
+    def changes(self) -> Changes | None:
+        """Return what has changed, or `None`. Raises `JournalError` for what cannot be kept."""
+        found = Changes()
+        if type(self._shared) is not dict:
+            raw = self._changed(_ALL, self._shared, "shared")
+            if raw is None:
+                return None
+            found.all = Raw(raw)
+            return found
+        for key, value in list(self._shared.items()):
+            if key not in self._transient:
+                self._look_at(key, value, found)
+        for key in [key for key in self._known if key not in self._shared]:
+            del self._known[key]
+            found.gone.append(self._key(key))
+        return found if found.set or found.add or found.gone else None
+
+    def _look_at(self, key: Any, value: Any, found: Changes) -> None:
+        where = f"shared[{key!r}]"
+        known = self._known.get(key)
+        if known is not None and known.print and type(value) is list:
+            length = known.length
+            if len(value) > length > 0 and fingerprint(value[:length]) == known.print:
+                end = self._codec.encode(value[length:], where)
+                self._known[key] = _Known(value, fingerprint(value), end)
+                found.add.append((self._key(key), Raw(end)))
+                return
+        raw = self._changed(key, value, where)
+        if raw is not None:
+            found.set.append((self._key(key), Raw(raw)))
+
+    def _changed(self, key: Any, value: Any, where: str) -> bytes | None:
+        """Return the value's JSON, where it has changed."""
+        known, now = self._known.get(key), fingerprint(value)
+        if known is not None and now is not None and known.print == now:
+            return None
+        raw = self._codec.encode(value, where)
+        after = _Known(value, now, raw)
+        if known is not None and now is None and known.print is None and known.raw == after.raw:
+            return None
+        self._known[key] = after
+        return raw
+
+    def _key(self, key: Any) -> Raw:
+        if key is not None and type(key) not in (bool, int, float, str, bytes):
+            raise JournalError(
+                f"shared has the key {key!r}: a journal keeps keys of None, bool, int, float, str "
+                "and bytes. Use one of these, or name it in transient={…}."
+            )
+        return Raw(self._codec.encode(key, "a key of shared"))
+
+
+class SharedFold:
+    """`shared` as the changes of a log, one after the other, leave it."""
+
+    __slots__ = ("_all", "_parts")
+
+    def __init__(self) -> None:
+        self._all: Raw | None = None
+        self._parts: dict[bytes, list[Raw]] = {}  # by the key's JSON: the value, and what was added
+
+    def apply(self, changes: Changes) -> None:
+        """Go on with what a record says."""
+        if changes.all is not UNSET:
+            self._all = changes.all
+            return
+        for key, value in changes.set:
+            self._parts[bytes(key)] = [value]
+        for key, end in changes.add:
+            self._parts[bytes(key)].append(end)
+        for key in changes.gone:
+            self._parts.pop(bytes(key), None)
+
+    def value(self, codec: Codec) -> Any:
+        """Return it. Raises `JournalError` for a class that the codec does not know."""
+        if self._all is not None:
+            return codec.decode(bytes(self._all))
+        found = {}
+        for key, parts in self._parts.items():
+            value = codec.decode(bytes(parts[0]))
+            for end in parts[1:]:
+                value += codec.decode(bytes(end))
+            found[codec.decode(key)] = value
+        return found
