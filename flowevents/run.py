@@ -29,8 +29,11 @@ from flowevents.engine.drivers import PAUSED, AsyncDriver, Consumer, SyncDriver,
 from flowevents.engine.options import RunOptions, options_of
 from flowevents.engine.publish import after_delivery
 from flowevents.engine.shape import is_node, node_name
-from flowevents.errors import GraphError, ObserverError, Paused
+from flowevents.errors import GraphError, JournalError, ObserverError, Paused
 from flowevents.events import Event, Interrupt
+from flowevents.journal.codec import Codec
+from flowevents.journal.journal import Journal
+from flowevents.journal.standing import Standing
 from flowevents.live import Background, Channel, LiveEvents
 from flowevents.signals import Audience, handlers_of
 from flowevents.status import Lifecycle, RunStatus
@@ -120,6 +123,69 @@ class Run:
         self._life, self._state = self._course.life, self._course.state
         self._background: Background | None = None  # what drives it, after `start`
 
+    @classmethod
+    def resume(
+        cls,
+        flow: Any,
+        journal: Journal,
+        run_id: str,
+        *,
+        shared: Mapping[Any, Any] | None = None,
+        take_over: bool = False,
+        observers: Iterable[object] = (),
+        state_types: Iterable[type] = (),
+        on_handler_error: Literal["log", "raise"] = "log",
+        on_pause: Literal["return", "wait"] = "return",
+        offload: bool = False,
+        redact: Callable[[Any], Any] | None = None,
+        clock: Clock = SYSTEM,
+    ) -> Self:
+        """Return a run that stands where its log does, `paused` or `ready`, to be driven.
+
+        Finished steps do not run again. One that was open runs again from its `prep`, as its next
+        attempt.
+
+        Args:
+            flow: The flow or node as it was run first; its graph may have grown.
+            journal, run_id: Where its log is.
+            shared: The values of the keys that are `transient`.
+            take_over: Also where it is alive elsewhere, which then is stopped.
+            state_types: As of `Run`.
+            observers, on_handler_error, on_pause, offload, redact, clock: As of `Run`, anew.
+
+        Raises `UnknownRun`, `RunStateError` for a run that has ended or is alive elsewhere,
+        `GraphError` where the graph lacks a node that the log still needs, and `JournalError` for
+        a log that cannot be read, or where a transient key is missing.
+        """
+        codec = Codec(state_types)
+        lease = journal.take(run_id, take_over=take_over)
+        try:
+            standing = Standing(journal.records(run_id))
+            options = standing.options
+            transient = [codec.decode(bytes(key)) for key in options.transient]
+            run = cls(
+                flow,
+                _restored(standing.shared.value(codec), transient, shared or {}, run_id),
+                observers=observers,
+                id=run_id,
+                metadata=options.metadata,
+                capture=options.capture,
+                max_steps=options.max_steps,
+                on_handler_error=on_handler_error,
+                on_pause=on_pause,
+                offload=offload,
+                redact=redact,
+                clock=clock,
+                journal=journal,
+                state_types=state_types,
+                transient=transient,
+            )
+            run._course.go_on(lease, standing)
+        except BaseException:
+            lease.release()
+            raise
+        return run
+
     # -- what it is ---------------------------------------------------------------------------
 
     @property
@@ -130,7 +196,7 @@ class Run:
     @property
     def shared(self) -> Any:
         """What the nodes get."""
-        return self._course.shared
+        return self._state.shared
 
     @property
     def status(self) -> RunStatus:
@@ -150,7 +216,7 @@ class Run:
     @property
     def interrupts(self) -> tuple[Interrupt, ...]:
         """The open questions, in the order in which they were asked."""
-        return tuple(each.event for each in self._state.questions.waiting())
+        return tuple(self._state.questions.interrupts())
 
     @property
     def _sender_key(self) -> Audience:
@@ -387,6 +453,26 @@ class Run:
             f"{wait} or another loop over .run.",
             self,
         )
+
+
+def _restored(
+    kept: Any, transient: list[Any], given: Mapping[Any, Any], run_id: str
+) -> Any:
+    """Return `shared` as it was kept, with what is given of what was not."""
+    missing = [key for key in transient if key not in given]
+    if missing:
+        named = ", ".join(map(repr, missing))
+        raise JournalError(
+            f"Run {run_id!r} did not keep {named} of shared: give shared={{{missing[0]!r}: …}}."
+        )
+    if given:
+        unknown = [key for key in given if key not in transient]
+        if unknown:
+            raise JournalError(
+                f"shared={unknown!r}: run {run_id!r} has kept that, and goes on with what it kept."
+            )
+        kept.update(given)
+    return kept
 
 
 class _AsyncEvents(AsyncIterator[Event]):

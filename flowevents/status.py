@@ -21,7 +21,7 @@ __all__ = ["Lifecycle", "RunStatus"]
 RunStatus = Literal["ready", "running", "paused", "done", "failed", "cancelled"]
 
 _NEXT: Final[Mapping[RunStatus, frozenset[RunStatus]]] = {
-    "ready": frozenset({"running", "cancelled"}),
+    "ready": frozenset({"running", "paused", "cancelled"}),  # paused: a run that goes on
     "running": frozenset({"paused", "done", "failed", "cancelled"}),
     "paused": frozenset({"running", "cancelled"}),
     "done": frozenset(),

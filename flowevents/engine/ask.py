@@ -13,6 +13,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any, NoReturn
 
+from msgspec import UNSET
+
 from flowevents.asking import Ask
 from flowevents.engine.answers import Answers
 from flowevents.engine.effects import TAKE, Await, Effects, perform, wake
@@ -23,6 +25,7 @@ from flowevents.engine.shape import node_name
 from flowevents.engine.state import State, hand_over, safe_point
 from flowevents.engine.step import Step, current_track
 from flowevents.events import Interrupt, Reply
+from flowevents.journal.standing import Asked, encoded
 
 __all__ = ["ask", "ask_here", "cannot_wait"]
 
@@ -36,13 +39,21 @@ def ask(step: Step, asked: Ask) -> Effects:
     state = step.state
     yield from safe_point(state)
     _check_place(step, asked)
-    question = state.questions.ask(asked, _interrupt(step, asked))
+    recorder, before = state.options.recorder, _asked_before(step, asked)
+    if before is not None and before.answer is not UNSET:
+        assert recorder is not None
+        return recorder.read(before.answer)
+    question = state.questions.ask(asked, _interrupt(step, asked, before))
+    if recorder is not None:
+        recorder.keep_asked(step.asked - 1)
     answers = Answers(question, state.delivery)
     try:
         handlers = step.listeners().interrupt
         if handlers is not None:
             state.delivery.deliver(question.event, answers.handlers(handlers))
             yield from hand_over(state)
+        if recorder is not None:
+            recorder.look(state.questions)
         yield from safe_point(state)
         while not question.settled():
             yield from _wait(state, question, answers)
@@ -59,15 +70,35 @@ def ask(step: Step, asked: Ask) -> Effects:
     handlers = step.listeners().reply
     if handlers is not None:
         value = state.options.clean(answer)
+        if recorder is not None:
+            recorder.keep_answer(answer, asked.prompt)
         if step.publish(handlers, Reply, id=question.event.id, value=value):
             yield from hand_over(state)
     return answer
 
 
-def _interrupt(step: Step, asked: Ask) -> Interrupt:
-    """Return the event of a question, which always takes a number, like a start."""
+def _asked_before(step: Step, asked: Ask) -> Asked | None:
+    """Return this question as the log has it, where the step was lost and asks the same again."""
+    at, step.asked = step.asked, step.asked + 1
+    if step.lost is None or at >= len(step.lost.asked):
+        return None
+    before: Asked = step.lost.asked[at]
+    event = before.event
+    now = step.state.options.clean(asked.prompt), asked.choices, asked.schema
+    if encoded(now) == encoded((event.prompt, event.choices, event.schema)):
+        return before
+    del step.lost.asked[at:]  # nobody has answered what comes instead
+    return None
+
+
+def _interrupt(step: Step, asked: Ask, before: Asked | None) -> Interrupt:
+    """Return the event of a question, which always takes a number, like a start.
+
+    One that was asked before, in a step that was lost, has its `id` and `expires` again.
+    """
     state = step.state
     now = state.options.clock.time()
+    expires = None if asked.expires is None else now + asked.expires
     return Interrupt(
         run_id=state.options.run_id,
         seq=next(state.delivery.numbers),
@@ -77,11 +108,11 @@ def _interrupt(step: Step, asked: Ask) -> Interrupt:
         items=step.items,
         step=step.number,
         attempt=step.attempt,
-        id=state.questions.next_id(),
+        id=state.questions.next_id() if before is None else before.event.id,
         prompt=state.options.clean(asked.prompt),
         choices=asked.choices,
         schema=asked.schema,
-        expires=None if asked.expires is None else now + asked.expires,
+        expires=expires if before is None else before.event.expires,
     )
 
 

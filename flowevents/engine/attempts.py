@@ -19,11 +19,14 @@ from flowevents.engine.offload import OffloadedStream, offload
 from flowevents.engine.state import hand_over
 from flowevents.engine.step import Step
 from flowevents.engine.streams import one_chunk, stream, stream_async
+from flowevents.errors import FlowEventsError
 from flowevents.events import Retry
 
-__all__ = ["attempts"]
+__all__ = ["attempts", "begin_again"]
 
 logger: Final = logging.getLogger("flowevents")
+
+_LOST: Final = "Lost: its process ended before this attempt did, or let the run go."
 
 
 def attempts(step: Step, node: Any, argument: Any, error: Exception | None = None) -> Effects:
@@ -33,9 +36,13 @@ def attempts(step: Step, node: Any, argument: Any, error: Exception | None = Non
     if tries < 1 and error is None:  # pocketflow 0.0.3 then runs nothing
         return None
     counts = not shape.ours  # pocketflow's nodes hold the number of the retry themselves
+    failures = 0
+    if step.lost is not None:
+        failures = step.lost.failures
+        error = None if step.lost.error is None else FlowEventsError(step.lost.error)
     if counts:
-        node.cur_retry = 0
-    for tried in range(1, max(tries, 1) + 1):
+        node.cur_retry = failures
+    for tried in range(min(failures, max(tries, 1) - (error is None)) + 1, max(tries, 1) + 1):
         if error is None:
             try:
                 return (yield from _attempt(step, node, argument))
@@ -67,20 +74,36 @@ def attempts(step: Step, node: Any, argument: Any, error: Exception | None = Non
     assert error is not None
     if not shape.fallback:
         raise error
-    yield from _retry(step, error, 0.0, True)
+    if step.lost is None or step.lost.error is None:  # else that was said before it was lost
+        yield from _retry(step, error, 0.0, True)
     fallback = node.exec_fallback_async if shape.is_async else node.exec_fallback
     return (yield from invoke(step, fallback, argument, error))
 
 
+def begin_again(step: Step) -> Effects:
+    """Publish that a step or an item was lost with its process: its next attempt begins."""
+    state, recorder = step.state, step.state.options.recorder
+    step.began = state.options.clock.monotonic()
+    if recorder is not None:
+        recorder.keep_lost()
+    yield from _publish_retry(step, _LOST, 0.0, False)
+
+
 def _retry(step: Step, error: Exception, wait: float, fallback: bool) -> Effects:
     """Publish that this attempt failed; from here on the step is in the next."""
+    step.asked = 0
+    heard = step.listeners().retry is not None
+    text = step.state.options.error_text(error) if heard else ""
+    yield from _publish_retry(step, text, wait, fallback)
+
+
+def _publish_retry(step: Step, text: str, wait: float, fallback: bool) -> Effects:
     state = step.state
     handlers = step.listeners().retry
     state.door.empty()
     if handlers is None:
         step.attempt += 1
         return
-    text = state.options.error_text(error)
     number = next(state.delivery.numbers)
     event = step.make(Retry, number, error=text, wait=wait, fallback=fallback)
     step.attempt += 1

@@ -12,6 +12,7 @@ from flowevents.engine.frame import Frame
 from flowevents.engine.graph import Plan, check_graph, plan_of
 from flowevents.engine.options import Options
 from flowevents.engine.recorder import Recorder
+from flowevents.engine.resume import Resumed
 from flowevents.engine.publish import Root
 from flowevents.engine.shape import node_name, shape_of
 from flowevents.engine.state import State
@@ -19,10 +20,11 @@ from flowevents.engine.step import Step, Track
 from flowevents.engine.walk import walk
 from flowevents.errors import ObserverError
 from flowevents.journal.kept import KeptOptions
+from flowevents.journal.standing import Standing
 from flowevents.signals import Receiver, is_async_callable
 from flowevents.status import Lifecycle
 
-__all__ = ["begin"]
+__all__ = ["begin", "go_on", "root_plan"]
 
 
 class _Alone:
@@ -48,36 +50,62 @@ def begin(
     life: Lifecycle,
     state: State,
     flow: Any,
-    shared: Any,
     observers: Sequence[tuple[object, dict[str, Receiver]]],
     loop: asyncio.AbstractEventLoop | None,
+    frames: list[Frame] | None = None,
 ) -> SyncDriver | AsyncDriver:
     """Begin a run in that loop, or a sync one; return its driver.
+
+    It goes on where `frames` stand, where there are some.
 
     Raises what is wrong with the graph, or what a sync run cannot do, before anything has begun.
     """
     if loop is None:
         _check_sync(state.options, observers)
-    plan = _plan(flow)
-    recorder = state.options.recorder
-    if recorder is None:
-        claim_id(state)
-    else:  # the journal knows which ids are taken
-        recorder.begin(plan.name, shared, _kept(state.options, recorder))
+    if frames is None:
+        frames = [_beginning(state, flow)]
     for observer, handlers in observers:
         state.audience.add_observer(observer, handlers)
     state.door.belong_to(loop)
     track = Track()
-    step = Step(state, plan, next(state.delivery.numbers), (), 0)
-    engine = walk(state, track, [Frame(plan, plan.node, step, shared)])
+    engine = walk(state, track, frames)
     root = Root(state, track, engine, flow)
     life.move("running")
+    driver: SyncDriver | AsyncDriver
     if loop is None:
-        return SyncDriver(life, state, root, engine)
-    return AsyncDriver(life, state, root, engine, track)
+        driver = SyncDriver(life, state, root, engine)
+    else:
+        driver = AsyncDriver(life, state, root, engine, track)
+    if state.options.recorder is not None:
+        state.options.recorder.listen(state.questions, driver.cancel, driver.lose)
+    return driver
 
 
-def _plan(node: Any) -> Plan:
+def _beginning(state: State, flow: Any) -> Frame:
+    """Return the frame of a run at its beginning."""
+    plan = root_plan(flow)
+    recorder = state.options.recorder
+    if recorder is None:
+        claim_id(state)
+    else:  # the journal knows which ids are taken
+        recorder.begin(plan.name, state.shared, _kept(state.options, recorder))
+    return Frame(plan, plan.node, Step(state, plan, next(state.delivery.numbers), (), 0))
+
+
+def go_on(state: State, flow: Any, standing: Standing) -> list[Frame]:
+    """Return the frames of a run at the place where its log stands.
+
+    Raises `GraphError` where the graph lacks a node that the log still needs.
+    """
+    recorder, root, plan = state.options.recorder, standing.root, root_plan(flow)
+    assert recorder is not None and root is not None
+    state.delivery.go_on(standing.seq)
+    state.questions.go_on(standing.asked, standing.open_questions())
+    state.count_steps(standing.steps)
+    return Resumed(state, recorder.read).frames(root, plan, plan.node)
+
+
+def root_plan(node: Any) -> Plan:
     """Return the plan of a run of this flow, or of this node by itself; see `plan_of`.
 
     The object itself runs, as in PocketFlow, not a copy.

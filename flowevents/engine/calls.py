@@ -111,6 +111,8 @@ def end(
 
 def _release(state: State, recorder: Recorder, error: BaseException) -> None:
     """Let a run with a journal go, where what is under way is no failure and no `Run.cancel`."""
+    if recorder.lost is not None:
+        recorder.release()
     if isinstance(error, (Exception, Failed)):
         return
     if isinstance(error, Cancelled):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from flowevents.engine.begin import begin
+from flowevents.engine.begin import begin, go_on
 from flowevents.engine.drivers import AsyncDriver, SyncDriver, settle
+from flowevents.engine.frame import Frame
 from flowevents.engine.options import Options
 from flowevents.engine.shape import shape_of
 from flowevents.engine.state import State
 from flowevents.errors import ReplyError
+from flowevents.journal.lease import Lease
+from flowevents.journal.standing import Standing
 from flowevents.signals import Audience, Receiver
 from flowevents.status import Lifecycle
 
@@ -21,13 +24,14 @@ class Course:
     """One execution of a flow over `shared`.
 
     Attributes:
-        flow, shared: What is executed, and what its nodes get.
+        flow: What is executed.
         observers: The run's own, with their handlers, until it begins.
         life, state: The state that it is in, and its parts.
         driver: What drives it, once it has begun.
+        frames: Where it stands, before it is driven, of a run that goes on.
     """
 
-    __slots__ = ("driver", "flow", "life", "observers", "shared", "state")
+    __slots__ = ("driver", "flow", "frames", "life", "observers", "state")
 
     def __init__(
         self,
@@ -37,13 +41,25 @@ class Course:
         options: Options,
     ) -> None:
         self.flow: Any = flow
-        self.shared: Any = shared
         self.observers: list[tuple[object, dict[str, Receiver]]] = observers
         self.life: Lifecycle = Lifecycle(options.run_id)
         recorded = options.recorder is not None
         audience = Audience(("run", options.run_id), special=options.offload, recorded=recorded)
-        self.state: State = State(options, audience)
+        self.state: State = State(options, audience, shared)
         self.driver: SyncDriver | AsyncDriver | None = None
+        self.frames: list[Frame] | None = None
+
+    def go_on(self, lease: Lease, standing: Standing) -> None:
+        """Stand where the log does that this lease gives the right to write.
+
+        Raises `GraphError` where the graph lacks a node that the log still needs.
+        """
+        recorder = self.state.options.recorder
+        assert recorder is not None
+        recorder.go_on(lease, self.state.shared)
+        self.frames = go_on(self.state, self.flow, standing)
+        if self.state.questions.recalled and not lease.inbox():
+            self.life.move("paused")
 
     # -- who drives it ----------------------------------------------------------------------------
 
@@ -56,7 +72,7 @@ class Course:
                         raise self.life.ended("run it")
                     self.state.outcome.result()
                 self.driver = begin(
-                    self.life, self.state, self.flow, self.shared, self.observers, loop
+                    self.life, self.state, self.flow, self.observers, loop, self.frames
                 )
                 self.observers.clear()
             return self.driver

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 __all__ = ["Cursor", "Stands"]
 
-Stands = Literal["enter", "pass", "leave"]
-"""What comes next in a flow: its beginning; the next node of a pass over its graph, or the end of
-that pass; its end."""
+Stands = Literal["enter", "prep", "pass", "leave"]
+"""What comes next in a flow: its beginning; its `prep` once more, of a run that goes on; the next
+node of a pass over its graph, or the end of that pass; its end."""
 
 
 class Cursor:
@@ -16,15 +16,17 @@ class Cursor:
 
     Attributes:
         stands: What comes next.
+        prep_res: What the flow's `prep` returned.
         params: What its nodes get.
         index: How many items of a sequential batch have begun.
         action: What the last node of the pass returned.
     """
 
-    __slots__ = ("action", "index", "params", "stands")
+    __slots__ = ("action", "index", "params", "prep_res", "stands")
 
     def __init__(self) -> None:
         self.stands: Stands = "enter"
+        self.prep_res: Any = None
         self.params: Any = None
         self.index: int = 0
         self.action: Any = None

@@ -82,6 +82,10 @@ class Delivery:
         self.handed: list[asyncio.Future[None]] = []
         self.told: list[Any] = []
 
+    def go_on(self, seq: int) -> None:
+        """Go on after this number, in a run that goes on."""
+        self.numbers = itertools.count(seq + 1)
+
     def deliver(self, event: Event, handlers: Handlers) -> bool:
         """Hand an event to its handlers, or let it wait its turn, then to the consumer.
 

@@ -36,13 +36,13 @@ class Frame:
         plan, flow: The flow as the graph holds it, and the object that runs.
         step: Its open start.
         span, items: Those of the open start around its nodes: its own, or of an item of its batch.
-        shared: What its nodes get.
         cursor: Where the walk is.
         place: Its own place in the flow around it.
         next: The place of the node to run next, or `None` at the end of a pass.
         places: Those that were reached in this pass, by the id of the original.
-        prep_res: What its `prep` returned.
         batch: The items of a sequential batch flow.
+        passes: The items of a parallel batch flow that are still to run, of a run that goes on.
+        resumed: The step at which a run goes on, which is open or has just ended, and its place.
     """
 
     __slots__ = (
@@ -51,30 +51,28 @@ class Frame:
         "flow",
         "items",
         "next",
+        "passes",
         "place",
         "places",
         "plan",
-        "prep_res",
-        "shared",
+        "resumed",
         "span",
         "step",
     )
 
-    def __init__(
-        self, plan: Plan, flow: Any, step: Step, shared: Any, place: Place | None = None
-    ) -> None:
+    def __init__(self, plan: Plan, flow: Any, step: Step, place: Place | None = None) -> None:
         self.plan: Plan = plan
         self.flow: Any = flow
         self.step: Step = step
         self.span: int = step.span
         self.items: tuple[int, ...] = step.items
-        self.shared: Any = shared
         self.cursor: Cursor = Cursor()
         self.place: Place | None = place
         self.next: Place | None = None
         self.places: dict[int, Place] = {}
-        self.prep_res: Any = None
         self.batch: Items | None = None
+        self.passes: Iterator[list[Frame]] | None = None
+        self.resumed: tuple[Step, Place] | None = None
 
     def begin_pass(self, params: Any = None) -> None:
         """Stand at the start node; without params with a copy of the flow's, as in PocketFlow."""

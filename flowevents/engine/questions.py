@@ -98,6 +98,8 @@ class Questions:
         waits: For answers inside, instead of pausing.
         lock: Who has it decides whether an answer is the first, and whether the run pauses.
         now: The run's time, in seconds since the epoch.
+        recalled: Of a run that goes on: those in its log that were open, until they are asked
+            again.
     """
 
     __slots__ = (
@@ -109,6 +111,7 @@ class Questions:
         "open",
         "pause_requested",
         "pausing",
+        "recalled",
         "waits",
     )
 
@@ -120,8 +123,13 @@ class Questions:
         self.waits: bool = waits
         self.lock: Final = threading.RLock()
         self.now: Final = now
+        self.recalled: list[Interrupt] = []
         self._count = 0
         self._lapsed: dict[str, str] = {}  # why those that were not answered are closed
+
+    def go_on(self, asked: int, still_open: list[Interrupt]) -> None:
+        """Go on after so many questions, in a run that goes on, of which these are open."""
+        self._count, self.recalled = asked, still_open
 
     # -- asked by the engine --------------------------------------------------------------------
 
@@ -134,6 +142,7 @@ class Questions:
     def ask(self, asked: Ask, event: Interrupt) -> Question:
         """Open a question; a node that asks has answered a request to pause."""
         question = self.open[event.id] = Question(asked, event, self)
+        self.recalled = [each for each in self.recalled if each.id != event.id]
         self.pause_requested = False
         return question
 
@@ -194,6 +203,10 @@ class Questions:
         """Return those that still take an answer."""
         with self.lock:
             return [each for each in self.open.values() if not each.answered]
+
+    def interrupts(self) -> list[Interrupt]:
+        """Return the events of those that still take an answer."""
+        return [*(each.event for each in self.waiting()), *self.recalled]
 
     def describe(self, run_id: str) -> str:
         """Return that the run waits for answers, and to what, as text that is safe to show."""

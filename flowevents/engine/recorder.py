@@ -15,22 +15,27 @@ Only this file writes the fields of `Recorder`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable
+import logging
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
 
 from flowevents.engine.effects import CancelledBy
-from flowevents.errors import JournalError
-from flowevents.events import Chunk, Event, Progress
+from flowevents.engine.questions import Questions
+from flowevents.errors import JournalError, ReplyError
+from flowevents.events import Chunk, Event, Progress, Reply
 from flowevents.journal.codec import Codec
 from flowevents.journal.kept import Kept, KeptOptions
 from flowevents.journal.journal import Journal
 from flowevents.journal.lease import Lease
+from flowevents.journal.records import Message
 from flowevents.journal.shared import SharedLog
 
 __all__ = ["Recorder", "recorder_of"]
+
+logger: Final = logging.getLogger("flowevents")
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -47,10 +52,12 @@ class Recorder:
     Attributes:
         lease: The right to write its log, once it has begun.
         lost: Why nothing can be stored any more.
+        paused: The run is, and its lease given up.
         released: Nothing is to be stored any more.
     """
 
     __slots__ = (
+        "_answers",
         "_codec",
         "_journal",
         "_kept",
@@ -59,6 +66,7 @@ class Recorder:
         "_transient",
         "lease",
         "lost",
+        "paused",
         "released",
     )
 
@@ -72,7 +80,9 @@ class Recorder:
         self._shared: SharedLog = SharedLog(None, codec, transient)
         self._kept: Kept | None = None  # with the next record
         self.lease: Lease
+        self._answers: dict[str, Message] = {}  # that are taken, by their question
         self.lost: JournalError | None = None
+        self.paused: bool = False
         self.released: bool = True  # it has not begun
 
     def begin(self, flow: str, shared: Any, options: KeptOptions) -> None:
@@ -90,6 +100,16 @@ class Recorder:
         """Return the keys of `shared` that are not kept."""
         return [self._written(key, "a key in transient") for key in self._transient]
 
+    def go_on(self, lease: Lease, shared: Any) -> None:
+        """Go on with a log, which has all of this `shared`."""
+        self._shared = SharedLog(shared, self._codec, self._transient)
+        self._shared.changes()
+        self.lease, self.released = lease, False
+
+    def read(self, raw: Raw) -> Any:
+        """Return a value that the log keeps."""
+        return self._codec.decode(bytes(raw))
+
     # -- what is kept with the next record --------------------------------------------------------
 
     def keep_prep(self, span: int, prep_res: Any, path: str) -> None:
@@ -102,6 +122,10 @@ class Recorder:
         """Keep the action of a step that ends well, and what has changed in `shared`."""
         self._keep_shared()
         self._next().action = self._written(action, f"the action of {path!r}")
+
+    def keep_lost(self) -> None:
+        """Keep that the attempt did not fail which the next record ends."""
+        self._next().lost = True
 
     def keep_digest(self, argument: Any) -> None:
         """Keep the digest of what an item that begins is given."""
@@ -162,11 +186,86 @@ class Recorder:
             self.lease.later(event)
             return
         kept, self._kept = self._kept, None
+        taken = self._answers.pop(event.id, None) if type(event) is Reply else None
         try:
-            self.lease.append((event, None if kept is None else _encode(kept)))
+            self._take_again()
+            self.lease.append((event, None if kept is None else _encode(kept)), taken=taken)
         except JournalError as error:
             self.lose(error)
+            if getattr(event, "status", "ok") != "ok":  # it ends here, all the same
+                self.release()
+                return
             raise CancelledBy(error) from None
+
+    def listen(
+        self,
+        questions: Questions,
+        cancel: Callable[[], None],
+        lose: Callable[[JournalError], None],
+    ) -> None:
+        """Have what comes from elsewhere taken: answers, a cancel, or that the lease is lost."""
+
+        def hear(message: Message) -> None:
+            if message.kind == "cancel":
+                cancel()
+            else:
+                self.hear(message, questions)
+
+        self.lease.listen(hear, lose)
+
+    # -- pausing, and what comes from elsewhere ---------------------------------------------------
+
+    def pause(self, questions: Questions) -> bool:
+        """Give the lease up, because the run pauses, unless an answer has come meanwhile.
+
+        Whether it is given up. Raises `JournalError`.
+        """
+        if self.released:
+            return True
+        messages = self.lease.pause()
+        self.paused = True
+        if any([self.hear(each, questions) for each in messages]):
+            self._take_again()
+            return False
+        return True
+
+    def go_on_after_pause(self, questions: Questions) -> None:
+        """Take the lease again, and what has come meanwhile. Raises `JournalError`."""
+        if not self.released:
+            self._take_again()
+            self.look(questions)
+
+    def _take_again(self) -> None:
+        if self.paused:
+            self.lease.take_again()
+            self.paused = False
+
+    def look(self, questions: Questions) -> None:
+        """Look into the inbox for answers to open questions."""
+        if not self.released and self.lost is None:
+            for each in self.lease.inbox():
+                self.hear(each, questions)
+
+    def hear(self, message: Message, questions: Questions) -> bool:
+        """Take an answer, or a request to pause, that came from elsewhere; from any thread.
+
+        Whether it is an answer that was taken.
+        """
+        if message.kind == "pause":
+            questions.request_pause()
+            self.lease.drop(message)
+        elif message.kind == "reply" and message.question in questions.open:
+            self._answers[message.question] = message
+            try:
+                questions.reply(message.value, message.question)
+                return True
+            except ReplyError as refused:
+                if self._answers.pop(message.question, None) is message:
+                    logger.warning("Run %s: an answer was refused. %s", self._run_id, refused)
+                    self.lease.drop(message)
+        return False
+
+    # -- the end ----------------------------------------------------------------------------------
 
     def lose(self, error: JournalError) -> None:
         """Note that nothing can be stored any more; from any thread."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from flowevents.engine.delivery import MAX_WAITING, Delivery
 from flowevents.engine.door import Door
@@ -30,6 +31,7 @@ class State:
         questions: Its questions.
         outcome: How it ended.
         steps: How many steps began, where they are counted.
+        shared: What the nodes get.
     """
 
     __slots__ = (
@@ -40,11 +42,12 @@ class State:
         "options",
         "outcome",
         "questions",
+        "shared",
         "steps",
         "stop",
     )
 
-    def __init__(self, options: Options, audience: Audience) -> None:
+    def __init__(self, options: Options, audience: Audience, shared: Any) -> None:
         self.options: Options = options
         self.audience: Audience = audience
         self.stop: Stop = Stop()
@@ -53,6 +56,7 @@ class State:
         self.questions: Questions = Questions(options.clock.time, options.waits)
         self.outcome: Outcome = Outcome()
         self.steps: int = 0
+        self.shared: Any = shared
 
     @property
     def is_async(self) -> bool:
@@ -76,6 +80,10 @@ class State:
     def stopping(self) -> BaseException | None:
         """Return the cancel that is under way, which wins over any error raised meanwhile."""
         return self.stop.under_way(self.door.loop is not None)
+
+    def count_steps(self, steps: int) -> None:
+        """Go on after so many steps, in a run that goes on."""
+        self.steps = steps
 
     def count_step(self, path: str) -> None:
         """Count a step of a run with `max_steps`. Raises `TooManySteps` for one too many."""

@@ -19,6 +19,22 @@ __all__ = ["Items", "Step", "Track", "current_track", "on_track"]
 StartEvent = type[FlowStart] | type[NodeStart] | type[ItemStart]
 
 
+class Lost(msgspec.Struct):
+    """What the log of a run that goes on knows of a step, or an item, that was open.
+
+    Attributes:
+        failures: How many of its attempts have failed; `error` what the last one said, where the
+            node's `exec_fallback` is next.
+        asked: Its questions in this attempt, with what was answered, from the first one.
+        items: Of a batch node: those of its items that have begun.
+    """
+
+    failures: int = 0
+    error: str | None = None
+    asked: list[Any] = []
+    items: dict[int, Any] = {}
+
+
 class Step(msgspec.Struct, weakref=True):
     """An open start: an execution of a node or a flow, or an item of its batch.
 
@@ -33,6 +49,8 @@ class Step(msgspec.Struct, weakref=True):
         context: Where to make the calls into its code, if an observer said.
         batch: The items of its batch, where it has some.
         member_of: The items that it is one of.
+        asked: How many questions it has asked in this attempt.
+        lost: What its log knows of it, where its run goes on and it was open.
     """
 
     state: State
@@ -47,6 +65,8 @@ class Step(msgspec.Struct, weakref=True):
     context: Context | None = None
     batch: Items | None = None
     member_of: Items | None = None
+    asked: int = 0
+    lost: Lost | None = None
 
     def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
         return _no_step, ()  # a copy in another process, or a deep one, runs no step

@@ -11,19 +11,22 @@ from flowevents.engine.batches import execute
 from flowevents.engine.calls import call, end, invoke, require_await
 from flowevents.engine.effects import Await, Effects
 from flowevents.engine.frame import Frame
+from flowevents.engine.attempts import begin_again
 from flowevents.engine.items import begin_items, item_of
 from flowevents.engine.state import hand_over, safe_point
-from flowevents.engine.step import Step, Track
+from flowevents.engine.step import Items, Step, Track
 from flowevents.events import FlowEnd, FlowStart, NodeEnd, NodeStart
 
-__all__ = ["action_text", "end_flow", "end_step", "enter", "leave", "run_step"]
+__all__ = ["action_text", "begin_pass", "end_flow", "end_step", "enter", "leave", "run_step"]
 
 
 def run_step(track: Track, step: Step, node: Any, shared: Any, parent: int) -> Effects:
     """Run one node, whoever listens; return its action."""
     state, shape = step.state, step.plan.shape
     listeners = step.listeners()
-    if listeners.anybody:
+    if step.lost is not None:
+        yield from begin_again(step)
+    elif listeners.anybody:
         if step.start(listeners.node_start, NodeStart, parent):
             yield from hand_over(state)
         if listeners.contexts:
@@ -101,15 +104,16 @@ def enter(track: Track, frame: Frame, parent: int) -> Effects:
     state = step.state
     step.attempt = 0
     track.step = step
-    handlers = step.listeners().flow_start
-    metadata = state.options.metadata if frame.plan.path == "" else {}
-    if step.start(handlers, FlowStart, parent, flow=frame.plan.name, metadata=metadata):
-        yield from hand_over(state)
+    if frame.cursor.stands == "enter":  # else it has begun before
+        handlers = step.listeners().flow_start
+        metadata = state.options.metadata if frame.plan.path == "" else {}
+        if step.start(handlers, FlowStart, parent, flow=frame.plan.name, metadata=metadata):
+            yield from hand_over(state)
     require_await(step)
     prep_res = None
     if "prep_async" not in shape.idle:
         prep = flow.prep_async if shape.is_async else flow.prep
-        prep_res = yield from invoke(step, prep, frame.shared)
+        prep_res = yield from invoke(step, prep, state.shared)
         if state.delivery.is_due():
             yield from hand_over(state)
     if state.options.recorder is not None:
@@ -127,7 +131,7 @@ def enter(track: Track, frame: Frame, parent: int) -> Effects:
         frame.begin_pass()
     else:
         prep_res = prep_res or []
-    frame.prep_res = prep_res
+    frame.cursor.prep_res = prep_res
     if shape.batch == "sequential":
         frame.begin_batch(prep_res)
     elif shape.batch == "parallel":
@@ -136,14 +140,19 @@ def enter(track: Track, frame: Frame, parent: int) -> Effects:
     return None
 
 
-def _passes(frame: Frame, batch: Any) -> Iterator[Frame]:
+def _passes(frame: Frame, batch: Any) -> Iterator[list[Frame]]:
     """The items of a parallel batch flow, each a pass over its graph."""
     items = begin_items(frame.step, batch)
     for index, params in enumerate(batch):
-        item = item_of(frame.step, items, 0, index, 0)
-        inner = Frame(frame.plan, frame.flow, item, frame.shared)
-        inner.begin_pass({**frame.flow.params, **params})
-        yield inner
+        yield [begin_pass(frame, items, index, params)]
+
+
+def begin_pass(frame: Frame, items: Items, index: int, params: Any) -> Frame:
+    """Return the frame of a pass over the graph of a parallel batch flow, at its beginning."""
+    item = item_of(frame.step, items, 0, index, 0)
+    inner = Frame(frame.plan, frame.flow, item)
+    inner.begin_pass({**frame.flow.params, **params})
+    return inner
 
 
 def leave(track: Track, frame: Frame, last: bool) -> Effects:
@@ -155,7 +164,7 @@ def leave(track: Track, frame: Frame, last: bool) -> Effects:
     action = exec_res
     if "post_async" not in shape.idle:
         post = flow.post_async if shape.is_async else flow.post
-        action = yield from invoke(step, post, frame.shared, frame.prep_res, exec_res)
+        action = yield from invoke(step, post, state.shared, frame.cursor.prep_res, exec_res)
     if last and (state.delivery.backlog or state.delivery.outbox):
         yield from hand_over(state)  # no code of the run comes after this, which could wait for it
     if state.is_disturbed():

@@ -39,8 +39,8 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
 
     That is the run's own flow, or one pass over a flow's graph, which is an item of its batch.
     """
-    bottom = frame = stack[-1]
-    shared = frame.shared
+    bottom, frame = stack[0], stack[-1]
+    shared = state.shared
     audience, delivery, options, door = state.audience, state.delivery, state.options, state.door
     limited = options.max_steps is not None
     run_id, numbers, now = options.run_id, delivery.numbers, options.clock.time
@@ -52,17 +52,32 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
     params: Any = None
     parent, items = 0, frame.step.within
     moved = True  # to another frame, or to another item of a batch
+    resumed: tuple[Step, Place] | None = None
     try:
         while True:
             if moved:
-                if frame.cursor.stands == "enter":
+                passes, resumed, frame.passes = frame.passes, frame.resumed, None
+                if frame.cursor.stands in ("enter", "prep"):
                     passes = yield from enter(track, frame, parent)
-                    if passes is not None:
-                        yield Await(_parallel(frame, passes))
+                if passes is not None:
+                    yield Await(_parallel(frame, passes))
                 place, params = frame.next, frame.cursor.params
                 parent, items = frame.span, frame.items
                 batch, moved = frame.batch, False
-            if place is None:  # at the end of a pass
+            if resumed is not None:  # a run goes on, at a step that is open or has just ended
+                step, place = resumed
+                ended, resumed, frame.resumed = step, None, None
+                if audience.version is not version:
+                    yield from safe_point(state)
+                    version = audience.version
+                node = place.plan.copy(params, step)
+                action = frame.cursor.action
+                if step.open:
+                    track.step = step
+                    action = yield from run_step(track, step, node, shared, parent)
+                listeners = step.listeners()
+                step = None
+            elif place is None:  # at the end of a pass
                 if audience.version is not version:
                     yield from safe_point(state)
                     version = audience.version
@@ -159,7 +174,7 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                     if delivery.outbox and delivery.is_due():
                         yield from hand_over(state)
                 elif plan.shape.nests:
-                    frame = Frame(plan, node, step, shared, place)
+                    frame = Frame(plan, node, step, place)
                     step = None
                     stack.append(frame)
                     moved = True
@@ -229,25 +244,26 @@ def _no_successor(successors: dict[Any, Any], step: Step, action: Any) -> None:
 # -- batch flows ----------------------------------------------------------------------------------
 
 
-async def _parallel(frame: Frame, passes: Iterator[Frame]) -> None:
+async def _parallel(frame: Frame, passes: Iterator[list[Frame]]) -> None:
     """Run the items of a parallel batch flow at the same time, each on a track of its own."""
     limit = frame.flow.max_concurrency if frame.plan.shape.ours else None
     await Group(frame.step.state).run(_work, passes, limit)
 
 
-async def _work(group: Group, index: int, frame: Frame) -> None:
+async def _work(group: Group, index: int, stack: list[Frame]) -> None:
     track = Track(None, group.blocked, asyncio.current_task())
     current_track.set(track)
-    await drive(frame.step.state.delivery, _pass(track, frame))
+    await drive(group.state.delivery, _pass(track, stack))
 
 
-def _pass(track: Track, frame: Frame) -> Effects:
-    item = frame.step
-    item.span = frame.span = next(item.state.delivery.numbers)
+def _pass(track: Track, stack: list[Frame]) -> Effects:
+    item = stack[0].step
     try:
-        if item.listeners().anybody:
-            yield from start_item(item, track)
-        yield from walk(item.state, track, [frame])
+        if not item.span:  # else it has begun before
+            item.span = stack[0].span = next(item.state.delivery.numbers)
+            if item.listeners().anybody:
+                yield from start_item(item, track)
+        yield from walk(item.state, track, stack)
         yield from end_item(item)
     except BaseException as error:
         yield from end_item(item, error)

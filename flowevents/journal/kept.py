@@ -43,6 +43,7 @@ class Kept(msgspec.Struct, omit_defaults=True):
         shared: What has changed in it.
         action: With the ok end of a node or a flow: what its `post` returned.
         prep: The spans of flows, and what their `prep` returned.
+        lost: With a `Retry`: the attempt did not fail, its process did.
         digest: With the start of an item: of what it was given.
         result: With the ok end of an item of a node: its result.
         asked: With a question: how many its step had asked before.
@@ -53,6 +54,7 @@ class Kept(msgspec.Struct, omit_defaults=True):
     shared: Changes | None = None
     action: Raw | UnsetType = UNSET
     prep: list[tuple[int, Raw]] = msgspec.field(default_factory=list)
+    lost: bool = False
     digest: str | UnsetType = UNSET
     result: Raw | UnsetType = UNSET
     asked: int | UnsetType = UNSET

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import Final, Literal
 
 from flowevents.engine.publish import Root
+from flowevents.engine.recorder import Recorder
 from flowevents.engine.state import State
-from flowevents.errors import RunStateError
+from flowevents.errors import JournalError, RunStateError
 from flowevents.status import Lifecycle
 
 __all__ = ["Consumer", "Driver", "claim_id", "settle"]
@@ -57,6 +58,8 @@ class Driver:
                 state.audience.touch()
             if life.status == "paused":
                 life.move("running")
+                if state.options.recorder is not None:
+                    self._take_again(state.options.recorder)
                 state.outcome.report(False)
                 state.questions.release()
             self.driven_by = who
@@ -73,9 +76,36 @@ class Driver:
         with self.life.lock:
             if self.state.stop.asked is not None or not questions.open or not questions.hold():
                 return False
+            if self.state.options.recorder is not None and not self._let_go(
+                self.state.options.recorder
+            ):
+                questions.release()
+                return False
             self.life.move("paused")
             self.driven_by = None
             return True
+
+    def _let_go(self, recorder: Recorder) -> bool:
+        """Give the lease up, because the run pauses; whether it does, and goes on in no other."""
+        try:
+            return recorder.pause(self.state.questions)
+        except JournalError as error:
+            self.lose(error)
+            return False
+
+    def _take_again(self, recorder: Recorder) -> None:
+        try:
+            recorder.go_on_after_pause(self.state.questions)
+        except JournalError as error:
+            self.lose(error)
+
+    def lose(self, error: JournalError) -> None:
+        """Have the run stop, because nothing of it can be stored any more; from any thread."""
+        recorder = self.state.options.recorder
+        assert recorder is not None
+        recorder.lose(error)
+        self.state.stop.ask(self.life.run_id, error)
+        self.state.audience.touch()
 
     def settle(self, error: BaseException | None) -> None:
         """Note how the engine ended."""

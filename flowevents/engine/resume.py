@@ -1,0 +1,145 @@
+"""Where a run goes on: the frames of its walk, from where its log stands.
+
+No code of a node runs here, but that of copies, as in the walk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from msgspec import UNSET, Raw
+
+from flowevents.engine.frame import Frame, Place
+from flowevents.engine.graph import Plan
+from flowevents.engine.items import begin_items, item_of
+from flowevents.engine.state import State
+from flowevents.engine.step import Items, Lost, Step
+from flowevents.engine.steps import begin_pass
+from flowevents.errors import GraphError
+from flowevents.journal.standing import Scope
+
+__all__ = ["Resumed"]
+
+
+class Resumed:
+    """Builds the frames of one run that goes on.
+
+    Args:
+        state: The run's.
+        read: Returns a value that the log keeps.
+    """
+
+    __slots__ = ("_read", "_state")
+
+    def __init__(self, state: State, read: Callable[[Raw], Any]) -> None:
+        self._state = state
+        self._read = read
+
+    def frames(
+        self, scope: Scope, plan: Plan, flow: Any, place: Place | None = None
+    ) -> list[Frame]:
+        """Return the frames of an open flow, and of what is open in it, outermost first.
+
+        Raises `GraphError` where the graph lacks a node that the log still needs.
+        """
+        frame = Frame(plan, flow, self._step(scope, plan), place)
+        if scope.prep is UNSET:
+            frame.cursor.stands = "prep"
+            return [frame]
+        prep_res = frame.cursor.prep_res = self._read(scope.prep)
+        if plan.shape.batch is None:
+            frame.begin_pass()
+            return self._stand(frame, scope)
+        if plan.shape.batch == "parallel":
+            frame.cursor.stands = "leave"
+            frame.passes = self._passes(frame, scope, prep_res)
+            return [frame]
+        frame.begin_batch(prep_res)
+        items = frame.batch
+        assert items is not None
+        items.done, items.rest = scope.done, iter(prep_res[scope.begun :])
+        frame.cursor.index = scope.begun
+        inner = scope.child()
+        if inner is None:  # between two items
+            return [frame]
+        item = items.current = self._item(frame.step, items, inner)
+        frame.cursor.params = {**flow.params, **prep_res[inner.index]}
+        frame.span, frame.items = item.span, item.items
+        frame.next = frame.place_of(flow.start_node)
+        return self._stand(frame, inner)
+
+    def _passes(self, frame: Frame, scope: Scope, batch: list[Any]) -> Iterator[list[Frame]]:
+        """The items of a parallel batch flow that are still to run."""
+        items = begin_items(frame.step, batch)
+        items.done = scope.done
+        begun: dict[int, list[Frame]] = {}
+        for each in scope.inside.values():
+            inner = Frame(frame.plan, frame.flow, self._item(frame.step, items, each))
+            inner.begin_pass({**frame.flow.params, **batch[each.index]})
+            begun[each.index] = self._stand(inner, each)
+        return (
+            begun.get(index) or [begin_pass(frame, items, index, params)]
+            for index, params in enumerate(batch)
+            if index not in scope.finished
+        )
+
+    def _stand(self, frame: Frame, scope: Scope) -> list[Frame]:
+        """Have a frame that is at the beginning of a pass stand where the log does."""
+        for path, count in scope.visits.items():
+            visited = self._plan(frame, path)
+            if visited is not None:
+                place = frame.place_of(visited.node)
+                assert place is not None
+                place.count = count
+        if scope.action is not UNSET:
+            frame.cursor.action = self._read(scope.action)
+        inner = scope.child()
+        if inner is not None:
+            place = self._place(frame, inner.node)
+            step = self._step(inner, place.plan)
+            if inner.kind == "flow":
+                flow = place.plan.copy(frame.cursor.params, step)
+                return [frame, *self.frames(inner, place.plan, flow, place)]
+            frame.resumed = self._lost(step, inner), place
+        elif scope.ended is not None:
+            event = scope.ended.event
+            place = self._place(frame, event.node)
+            step = Step(self._state, place.plan, event.span, event.items, event.step, event.attempt)
+            step.open = False
+            frame.resumed = step, place
+        elif scope.moved is not None:
+            target = scope.moved.target
+            frame.next = None if target is None else self._place(frame, target)
+        return [frame]
+
+    def _step(self, scope: Scope, plan: Plan) -> Step:
+        step = Step(self._state, plan, scope.span, scope.items, scope.step, scope.attempt)
+        step.began = self._state.options.clock.monotonic()
+        return step
+
+    def _item(self, step: Step, items: Items, scope: Scope) -> Step:
+        items.index = -1
+        item = item_of(step, items, scope.span, scope.index, scope.attempt)
+        item.began = self._state.options.clock.monotonic()
+        return item
+
+    def _lost(self, step: Step, scope: Scope) -> Step:
+        """What is known of the step of a node, which begins again."""
+        step.lost = Lost(scope.failures, scope.error, scope.asked)
+        return step
+
+    def _plan(self, frame: Frame, path: str) -> Plan | None:
+        return next((each for each in frame.plan.children() if each.path == path), None)
+
+    def _place(self, frame: Frame, path: str) -> Place:
+        plan = self._plan(frame, path)
+        if plan is None:
+            known = ", ".join(repr(each.path) for each in frame.plan.children())
+            raise GraphError(
+                f"Run {self._state.options.run_id} cannot go on: its log stands at node {path!r}, "
+                f"which flow {frame.plan.name!r} does not have. It has {known or 'no nodes'}."
+            )
+        place = frame.place_of(plan.node)
+        assert place is not None
+        return place

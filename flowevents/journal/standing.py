@@ -1,0 +1,276 @@
+"""Where the log of a run stands: a fold over its records, from which another process goes on.
+
+No position is stored. Open starts say which flows and steps are open; `step` how often a node has
+run; `Retry` in which attempt a step is; the last `Action` where the way goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from flowevents.events import (
+    Action,
+    Event,
+    FlowEnd,
+    FlowStart,
+    Interrupt,
+    ItemEnd,
+    ItemStart,
+    NodeEnd,
+    NodeStart,
+    Reply,
+    Retry,
+    decode,
+)
+from flowevents.journal.kept import Kept, KeptOptions, kept_of
+from flowevents.journal.records import Record
+from flowevents.journal.shared import SharedFold
+from flowevents.opened import End, Opened, OpenStarts, Start
+
+__all__ = ["Asked", "Ended", "Item", "Scope", "Standing", "encoded"]
+
+class Asked(msgspec.Struct):
+    """A question of a step, and the answer that was accepted, if one was."""
+
+    event: Interrupt
+    answer: Raw | UnsetType = UNSET
+
+
+def encoded(asked: tuple[Any, Any, Any]) -> bytes:
+    """Return a question's prompt, choices and schema as they are compared."""
+    try:
+        return msgspec.json.encode(asked, enc_hook=repr)
+    except Exception:
+        return repr(asked).encode()
+
+
+class Item(msgspec.Struct):
+    """An item that has ended.
+
+    Attributes:
+        digest: Of what it was given.
+        result: What it gave, where that was kept.
+    """
+
+    digest: str
+    result: Raw | UnsetType
+
+
+class Ended(msgspec.Struct):
+    """A step that has ended well, and whose `Action` is still to come."""
+
+    event: NodeEnd | FlowEnd
+    action: Raw
+
+
+class Scope(Opened):
+    """A start that is open, and what the log says of it.
+
+    Attributes:
+        attempt: The one that it is in.
+        failures: How many of its attempts have failed by themselves; `error` what the last one
+            said, where the node's `exec_fallback` is next.
+        asked: Its questions in this attempt, and what was answered.
+        prep: Of a flow: what its `prep` returned, once that was kept.
+        visits: Of a flow or its item: how often each path has run in it.
+        action: What the last step in it returned.
+        moved: Where that led to, until it begins; `ended` is a step that has not led anywhere yet.
+        failed: The end of something in it that is not ok.
+        digest: Of an item: of what it was given.
+        finished: Those of its items that have ended well; `begun` and `done` count its items.
+    """
+
+    __slots__ = (
+        *("action", "asked", "attempt", "begun", "digest", "done", "ended"),
+        *("error", "failed", "failures", "finished", "moved", "prep", "visits"),
+    )
+
+    def __init__(self, event: Event, parent: Scope | None) -> None:
+        super().__init__(event, parent)
+        self.attempt: int = event.attempt
+        self.failures: int = 0
+        self.error: str | None = None
+        self.asked: list[Asked] = []
+        self.prep: Raw | UnsetType = UNSET
+        self.visits: dict[str, int] = {}
+        self.action: Raw | UnsetType = UNSET
+        self.moved: Action | None = None
+        self.ended: Ended | None = None
+        self.failed: End | None = None
+        self.digest: str = ""
+        self.finished: dict[int, Item] = {}
+        self.begun: int = 0
+        self.done: int = 0
+
+    @property
+    def index(self) -> int:
+        """Of an item: which one it is."""
+        return self.items[-1]
+
+    def child(self) -> Scope | None:
+        """Return what is open in it; of a parallel batch, the first item."""
+        for each in self.inside.values():
+            found: Scope = each
+            return found
+        return None
+
+    def begins(self, inner: Scope) -> None:
+        """Note that something in it has begun."""
+        event = inner.event
+        self.moved = self.ended = None
+        if type(event) is ItemStart:
+            self.begun = max(self.begun, inner.index + 1)
+        else:
+            self.visits[event.node] = event.step
+
+    def voids(self) -> None:
+        """Note that all of its items are void: they begin again."""
+        self.finished.clear()
+        self.begun = self.done = 0
+        self.failed = None
+
+
+class Standing:
+    """Where a log stands.
+
+    Attributes:
+        options: Those of the run that go on with it.
+        shared: What its nodes get.
+        root: The run's own flow, while it is open.
+        end: The run's last event, where it has ended.
+        seq: The number of the last record.
+        asked: How many questions the run has asked.
+        steps: How many steps of nodes and nested flows have begun.
+    """
+
+    __slots__ = ("_ended", "_open", "asked", "end", "options", "root", "seq", "shared", "steps")
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self.options: KeptOptions = KeptOptions()
+        self.shared: SharedFold = SharedFold()
+        self.root: Scope | None = None
+        self.end: FlowEnd | None = None
+        self.seq: int = 0
+        self.asked: int = 0
+        self.steps: int = 0
+        self._open: OpenStarts[Scope] = OpenStarts(Scope)
+        self._ended: dict[int, Scope] = {}  # by the span of a step that ended: what it is in
+        for each in records:
+            self._take(each)
+
+    def open_questions(self) -> list[Interrupt]:
+        """Return the questions that nobody has answered."""
+        return [
+            asked.event
+            for scope in self._open.by_span.values()
+            for asked in scope.asked
+            if asked.answer is UNSET
+        ]
+
+    def has_failed(self) -> bool:
+        """Whether something in it has failed, so that all that is open ends with that."""
+        return any(
+            each.failed is not None and each.failed.status == "error"
+            for each in self._open.by_span.values()
+        )
+
+    def _take(self, record: Record) -> None:
+        self.seq = record.seq
+        kept = kept_of(record.kept)
+        if kept is None and record.event.startswith(_SAY_NOTHING):
+            return
+        event = decode(record.event)
+        if type(event) in _TAKES:
+            _TAKES[type(event)](self, event, kept or _NOTHING)
+        if kept is None:
+            return
+        if kept.options is not None:
+            self.options = kept.options
+        if kept.shared is not None:
+            self.shared.apply(kept.shared)
+        for span, prep_res in kept.prep:
+            if span in self._open.by_span:
+                self._open.by_span[span].prep = prep_res
+
+    def _start(self, event: Start, kept: Kept) -> None:
+        scope = self._open.begin(event)
+        if scope.parent is None:
+            self.root = scope
+        else:
+            scope.parent.begins(scope)
+            self.steps += type(event) is not ItemStart
+        if kept.digest is not UNSET:
+            scope.digest = kept.digest
+
+    def _retry(self, event: Retry, kept: Kept) -> None:
+        scope = self._open.of(event)
+        if scope is None:
+            return
+        scope.attempt = event.attempt + 1
+        if kept.lost:
+            scope.voids()
+            return
+        scope.failures += 1
+        scope.error = event.error if event.fallback else None
+        scope.asked.clear()
+
+    def _interrupt(self, event: Interrupt, kept: Kept) -> None:
+        scope = self._open.of(event)
+        if scope is not None:
+            at = len(scope.asked) if kept.asked is UNSET else kept.asked
+            scope.asked[at:] = [Asked(event)]
+            self.asked = max(self.asked, int(event.id))
+
+    def _reply(self, event: Reply, kept: Kept) -> None:
+        scope = self._open.of(event)
+        for each in () if scope is None else scope.asked:
+            if each.event.id == event.id:
+                each.answer = kept.answer
+
+    def _end(self, event: End, kept: Kept) -> None:
+        scope = self._open.of(event)
+        if scope is None:
+            return
+        parent: Scope | None = scope.parent
+        self._open.close(scope)
+        if parent is None:
+            assert isinstance(event, FlowEnd)
+            self.end, self.root = event, None
+        elif isinstance(event, ItemEnd):
+            parent.done = event.done
+            if event.status == "ok":
+                parent.finished[scope.index] = Item(scope.digest, kept.result)
+            else:
+                parent.failed = event
+        elif event.status != "ok":
+            parent.failed = event
+        else:
+            action = kept.action if kept.action is not UNSET else Raw(b"null")
+            parent.action, parent.ended = action, Ended(event, action)
+            self._ended[event.span] = parent
+
+    def _action(self, event: Action, kept: Kept) -> None:
+        scope = self._ended.pop(event.span, None)
+        if scope is not None:
+            scope.ended, scope.moved = None, event
+
+
+_NOTHING: Final = Kept()
+_SAY_NOTHING: Final = (b'{"type":"Chunk"', b'{"type":"Progress"')
+
+_TAKES: Final[dict[type[Event], Callable[[Standing, Any, Kept], None]]] = {
+    FlowStart: Standing._start,
+    NodeStart: Standing._start,
+    ItemStart: Standing._start,
+    Retry: Standing._retry,
+    Interrupt: Standing._interrupt,
+    Reply: Standing._reply,
+    ItemEnd: Standing._end,
+    NodeEnd: Standing._end,
+    FlowEnd: Standing._end,
+    Action: Standing._action,
+}
