@@ -73,6 +73,24 @@ def test_a_task_of_the_nodes_own_cannot_ask(
     loop.settle()
 
 
+@pytest.mark.parametrize("where", ["prep", "post"])
+@pytest.mark.parametrize("nested", [True, False])
+def test_a_flow_cannot_ask(loop: Driver, where: str, nested: bool) -> None:
+    """It is never tried again, so that it could not ask anew; a node in it can."""
+
+    class Asks(AsyncFlow):
+        async def prep_async(self, shared: Any) -> Any:
+            return await self.ask("a") if where == "prep" else None
+
+        async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
+            return await self.ask("a")
+
+    flow = Asks(AsyncNode())
+    run = Run(AsyncFlow(flow) if nested else flow, {})
+    with pytest.raises(RuntimeError, match=r"Flow 'Asks' asked 'a' itself"):
+        loop.wait(run)
+
+
 def own(kind: Any) -> Any:
     """A node class with an `_exec` of its own, which calls the one it overrides."""
     if issubclass(kind, AsyncNode):

@@ -29,6 +29,7 @@ from flowevents.events import (
 from flowevents.observers import durations
 from flowevents.observers.display import figures
 from flowevents.observers.questions import choices_of, wording
+from flowevents.plain import text_in
 
 __all__ = ["Lines"]
 
@@ -111,14 +112,15 @@ class Lines:
         return f"{self._number(run)}{node}{figures.items(event.items)}"
 
     def _chunk(self, run: _Open, event: Chunk, name: str) -> list[str]:
-        if not isinstance(event.data, str):
+        text = text_in(event.data)
+        if text is None:
             mark = "" if event.kind == "output" else f"{event.kind}: "
             value = _line(mark + figures.value(event.data))
             return [*self._rest(run, event.span, name), f"{name} | {value}"]
         if event.kind != "output":
-            said = _joined(f"{event.kind}: ", event.data)
+            said = _joined(f"{event.kind}: ", text)
             return [*self._rest(run, event.span, name), *(f"{name} | {_line(s)}" for s in said)]
-        *whole, last = _joined(run.begun.get(event.span, ""), event.data)
+        *whole, last = _joined(run.begun.get(event.span, ""), text)
         while len(last) > _LONGEST:
             place = last.rfind(" ", 1, _LONGEST) + 1 or _LONGEST
             whole.append(last[:place])
