@@ -14,6 +14,7 @@ from flowevents import (
     Ask,
     AskNode,
     AsyncAskNode,
+    AsyncBatchNode,
     AsyncFlow,
     AsyncNode,
     AsyncStreamNode,
@@ -251,9 +252,11 @@ def test_a_node_without_a_question(either: Driver) -> None:
 
 def test_ask_nodes_in_batches(either: Driver) -> None:
     """Each item is a question."""
-    kind: Any = AskNode if either.loop is None else AsyncAskNode
+    sync = either.loop is None
+    kind: Any = AskNode if sync else AsyncAskNode
+    batch: Any = BatchNode if sync else AsyncBatchNode
 
-    class AskEach(kind, BatchNode):
+    class AskEach(kind, batch):
         def prep(self, shared: Any) -> Any:
             return list("ab")
 
