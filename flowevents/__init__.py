@@ -16,6 +16,7 @@ The layers; each module imports only from those below it:
                   what a node asks and a handler answers
     events.py     the typed events and their JSON; errors.py, escape.py, clock.py and at_exit.py
                   beside it
+    plain.py      any value as JSON can hold it
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from flowevents.engine.shape import is_node, node_name, shape_of
 from flowevents.errors import GraphError
-from flowevents.nodes.async_node import AsyncNode, at_least_one
-from flowevents.nodes.node import BaseNode
+from flowevents.nodes.async_node import AsyncNode, at_least_one, part_of_run_async
+from flowevents.nodes.node import BaseNode, part_of_run
 
 __all__ = [
     "AsyncBatchFlow",
@@ -64,7 +64,8 @@ class Flow(BaseNode):
 
     # -- PocketFlow's private methods: called by overrides, and by its own flows --------------
 
-    def _run_plainly(self, shared: Any) -> Any:
+    @part_of_run
+    def _run(self, shared: Any) -> Any:
         prep_res = self.prep(shared)
         exec_res = self._orch(shared)
         return self.post(shared, prep_res, exec_res)
@@ -73,24 +74,9 @@ class Flow(BaseNode):
         node, params, action = copy.copy(self.start_node), params or {**self.params}, None
         while node:
             node.set_params(params)
-            action = _run_inside(node, shared)
+            action = node._run(shared)
             node = copy.copy(self.get_next_node(node, action))
         return action
-
-
-def _run_inside(node: Any, shared: Any) -> Any:
-    """Run a node as a part of an override's `super()._orch`, not as a run of its own."""
-    shape = shape_of(node)
-    plainly = shape.ours and not (shape.overrides or shape.is_async)
-    return node._run_plainly(shared) if plainly else node._run(shared)
-
-
-async def _run_inside_async(node: Any, shared: Any) -> Any:
-    shape = shape_of(node)
-    if not shape.is_async:
-        return _run_inside(node, shared)
-    plainly = shape.ours and not shape.overrides
-    return await (node._run_plainly_async(shared) if plainly else node._run_async(shared))
 
 
 class BatchFlow(Flow):
@@ -102,7 +88,8 @@ class BatchFlow(Flow):
             """Return the items, or nothing."""
             ...
 
-    def _run_plainly(self, shared: Any) -> Any:
+    @part_of_run
+    def _run(self, shared: Any) -> Any:
         passes = self.prep(shared) or []
         for params in passes:
             self._orch(shared, {**self.params, **params})
@@ -120,7 +107,11 @@ class AsyncFlow(Flow, AsyncNode):
         """Return the flow's action; `exec_res` is the last node's."""
         return exec_res
 
-    async def _run_plainly_async(self, shared: Any) -> Any:
+    def _run(self, shared: Any) -> Any:
+        return AsyncNode._run(self, shared)
+
+    @part_of_run_async
+    async def _run_async(self, shared: Any) -> Any:
         prep_res = await self.prep_async(shared)
         exec_res = await self._orch_async(shared)
         return await self.post_async(shared, prep_res, exec_res)
@@ -129,7 +120,10 @@ class AsyncFlow(Flow, AsyncNode):
         node, params, action = copy.copy(self.start_node), params or {**self.params}, None
         while node:
             node.set_params(params)
-            action = await _run_inside_async(node, shared)
+            if shape_of(node).is_async:
+                action = await node._run_async(shared)
+            else:
+                action = node._run(shared)
             node = copy.copy(self.get_next_node(node, action))
         return action
 
@@ -143,7 +137,8 @@ class AsyncBatchFlow(AsyncFlow, BatchFlow):
             """Return the items, or nothing."""
             ...
 
-    async def _run_plainly_async(self, shared: Any) -> Any:
+    @part_of_run_async
+    async def _run_async(self, shared: Any) -> Any:
         passes = await self.prep_async(shared) or []
         for params in passes:
             await self._orch_async(shared, {**self.params, **params})
@@ -168,7 +163,8 @@ class AsyncParallelBatchFlow(AsyncFlow, BatchFlow):
         super().__init__(start)
         self.max_concurrency: int | None = at_least_one(max_concurrency)
 
-    async def _run_plainly_async(self, shared: Any) -> Any:
+    @part_of_run_async
+    async def _run_async(self, shared: Any) -> Any:
         passes = await self.prep_async(shared) or []
         each = (self._orch_async(shared, {**self.params, **params}) for params in passes)
         await asyncio.gather(*each)

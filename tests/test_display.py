@@ -262,7 +262,7 @@ def test_only_some_nodes_are_shown() -> None:
 
 
 @pytest.mark.parametrize("height", [4, 5, 8, 24])
-@pytest.mark.parametrize("width", [20, 40, 80, 200])
+@pytest.mark.parametrize("width", [2, 3, 5, 9, 10, 20, 40, 80, 200])
 def test_the_region_fits_every_screen(width: int, height: int) -> None:
     """A hundred nodes, a hundred items, ten texts: never as high as the screen, nor wider."""
     run = Recorder(flow="flow " * 50)
@@ -297,7 +297,7 @@ def test_a_loop_of_many_steps_is_remembered_as_a_count() -> None:
 # -- text -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("width", [10, 40, 80, 200])
+@pytest.mark.parametrize("width", [2, 3, 9, 10, 40, 80, 200])
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_wrapped_text_is_whole_and_fits(text: str, width: int) -> None:
     """No line is too wide, and nothing but white space is lost."""
@@ -340,7 +340,7 @@ def hostile_run(text: str) -> list[Event]:
     return run.events
 
 
-@pytest.mark.parametrize("width", [40, 80, 200])
+@pytest.mark.parametrize("width", [2, 5, 40, 80, 200])
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_no_text_commands_the_terminal(text: str, width: int) -> None:
     """At every moment of the run; the screen of the tests fails on any code it does not know."""

@@ -193,6 +193,10 @@ def _check_place(step: Step | None, asked: Ask, node: Any = None) -> None:
             f"{name} asked {asked.prompt!r}, but no run of it is under way: ask in its exec, while "
             "that runs."
         )
+    if not step.attempt:  # a flow's own code, which is never tried again
+        raise RuntimeError(
+            f"Flow {step.plan.name!r} asked {asked.prompt!r} itself: have a node in it ask."
+        )
     state, track = step.state, current_track.get()
     own = None if track is None else track.task or state.stop.carrier or state.stop.task
     if state.door.loop is not None and (own is None or asyncio.current_task() is not own):

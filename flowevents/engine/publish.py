@@ -17,7 +17,16 @@ from flowevents.engine.step import Step, Track, current_track
 from flowevents.events import Chunk, Event, Progress
 from flowevents.signals import NO_HANDLERS, Handlers
 
-__all__ = ["Root", "after_delivery", "attempt_of", "emit", "pause_requested", "progress", "step_of"]
+__all__ = [
+    "Root",
+    "after_delivery",
+    "attempt_of",
+    "emit",
+    "in_opaque_step",
+    "pause_requested",
+    "progress",
+    "step_of",
+]
 
 
 # -- for which step -------------------------------------------------------------------------------
@@ -139,6 +148,12 @@ def attempt_of(node: Any) -> int:
     if step is None:
         return 1
     return step.attempt if step.batch is None else step.batch.attempt or step.attempt
+
+
+def in_opaque_step(node: Any) -> bool:
+    """Whether this node's code is called by a step that is run through an override."""
+    step = step_of(node)
+    return step is not None and step.open and bool(step.plan.shape.overrides)
 
 
 def pause_requested(node: Any) -> bool:

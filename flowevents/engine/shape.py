@@ -89,12 +89,12 @@ class Shape:
         self.ours: bool = any(_is_ours(each) for each in library)
         self.is_flow: bool = bool(names & {"Flow", "_Alone"})
         self.is_async: bool = "AsyncNode" in names
-        self.batch: Literal["sequential", "parallel"] | None = None
-        if names & {"AsyncParallelBatchNode", "AsyncParallelBatchFlow"}:
-            self.batch = "parallel"
-        elif names & {"BatchNode", "BatchFlow"}:
-            self.batch = "sequential"
         suffix = "_async" if self.is_async else ""
+        part = f"_run{suffix}" if self.is_flow else "_exec"
+        does = next((each.__name__ for each in library if part in vars(each)), "")
+        self.batch: Literal["sequential", "parallel"] | None = None
+        if "Batch" in does:
+            self.batch = "parallel" if "Parallel" in does else "sequential"
         self.attempt: Literal["call", "chunk", "stream", "question"] = "call"
         if names & {"AskNode", "AsyncAskNode"}:
             self.attempt = "question"

@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+import functools
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from flowevents.asking import Ask
 from flowevents.engine.ask import ask_here
-from flowevents.engine.shape import node_name, shape_of
+from flowevents.engine.publish import in_opaque_step
+from flowevents.engine.shape import node_name
 from flowevents.errors import AsyncNodeError
 from flowevents.nodes.node import BatchNode, Node
 from flowevents.run import Run
 
 __all__ = ["AsyncBatchNode", "AsyncNode", "AsyncParallelBatchNode"]
+
+
+P = TypeVar("P", bound=Callable[..., Any])
+
+
+def part_of_run_async(part: P) -> P:
+    """`part_of_run` for a `_run_async`."""
+
+    @functools.wraps(part)
+    async def _run_async(node: Any, shared: Any) -> Any:
+        if getattr(node._run_async, "__func__", None) is not _run_async or in_opaque_step(node):
+            return await part(node, shared)
+        return await Run(node, shared).wait_async()
+
+    return cast("P", _run_async)
 
 
 class AsyncNode(Node):
@@ -49,12 +66,8 @@ class AsyncNode(Node):
 
     # -- PocketFlow's private methods: called by overrides, and by its own flows --------------
 
+    @part_of_run_async
     async def _run_async(self, shared: Any) -> Any:
-        if shape_of(self).overrides:
-            return await self._run_plainly_async(shared)
-        return await Run(self, shared).wait_async()
-
-    async def _run_plainly_async(self, shared: Any) -> Any:
         prep_res = await self.prep_async(shared)
         exec_res = await self._exec(prep_res)
         return await self.post_async(shared, prep_res, exec_res)

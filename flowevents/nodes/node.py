@@ -6,13 +6,20 @@ the engine; these classes only say what there is.
 
 from __future__ import annotations
 
+import functools
 import time
 import warnings
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
-from flowevents.engine.publish import attempt_of, emit, pause_requested, progress
-from flowevents.engine.shape import is_node, node_name, shape_of
+from flowevents.engine.publish import (
+    attempt_of,
+    emit,
+    in_opaque_step,
+    pause_requested,
+    progress,
+)
+from flowevents.engine.shape import is_node, node_name
 from flowevents.errors import GraphError
 from flowevents.events import Event
 from flowevents.run import Run, RunOptions
@@ -27,6 +34,7 @@ __all__ = ["BaseNode", "BatchNode", "Node"]
 
 E = TypeVar("E", bound=Event)
 R = TypeVar("R")
+P = TypeVar("P", bound=Callable[..., Any])
 
 
 class _ClassName:
@@ -41,6 +49,21 @@ class _CurrentRetry:
 
     def __get__(self, node: Any, owner: type) -> int:
         return 0 if node is None else min(attempt_of(node), node.max_retries) - 1
+
+
+def part_of_run(part: P) -> P:
+    """Make a class's own part of PocketFlow's `_run` a run of its own, where it is called whole.
+
+    It is not by an override, nor by a flow that itself is run through one.
+    """
+
+    @functools.wraps(part)
+    def _run(node: Any, shared: Any) -> Any:
+        if getattr(node._run, "__func__", None) is not _run or in_opaque_step(node):
+            return part(node, shared)
+        return Run(node, shared).wait()
+
+    return cast("P", _run)
 
 
 class BaseNode:
@@ -190,10 +213,8 @@ class BaseNode:
 
     # -- PocketFlow's private methods: called by overrides, and by its own flows --------------
 
+    @part_of_run
     def _run(self, shared: Any) -> Any:
-        return self._run_plainly(shared) if shape_of(self).overrides else Run(self, shared).wait()
-
-    def _run_plainly(self, shared: Any) -> Any:
         prep_res = self.prep(shared)
         exec_res = self._exec(prep_res)
         return self.post(shared, prep_res, exec_res)

@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from flowevents.events import Interrupt
+from flowevents.plain import text_in
 
 __all__ = ["choices_of", "hint", "is_numbered", "parse", "wording"]
 
@@ -32,8 +33,9 @@ _HINTS: Final = {
 
 def wording(value: object) -> str:
     """How a prompt, a choice or an answer is written: a text as it is, anything else as JSON."""
-    if isinstance(value, str):
-        return str(value)
+    text = text_in(value)
+    if text is not None:
+        return text
     try:
         return msgspec.json.encode(value).decode()
     except Exception:  # whatever a node gave that is no JSON

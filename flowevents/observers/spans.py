@@ -27,6 +27,7 @@ from flowevents.events import (
     Status,
 )
 from flowevents.opened import End, Opened, OpenStarts, starts
+from flowevents.plain import text_in
 
 __all__ = ["Attempt", "Question", "RunSpans", "Span", "read_spans"]
 
@@ -301,8 +302,9 @@ def _inside(span: Span | None, time: float) -> float:
 
 
 def _text(value: object) -> str:
+    text = text_in(value)
     try:
-        return value if isinstance(value, str) else repr(value)
+        return repr(value) if text is None else text
     except Exception:
         return f"<{type(value).__name__}>"
 

@@ -41,6 +41,7 @@ from flowevents.observers import semconv
 from flowevents.observers.fields import as_integer, as_text, fields_of
 from flowevents.observers.metrics import Metrics, error_label
 from flowevents.observers.traced import Attempt, Traced, TracedRun, nanoseconds
+from flowevents.plain import text_in
 
 try:
     from opentelemetry import context as otel_context
@@ -184,9 +185,10 @@ class TraceObserver:
             attempt.chunks += 1
             if attempt.first is None:
                 attempt.first = event.time
-            if self._content and isinstance(event.data, str) and attempt.size < _MOST_TEXT:
-                attempt.size += len(event.data)
-                attempt.text.append(event.data)
+            text = text_in(event.data) if self._content and attempt.size < _MOST_TEXT else None
+            if text is not None:
+                attempt.size += len(text)
+                attempt.text.append(text)
 
     def on_retry(self, event: Retry) -> None:
         """Note that an attempt failed and is followed by another."""

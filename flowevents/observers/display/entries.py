@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
 from flowevents.events import Retry
 from flowevents.observers import durations
@@ -16,8 +15,6 @@ from flowevents.observers.display.tree import tree_lines
 from flowevents.observers.questions import choices_of, hint, is_numbered, wording
 
 __all__ = ["entry_lines", "indented"]
-
-_INDENT: Final = "  "
 
 
 def entry_lines(entry: Entry, canvas: Canvas) -> Iterator[Line]:
@@ -92,9 +89,9 @@ def _blocks(blocks: list[Block], canvas: Canvas, style: str) -> Iterator[Line]:
 
 def indented(text: str, canvas: Canvas, style: str = "", last: int | None = None) -> Iterator[Line]:
     """The lines of a text below a heading, wrapped; all of them or so many of the last ones."""
-    lines = list(wrap(canvas.text(text).rstrip("\n"), canvas.width - len(_INDENT)))
+    lines = list(wrap(canvas.text(text).rstrip("\n"), canvas.width - len(canvas.indent)))
     for line in lines if last is None else lines[max(len(lines) - last, 0) :]:
-        yield Line(_INDENT, (line, style))
+        yield Line(canvas.indent, (line, style))
 
 
 def _wrapped(line: Line, canvas: Canvas) -> Iterator[Line]:

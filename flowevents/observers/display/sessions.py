@@ -90,11 +90,17 @@ class Surface(Protocol):
 
 
 class Written:
-    """Plain lines, each written when it is there."""
+    """Plain lines, each written when it is there.
 
-    def __init__(self, target: IO[str], options: Options) -> None:
+    Args:
+        watch: What a picture that cannot be drawn any more knew; the lines go on from there.
+    """
+
+    def __init__(self, target: IO[str], options: Options, watch: Watch | None = None) -> None:
         self._target = target
         self._lines = Lines(options.shows)
+        if watch is not None:
+            self._write(self._lines.take_over(watch))
 
     def is_urgent(self, event: Event) -> bool:
         """Always."""
@@ -212,14 +218,21 @@ class Drawn:
             self._surface.close()
         return self._thread
 
+    def give_up(self) -> Watch:
+        """Leave the screen as it is; what is known, and was not shown."""
+        self._closed.set()
+        with suppress(Exception):  # it may be what has failed
+            self._surface.close()
+        return self._watch
+
     def _show(self, count: int, region: list[Line], canvas: Canvas) -> None:
         """Draw so many of the entries, which stay, and the region below them."""
-        entries, self._watch.entries = self._watch.entries[:count], self._watch.entries[count:]
+        entries = self._watch.entries[:count]
         if self._options.transient:
             entries = [each for each in entries if isinstance(each, Asked)]
         above = [line for entry in entries for line in entry_lines(entry, canvas)]
-        with suppress(OSError, ValueError):  # the terminal is gone, or the file is closed
-            self._surface.draw(above, region)
+        self._surface.draw(above, region)
+        del self._watch.entries[:count]  # not before they are shown
         if entries:
             asked = entries[-1].question if isinstance(entries[-1], Asked) else None
             self._tty.last = None if asked is None else (asked.run_id, asked.id)
@@ -234,5 +247,5 @@ def _tick(tick: Callable[[], None], seconds: float, closed: threading.Event) -> 
     while not closed.wait(seconds):
         try:
             tick()
-        except Exception:  # of a function that was given
+        except Exception:  # of a function that was given, such as `show`
             _logger.exception("TerminalDisplay could not be brought up to date")

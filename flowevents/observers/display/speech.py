@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from flowevents.observers.display import figures
+from flowevents.plain import text_in
 
 __all__ = ["OUTPUT", "Block", "Speech", "labelled"]
 
@@ -64,16 +65,16 @@ class Speech:
 
     def add(self, data: object, kind: str, time: float) -> None:
         """Take a chunk."""
-        blocks = self.blocks
-        if isinstance(data, str) and kind == OUTPUT:
+        blocks, text = self.blocks, text_in(data)
+        if text is not None and kind == OUTPUT:
             self.chunks += 1
             self.last = time
             if self.chunks == 1:
                 self.first = time
             if blocks and blocks[-1].is_text:
-                blocks[-1].pieces.append(data)
+                blocks[-1].pieces.append(text)
             else:
-                blocks.append(Block(kind, [data], True))
+                blocks.append(Block(kind, [text], True))
         else:
             blocks.append(Block(kind, [figures.value(data)], False))
 

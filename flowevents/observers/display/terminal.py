@@ -68,4 +68,8 @@ class Terminal:
         """Take the region away, and give the cursor and the standard streams back."""
         live, self._live = self._live, None
         if live is not None:
-            live.stop()
+            try:
+                live.stop()
+            except BaseException:  # of what it does before it gives the cursor back
+                self._console.show_cursor()
+                raise

@@ -188,4 +188,5 @@ def _end_of(block: Block, room: int, canvas: Canvas) -> str:
     while (wide := cell_len(words[place:])) > room:
         place += max((wide - room) // 2, 1)
     space = words.find(" ", place, place + _WORD)
-    return canvas.signs["more"] + words[place if space < 0 else space + 1 :]
+    end = words[place if space < 0 else space + 1 :]
+    return canvas.signs["more"] + end.lstrip("\u200d\ufe0f")  # of a cluster that was split
