@@ -13,6 +13,7 @@ from flowevents.engine.effects import Await, Effects
 from flowevents.engine.groups import Group, drive
 from flowevents.engine.items import begin_items, end_item, item_of, start_item, taken
 from flowevents.engine.state import safe_point
+from flowevents.engine.stored_batches import execute_stored
 from flowevents.engine.step import Items, Step, Track, current_track, on_track
 
 __all__ = ["execute"]
@@ -26,6 +27,9 @@ def execute(track: Track, step: Step, node: Any, prep_res: Any) -> Effects:
     if prep_res is None and not step.plan.shape.ours:
         # pocketflow 0.0.3 refuses it in its async batches, newer ones do not: let it decide.
         return invoke(step, node._exec, None)
+    recorder = step.state.options.recorder
+    if recorder is not None:
+        return execute_stored(track, step, node, prep_res, recorder)
     if batch == "parallel":
         return _parallel(step, node, prep_res)
     return _sequential(track, step, node, prep_res)

@@ -14,10 +14,10 @@ from flowevents.engine.frame import Frame, Place
 from flowevents.engine.graph import Plan
 from flowevents.engine.items import begin_items, item_of
 from flowevents.engine.state import State
-from flowevents.engine.step import Items, Lost, Step
+from flowevents.engine.step import Items, Lost, LostItem, Step
 from flowevents.engine.steps import begin_pass
 from flowevents.errors import GraphError
-from flowevents.journal.standing import Scope
+from flowevents.journal.standing import Item, Scope
 
 __all__ = ["Resumed"]
 
@@ -126,7 +126,11 @@ class Resumed:
 
     def _lost(self, step: Step, scope: Scope) -> Step:
         """What is known of the step of a node, which begins again."""
-        step.lost = Lost(scope.failures, scope.error, scope.asked)
+        items: dict[int, Item | LostItem] = dict(scope.finished)
+        for each in scope.inside.values():
+            lost = Lost(each.failures, each.error, each.asked)
+            items[each.index] = LostItem(each.span, each.attempt, each.digest, lost)
+        step.lost = Lost(scope.failures, scope.error, scope.asked, items)
         return step
 
     def _plan(self, frame: Frame, path: str) -> Plan | None:

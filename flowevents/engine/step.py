@@ -14,7 +14,7 @@ from flowevents.engine.state import State
 from flowevents.events import Event, FlowStart, ItemStart, NodeStart
 from flowevents.signals import Handlers, Listeners
 
-__all__ = ["Items", "Step", "Track", "current_track", "on_track"]
+__all__ = ["Items", "Lost", "LostItem", "Step", "Track", "current_track", "on_track"]
 
 StartEvent = type[FlowStart] | type[NodeStart] | type[ItemStart]
 
@@ -33,6 +33,21 @@ class Lost(msgspec.Struct):
     error: str | None = None
     asked: list[Any] = []
     items: dict[int, Any] = {}
+
+
+class LostItem(msgspec.Struct):
+    """An item of a batch node that was open when its run was lost.
+
+    Attributes:
+        span, attempt: The number of its start, and the attempt that it was in.
+        digest: Of what it was given.
+        lost: What else is known of it.
+    """
+
+    span: int
+    attempt: int
+    digest: str
+    lost: Lost
 
 
 class Step(msgspec.Struct, weakref=True):

@@ -25,7 +25,8 @@ def run_step(track: Track, step: Step, node: Any, shared: Any, parent: int) -> E
     state, shape = step.state, step.plan.shape
     listeners = step.listeners()
     if step.lost is not None:
-        yield from begin_again(step)
+        if not step.lost.items:  # else those go on, where they are the same
+            yield from begin_again(step)
     elif listeners.anybody:
         if step.start(listeners.node_start, NodeStart, parent):
             yield from hand_over(state)

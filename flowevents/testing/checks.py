@@ -74,11 +74,12 @@ class _Scope(Opened):
         moved: The last `Action` under it, until what it leads to begins.
         indexes, done, total: Of its items: those used, how many ended, of how many.
         last_try: The attempt is that of a fallback, after which there is none.
+        lost: An attempt of it was lost with its process.
     """
 
     __slots__ = (
         *("attempt", "counts", "done", "ended", "failed"),
-        *("indexes", "last_try", "moved", "total"),
+        *("indexes", "last_try", "lost", "moved", "total"),
     )
 
     parent: _Scope | None
@@ -94,7 +95,7 @@ class _Scope(Opened):
         self.indexes: set[int] = set()
         self.done = 0
         self.total: int | None = None
-        self.last_try = False
+        self.last_try = self.lost = False
 
     @property
     def has_nodes(self) -> bool:
@@ -120,6 +121,7 @@ class _Stream:
         self._due: dict[int, _Scope] = {}  # by the span that waits for its Action
         self._asked: dict[str, int] = {}  # every question's span
         self._questions: dict[int, Interrupt] = {}  # the open one of each span
+        self._recalled: set[str] = set()  # questions that were open when their attempt was lost
 
     def take(self, event: Event) -> None:
         """Check the next event. Raises `AssertionError` where it breaks a rule."""
@@ -191,7 +193,7 @@ class _Stream:
 
     def _begin_item(self, event: ItemStart, parent: _Scope) -> None:
         above = parent.event
-        if parent.kind == "item" or parent.counts or parent.attempt > 1:
+        if parent.kind == "item" or parent.counts or (parent.attempt > 1 and not parent.lost):
             raise broken(event, f"begins in {name_of(above)}, which is no batch")
         self._check_answered(event, parent)
         expect(
@@ -302,23 +304,35 @@ class _Stream:
         return scope
 
     def _retry(self, event: Retry, scope: _Scope) -> None:
-        if scope.has_nodes or scope.indexes:
+        lost = event.error.startswith("Lost")
+        if scope.has_nodes or (scope.indexes and not lost):
             raise broken(event, "is of a flow or of a whole batch, which are not tried again")
-        if scope.last_try:
+        if scope.last_try and not lost:
             raise broken(event, "comes after the Retry with fallback=True, the last of its step")
+        if scope.inside:
+            raise broken(event, f"comes before the end of {scope.first_inside()} in it")
         check_error(event, event.error)
         check_finite(event, "wait", least=0)
         scope.attempt += 1
-        scope.last_try = event.fallback
-        self._questions.pop(event.span, None)  # its code was left
+        asked = self._questions.pop(event.span, None)  # its code was left
+        if not lost:
+            scope.last_try = event.fallback
+            return
+        scope.lost = True
+        if asked is not None:
+            self._recalled.add(asked.id)
+        scope.indexes.clear()  # its items begin again
+        scope.done, scope.total, scope.failed = 0, None, None
 
     def _ask(self, event: Interrupt, scope: _Scope) -> None:
         if scope.has_nodes:
             raise broken(event, "is of a flow: its nodes ask")
         if scope.inside:
             raise broken(event, f"asks where {scope.first_inside()} is open, which asks itself")
-        if event.id in self._asked:
+        again = event.id in self._recalled and self._asked[event.id] == event.span
+        if event.id in self._asked and not again:
             raise broken(event, f"id is {event.id!r}, which was asked before")
+        self._recalled.discard(event.id)
         self._check_answered(event, scope)
         check_finite(event, "expires")
         self._asked[event.id] = event.span

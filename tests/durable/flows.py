@@ -14,8 +14,10 @@ from flowevents import (
     AsyncFlow,
     AsyncNode,
     AsyncParallelBatchFlow,
+    AsyncParallelBatchNode,
     AsyncStreamNode,
     BatchFlow,
+    BatchNode,
     Flow,
     Node,
     StreamNode,
@@ -110,6 +112,27 @@ class Interview(StreamNode):
         return "on"
 
 
+class Squares(BatchNode):
+    """Squares numbers, and fails once at the second one."""
+
+    def __init__(self, done: Done, total: int | None = 3) -> None:
+        super().__init__(max_retries=2)
+        self.node_name, self.done, self.total = "Squares", done, total
+
+    def prep(self, shared: Any) -> Any:
+        return range(3) if self.total else iter(range(3))
+
+    def exec(self, item: Any) -> Any:
+        if item == 1 and self.cur_retry == 0:
+            raise ValueError("once")
+        _note(self, None, item)
+        return (item, item * item)
+
+    def post(self, shared: Any, prep_res: Any, exec_res: Any) -> str:
+        shared["squares"] = exec_res
+        return "on"
+
+
 class Each(BatchFlow):
     """Runs its graph once for each number, and keeps how many there were."""
 
@@ -176,6 +199,13 @@ def batch_in_batch(done: Done) -> Flow:
     last = Add("Last", done)
     outer - "on" >> last
     return Flow(start=outer)
+
+
+def batch(done: Done) -> Flow:
+    """A batch node."""
+    squares, last = Squares(done), Add("Last", done)
+    squares - "on" >> last
+    return Flow(start=squares)
 
 
 def asks(done: Done) -> Flow:
@@ -248,6 +278,28 @@ class ApproveAsync(AsyncAskNode):
         return "on"
 
 
+class SquaresAtOnce(AsyncParallelBatchNode):
+    """Squares numbers at the same time."""
+
+    def __init__(self, done: Done) -> None:
+        super().__init__(max_retries=2)
+        self.node_name, self.done = "Squares", done
+
+    async def prep_async(self, shared: Any) -> Any:
+        return range(4)
+
+    async def exec_async(self, item: Any) -> Any:
+        for _ in range(4 - item):
+            await asyncio.sleep(0)
+        answer = await self.ask(f"Square {item}?", choices=["yes", "no"]) if item > 2 else "yes"
+        _note(self, None, item)
+        return answer, item * item
+
+    async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> str:
+        shared["squares"] = exec_res
+        return "on"
+
+
 class AllAtOnce(AsyncParallelBatchFlow):
     """Runs its graph for all numbers at the same time."""
 
@@ -282,6 +334,13 @@ def parallel(done: Done) -> AsyncFlow:
     return AsyncFlow(start=every)
 
 
+def batch_at_once(done: Done) -> AsyncFlow:
+    """A parallel batch node, of which an item asks."""
+    squares, last = SquaresAtOnce(done), AddAsync("Last", done)
+    squares - "on" >> last
+    return AsyncFlow(start=squares)
+
+
 def parallel_in_parallel(done: Done) -> AsyncFlow:
     """Passes in passes."""
     first = AddAsync("First", done)
@@ -303,9 +362,11 @@ SHAPES: dict[str, Callable[[Done], Flow]] = {
         loop,
         nested,
         retries,
+        batch,
         batch_in_batch,
         asks,
         async_loop,
+        batch_at_once,
         parallel,
         parallel_in_parallel,
         parallel_asks,

@@ -1,0 +1,158 @@
+"""The items of a batch node in a run with a journal: those that have finished do not run again.
+
+It is what `batches.py` does, with all that an item may be and whoever listens; beside it, what an
+item was given and what it gave is kept, and a step that was lost goes on with its items.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+from typing import Any, Final
+
+from msgspec import UNSET
+
+from flowevents.engine.attempts import attempts, begin_again
+from flowevents.engine.effects import Await, Cancelled, Effects
+from flowevents.engine.groups import Group, drive
+from flowevents.engine.items import begin_items, end_item, item_of, start_item, taken
+from flowevents.engine.recorder import Recorder
+from flowevents.engine.step import Items, LostItem, Step, Track, current_track, on_track
+from flowevents.journal.standing import Item
+
+__all__ = ["execute_stored"]
+
+logger: Final = logging.getLogger("flowevents")
+
+Known = dict[int, Item | LostItem]
+"""The items of a step that was lost, by their index: those that have finished, and open ones."""
+
+
+def execute_stored(track: Track, step: Step, node: Any, batch: Any, recorder: Recorder) -> Effects:
+    """Return the step's `exec_res`, the results of its items."""
+    known: Known = {} if step.lost is None else step.lost.items
+    items = begin_items(step, batch)
+    source = iter(taken(step, batch))
+    head: list[Any] = []
+    if known:
+        head = list(islice(source, max(known) + 1))
+        if not _are_as_before(known, head, recorder):
+            yield from _void(step, items, known)
+            known = {}
+    items.done = sum(isinstance(each, Item) for each in known.values())
+    work = _Work(step, items, node, known, recorder)
+    arguments = _still_to_run(enumerate(chain(head, source)), work)
+    if step.plan.shape.batch == "parallel":
+        limit = node.max_concurrency if step.plan.shape.ours else None
+        yield Await(Group(step.state).run(work.in_task, arguments, limit))
+    else:
+        for index, argument in arguments:
+            item = items.current = work.item(index)
+            yield from work.run(track, item, argument)
+            yield from end_item(item)
+            items.attempt = item.attempt
+        items.current = None
+    return items.results
+
+
+def _are_as_before(known: Known, head: list[Any], recorder: Recorder) -> bool:
+    """Whether `prep` gave the same items again, and the results of all that finished are kept."""
+    for index, each in known.items():
+        if index >= len(head) or not each.digest or each.digest != recorder.digest(head[index]):
+            return False
+        if isinstance(each, Item) and each.result is UNSET:
+            return False
+    return True
+
+
+def _void(step: Step, items: Items, known: Known) -> Effects:
+    """End the items that were open, and have all of them begin again."""
+    voided = Cancelled("the items of a batch begin again")
+    items.done = sum(isinstance(each, Item) for each in known.values())
+    for index, each in known.items():
+        if isinstance(each, LostItem):
+            item = item_of(step, items, each.span, index, each.attempt)
+            yield from end_item(item, voided)
+    items.done = 0
+    yield from begin_again(step)
+
+
+def _still_to_run(
+    arguments: Iterable[tuple[int, Any]], work: _Work
+) -> Iterator[tuple[int, Any]]:
+    """Put the results of finished items where they belong, and return the other items."""
+    for index, argument in arguments:
+        work.items.results.append(None)
+        known = work.known.get(index)
+        if isinstance(known, Item):
+            work.items.results[index] = work.recorder.read(known.result)
+        else:
+            yield index, argument
+
+
+class _Work:
+    """What is done for each item of one step."""
+
+    __slots__ = ("items", "known", "node", "recorder", "step", "told")
+
+    def __init__(
+        self, step: Step, items: Items, node: Any, known: Known, recorder: Recorder
+    ) -> None:
+        self.step: Step = step
+        self.items: Items = items
+        self.node: Any = node
+        self.known: Known = known
+        self.recorder: Recorder = recorder
+        self.told: bool = False
+
+    def item(self, index: int) -> Step:
+        """Return the item, which begins, or goes on."""
+        lost = self.known.get(index)
+        self.items.index = -1
+        if isinstance(lost, LostItem):
+            item = item_of(self.step, self.items, lost.span, index, lost.attempt)
+            item.lost = lost.lost
+        else:
+            number = next(self.step.state.delivery.numbers)
+            item = item_of(self.step, self.items, number, index)
+        item.context = self.step.context
+        return item
+
+    def run(self, track: Track, item: Step, argument: Any) -> Effects:
+        """Run an item up to its end, and keep its result."""
+        if item.lost is not None:
+            yield from begin_again(item)
+        else:
+            self.recorder.keep_digest(argument)
+            yield from start_item(item, track)
+        result = yield from attempts(item, self.node, argument)
+        self.items.results[item.index] = result
+        if not self.recorder.keep_result(result) and not self.told:
+            self.told = True
+            logger.warning(
+                "Node %r of run %s: the result of an item is %s, which a journal cannot keep; if "
+                "the step is lost its items run again, all of them.",
+                self.step.plan.path,
+                self.step.state.options.run_id,
+                type(result).__name__,
+            )
+
+    async def in_task(self, group: Group, _: int, argument: tuple[int, Any]) -> None:
+        """Run an item in a task of its own."""
+        state = self.step.state
+        item = self.item(argument[0])
+        track = Track(item, group.blocked, asyncio.current_task(state.door.loop))
+        current_track.set(track)
+        if self.step.context is not None:
+            item.context = on_track(self.step.context.copy(), track)
+        await drive(state.delivery, self._whole(track, item, argument[1]))
+
+    def _whole(self, track: Track, item: Step, argument: Any) -> Effects:
+        try:
+            yield from self.run(track, item, argument)
+            yield from end_item(item)
+        except BaseException as failed:
+            yield from end_item(item, failed)
+            raise
