@@ -293,7 +293,7 @@ class Channel:
 
 class _Run(Protocol):
     def wait(self) -> object: ...
-    def cancel(self) -> None: ...
+    def _leave(self) -> None: ...
     def close(self) -> None: ...
 
 
@@ -336,7 +336,7 @@ class LiveEvents(Iterator[Event]):
     def close(self) -> None:
         """Cancel the run if it has not ended, and wait for the end of its thread."""
         self._told = True
-        self._run.cancel()
+        self._run._leave()
         self._channel.close()
         self._run.close()
 
@@ -347,7 +347,7 @@ class LiveEvents(Iterator[Event]):
         self.close()
 
     def __del__(self) -> None:
-        self._run.cancel()
+        self._run._leave()
         self._channel.close()
 
     def _tell(self) -> None:

@@ -26,22 +26,22 @@ from flowevents.at_exit import close_at_exit
 from flowevents.clock import SYSTEM, Clock
 from flowevents.engine.course import Course
 from flowevents.engine.drivers import PAUSED, AsyncDriver, Consumer, SyncDriver, pull
-from flowevents.engine.options import RunOptions, options_of
+from flowevents.engine.options import ResumeOptions, RunOptions, options_of
 from flowevents.engine.publish import after_delivery
 from flowevents.engine.shape import is_node, node_name
-from flowevents.errors import GraphError, JournalError, ObserverError, Paused
+from flowevents.errors import EventsLost, GraphError, JournalError, ObserverError, Paused
 from flowevents.events import Event, Interrupt
 from flowevents.journal.codec import Codec
 from flowevents.journal.journal import Journal
-from flowevents.journal.standing import Standing
+from flowevents.journal.standing import Standing, last_finished
 from flowevents.live import Background, Channel, LiveEvents
 from flowevents.signals import Audience, handlers_of
 from flowevents.status import Lifecycle, RunStatus
 
 if TYPE_CHECKING:
-    from typing import Self
+    from typing import Self, Unpack
 
-__all__ = ["Run", "RunOptions", "RunStatus"]
+__all__ = ["ResumeOptions", "Run", "RunOptions", "RunStatus"]
 
 logger: Final = logging.getLogger("flowevents")
 
@@ -132,13 +132,7 @@ class Run:
         *,
         shared: Mapping[Any, Any] | None = None,
         take_over: bool = False,
-        observers: Iterable[object] = (),
-        state_types: Iterable[type] = (),
-        on_handler_error: Literal["log", "raise"] = "log",
-        on_pause: Literal["return", "wait"] = "return",
-        offload: bool = False,
-        redact: Callable[[Any], Any] | None = None,
-        clock: Clock = SYSTEM,
+        **options: Unpack[ResumeOptions],
     ) -> Self:
         """Return a run that stands where its log does, `paused` or `ready`, to be driven.
 
@@ -150,41 +144,84 @@ class Run:
             journal, run_id: Where its log is.
             shared: The values of the keys that are `transient`.
             take_over: Also where it is alive elsewhere, which then is stopped.
-            state_types: As of `Run`.
-            observers, on_handler_error, on_pause, offload, redact, clock: As of `Run`, anew.
+            options: `observers`, `redact`, `clock`, `on_pause`, `on_handler_error`, `offload` and
+                `state_types`, as of `Run`, anew; the other options come from the log.
 
         Raises `UnknownRun`, `RunStateError` for a run that has ended or is alive elsewhere,
         `GraphError` where the graph lacks a node that the log still needs, and `JournalError` for
         a log that cannot be read, or where a transient key is missing.
         """
-        codec = Codec(state_types)
         lease = journal.take(run_id, take_over=take_over)
         try:
             standing = Standing(journal.records(run_id))
-            options = standing.options
-            transient = [codec.decode(bytes(key)) for key in options.transient]
-            run = cls(
-                flow,
-                _restored(standing.shared.value(codec), transient, shared or {}, run_id),
-                observers=observers,
-                id=run_id,
-                metadata=options.metadata,
-                capture=options.capture,
-                max_steps=options.max_steps,
-                on_handler_error=on_handler_error,
-                on_pause=on_pause,
-                offload=offload,
-                redact=redact,
-                clock=clock,
-                journal=journal,
-                state_types=state_types,
-                transient=transient,
-            )
+            run = cls._restored(flow, journal, run_id, standing, shared, {}, options)
             run._course.go_on(lease, standing)
         except BaseException:
             lease.release()
             raise
         return run
+
+    @classmethod
+    def fork(
+        cls,
+        flow: Any,
+        journal: Journal,
+        run_id: str,
+        at: int | None = None,
+        id: str | None = None,
+        *,
+        shared: Mapping[Any, Any] | None = None,
+        **options: Unpack[ResumeOptions],
+    ) -> Self:
+        """Return a new run that begins with the state of another one, after a finished step.
+
+        Its log is its own, and holds nothing of the past. Its first event says in its metadata
+        where it comes from: `"forked_from": {"run_id": …, "seq": …}`.
+
+        Args:
+            flow, journal, run_id, shared, options: As of `resume`.
+            at: After the last step that had finished at or before this `seq`; before the first one
+                it begins with the first `shared`. By default the last one of all.
+            id: The new run's; by default 128 random bits.
+
+        Raises `UnknownRun`, `EventsLost` for an `at` beyond the log, and otherwise as `resume`.
+        """
+        records = list(journal.records(run_id))
+        if at is not None and at > records[-1].seq:
+            raise EventsLost(f"Run {run_id!r} has no event {at}: its last is {records[-1].seq}.")
+        seq = last_finished(records, at)
+        standing = Standing(each for each in records if each.seq <= max(seq, 1))
+        past = {"forked_from": {"run_id": run_id, "seq": seq}}
+        run = cls._restored(flow, journal, id, standing, shared, past, options)
+        if seq:
+            run._course.fork(standing)
+        return run
+
+    @classmethod
+    def _restored(
+        cls,
+        flow: Any,
+        journal: Journal,
+        id: str | None,
+        standing: Standing,
+        given: Mapping[Any, Any] | None,
+        metadata: dict[str, Any],
+        options: ResumeOptions,
+    ) -> Self:
+        """Return a run with the options and the `shared` that a log has kept."""
+        kept, codec = standing.options, Codec(options.get("state_types", ()))
+        transient = [codec.decode(bytes(key)) for key in kept.transient]
+        return cls(
+            flow,
+            _completed(standing.shared.value(codec), transient, given or {}),
+            id=id,
+            metadata={**kept.metadata, **metadata},
+            capture=kept.capture,
+            max_steps=kept.max_steps,
+            journal=journal,
+            transient=transient,
+            **options,
+        )
 
     # -- what it is ---------------------------------------------------------------------------
 
@@ -389,17 +426,25 @@ class Run:
         Called by the run's own code it only asks for that. Raises `RunStateError` for an async
         run that has begun, unless it goes on in the background, in another thread: use `aclose`.
         """
+        self._state.stop.leave()
         (self._background or self._course).close()
 
     async def aclose(self) -> None:
         """`close` in a loop, also for an async run."""
+        self._state.stop.leave()
         await (self._background or self._course).aclose()
+
+    def _leave(self) -> None:
+        """Stop it, because nobody has it any more: one with a journal is let go."""
+        self._state.stop.leave()
+        self.cancel()
 
     def _close_at_exit(self) -> None:
         """Have it ended with the process: it may be left for ever."""
         close_at_exit("runs", self, Run._end_at_exit)
 
     def _end_at_exit(self) -> None:
+        self._state.stop.leave()
         if self._background is not None:
             self._background.finish()
             self._background.tell_of_failure()
@@ -408,18 +453,19 @@ class Run:
 
     def _drop(self) -> None:
         """Close it, because nobody has it any more: not in the middle of what a handler does."""
-        if not after_delivery(self.cancel):
-            self.cancel()
+        if not after_delivery(self._leave):
+            self._leave()
 
     def __del__(self) -> None:
         life: Lifecycle | None = getattr(self, "_life", None)
         if life is None or sys.is_finalizing():  # nothing can be delivered any more
             return
-        if life.status == "paused" and not self._state.outcome.reported:
+        journaled = self._state.options.recorder is not None
+        if life.status == "paused" and not self._state.outcome.reported and not journaled:
             questions = self._state.questions.describe(self.id)
             logger.warning("%s Nobody has it any more: it is cancelled.", questions)
-        if life.status in ("running", "paused"):  # nobody can go on with it any more
-            self._drop()
+        if life.status in ("running", "paused") or self._course.frames is not None:
+            self._drop()  # nobody can go on with it any more
         if self._background is not None:
             self._background.tell_of_failure()
 
@@ -455,22 +501,21 @@ class Run:
         )
 
 
-def _restored(
-    kept: Any, transient: list[Any], given: Mapping[Any, Any], run_id: str
-) -> Any:
+def _completed(kept: Any, transient: list[Any], given: Mapping[Any, Any]) -> Any:
     """Return `shared` as it was kept, with what is given of what was not."""
-    missing = [key for key in transient if key not in given]
-    if missing:
-        named = ", ".join(map(repr, missing))
-        raise JournalError(
-            f"Run {run_id!r} did not keep {named} of shared: give shared={{{missing[0]!r}: …}}."
-        )
-    if given:
-        unknown = [key for key in given if key not in transient]
-        if unknown:
+    for key in transient:
+        if key not in given:
             raise JournalError(
-                f"shared={unknown!r}: run {run_id!r} has kept that, and goes on with what it kept."
+                f"The log does not keep shared[{key!r}], which is transient: give it again, "
+                f"shared={{{key!r}: …}}."
             )
+    for key in given:
+        if key not in transient:
+            raise JournalError(
+                f"shared[{key!r}] is kept in the log, with which the run goes on: only what is "
+                "transient can be given."
+            )
+    if given:
         kept.update(given)
     return kept
 

@@ -93,7 +93,7 @@ class AsyncStream(AsyncIterator[Any]):
     def __del__(self) -> None:
         _warn_unused(self, "async for … in")
         if getattr(self, "_begun", False) and self.run.status != "paused":
-            self.run.cancel()
+            self.run._leave()
 
 
 async def _nothing_more() -> Any:

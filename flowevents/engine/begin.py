@@ -24,7 +24,7 @@ from flowevents.journal.standing import Standing
 from flowevents.signals import Receiver, is_async_callable
 from flowevents.status import Lifecycle
 
-__all__ = ["begin", "go_on", "root_plan"]
+__all__ = ["begin", "fork", "go_on", "root_plan"]
 
 
 class _Alone:
@@ -62,8 +62,14 @@ def begin(
     """
     if loop is None:
         _check_sync(state.options, observers)
+    plan = root_plan(flow) if frames is None else frames[0].plan
+    recorder = state.options.recorder
+    if recorder is None:
+        claim_id(state)
+    elif recorder.released:  # the journal knows which ids are taken
+        recorder.begin(plan.name, state.shared, _kept(state.options, recorder))
     if frames is None:
-        frames = [_beginning(state, flow)]
+        frames = [Frame(plan, plan.node, Step(state, plan, next(state.delivery.numbers), (), 0))]
     for observer, handlers in observers:
         state.audience.add_observer(observer, handlers)
     state.door.belong_to(loop)
@@ -76,20 +82,9 @@ def begin(
         driver = SyncDriver(life, state, root, engine)
     else:
         driver = AsyncDriver(life, state, root, engine, track)
-    if state.options.recorder is not None:
-        state.options.recorder.listen(state.questions, driver.cancel, driver.lose)
+    if recorder is not None:
+        recorder.listen(state.questions, driver.cancel, driver.lose)
     return driver
-
-
-def _beginning(state: State, flow: Any) -> Frame:
-    """Return the frame of a run at its beginning."""
-    plan = root_plan(flow)
-    recorder = state.options.recorder
-    if recorder is None:
-        claim_id(state)
-    else:  # the journal knows which ids are taken
-        recorder.begin(plan.name, state.shared, _kept(state.options, recorder))
-    return Frame(plan, plan.node, Step(state, plan, next(state.delivery.numbers), (), 0))
 
 
 def go_on(state: State, flow: Any, standing: Standing) -> list[Frame]:
@@ -103,6 +98,14 @@ def go_on(state: State, flow: Any, standing: Standing) -> list[Frame]:
     state.questions.go_on(standing.asked, standing.open_questions())
     state.count_steps(standing.steps)
     return Resumed(state, recorder.read).frames(root, plan, plan.node)
+
+
+def fork(state: State, flow: Any, standing: Standing) -> list[Frame]:
+    """Return the frames of a run that begins where the log of another one stands."""
+    recorder, root, plan = state.options.recorder, standing.root, root_plan(flow)
+    assert recorder is not None and root is not None
+    state.count_steps(standing.steps)
+    return Resumed(state, recorder.read, anew=True).frames(root, plan, plan.node)
 
 
 def root_plan(node: Any) -> Plan:

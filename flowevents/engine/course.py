@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from flowevents.engine.begin import begin, go_on
+from flowevents.engine.begin import begin, fork, go_on
 from flowevents.engine.drivers import AsyncDriver, SyncDriver, settle
 from flowevents.engine.frame import Frame
 from flowevents.engine.options import Options
@@ -60,6 +60,10 @@ class Course:
         self.frames = go_on(self.state, self.flow, standing)
         if self.state.questions.recalled and not lease.inbox():
             self.life.move("paused")
+
+    def fork(self, standing: Standing) -> None:
+        """Begin where the log of another run stands; see `go_on`."""
+        self.frames = fork(self.state, self.flow, standing)
 
     # -- who drives it ----------------------------------------------------------------------------
 
@@ -126,6 +130,11 @@ class Course:
         if id is not None and not isinstance(id, str):
             raise ReplyError(f"id={id!r}: a question's id is a string, the `id` of its Interrupt.")
         questions, life = self.state.questions, self.life
+        recorder = self.state.options.recorder
+        if recorder is not None and not recorder.released:
+            questions.check(value, id)
+            recorder.reply(value, id, questions)
+            return
         if not questions.any_asked() or (life.is_over and not questions.knows(id)):
             if life.status in ("running", "paused"):
                 raise ReplyError(f"No question is open in run {life.run_id}.")
@@ -141,6 +150,9 @@ class Course:
                 return
             if self.driver is None:
                 self.state.cancel()
+                if self.frames is not None and not self.state.stop.leaving:
+                    assert self.state.options.recorder is not None
+                    self.state.options.recorder.cancel()
                 settle(self.life, self.state, self.state.stop.asked)
                 return
         self.driver.cancel()

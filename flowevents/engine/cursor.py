@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from flowevents.journal.standing import Scope
+
 __all__ = ["Cursor", "Stands"]
 
 Stands = Literal["enter", "prep", "pass", "leave"]
@@ -20,9 +22,10 @@ class Cursor:
         params: What its nodes get.
         index: How many items of a sequential batch have begun.
         action: What the last node of the pass returned.
+        anew: In a fork: where the flow and the item of its batch stand, which begin again.
     """
 
-    __slots__ = ("action", "index", "params", "prep_res", "stands")
+    __slots__ = ("action", "anew", "index", "params", "prep_res", "stands")
 
     def __init__(self) -> None:
         self.stands: Stands = "enter"
@@ -30,3 +33,4 @@ class Cursor:
         self.params: Any = None
         self.index: int = 0
         self.action: Any = None
+        self.anew: list[Scope] = []

@@ -113,6 +113,12 @@ class Frame:
             return True
         return False
 
+    def follow(self, node: Any, action: Any) -> Any:
+        """Return the node to which this action of that one leads, or `None`."""
+        if self.plan.shape.routes:
+            return self.flow.get_next_node(node, action)
+        return node.successors.get(action or "default")
+
     def place_of(self, node: Any) -> Place | None:
         """Return the place of a node in this pass; there is none of `None`."""
         if node is None:

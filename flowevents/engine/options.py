@@ -14,9 +14,21 @@ from flowevents.engine.recorder import Recorder, recorder_of
 from flowevents.events import MAX_ERROR, describe_error
 from flowevents.journal.journal import Journal
 
-__all__ = ["Options", "RunOptions", "options_of"]
+__all__ = ["Options", "ResumeOptions", "RunOptions", "options_of"]
 
 logger: Final = logging.getLogger("flowevents")
+
+
+class ResumeOptions(TypedDict, total=False):
+    """The keyword options of `Run.resume`, which are not in the log."""
+
+    observers: Iterable[object]
+    on_handler_error: Literal["log", "raise"]
+    on_pause: Literal["return", "wait"]
+    offload: bool
+    redact: Callable[[Any], Any] | None
+    clock: Clock
+    state_types: Iterable[type]
 
 
 class RunOptions(TypedDict, total=False):

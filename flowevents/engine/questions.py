@@ -54,6 +54,10 @@ class Question:
             self.answered, self._value = True, value
             self.wake()
 
+    def check(self, value: Any) -> None:
+        """Raise `ReplyError` where this is no answer to it."""
+        self._asked.check(value)
+
     def expired(self) -> bool:
         """Whether it is too late for an answer."""
         expires = self.event.expires
@@ -224,6 +228,13 @@ class Questions:
             if question is None:
                 raise ReplyError(self.why_not(id))
         question.accept(value)
+
+    def check(self, value: Any, id: str | None) -> None:
+        """Raise `ReplyError` where a question that is open here does not take this answer."""
+        with self.lock:
+            question = self._the_only() if id is None and self.open else self.open.get(id or "")
+        if question is not None:
+            question.check(value)
 
     def any_asked(self) -> bool:
         """Whether the run has asked anything yet."""

@@ -27,7 +27,7 @@ from flowevents.engine.questions import Questions
 from flowevents.errors import JournalError, ReplyError
 from flowevents.events import Chunk, Event, Progress, Reply
 from flowevents.journal.codec import Codec
-from flowevents.journal.kept import Kept, KeptOptions
+from flowevents.journal.kept import Kept, KeptCursor, KeptOptions
 from flowevents.journal.journal import Journal
 from flowevents.journal.lease import Lease
 from flowevents.journal.records import Message
@@ -117,6 +117,10 @@ class Recorder:
         self._keep_shared()
         raw = self._written(prep_res, f"what prep of flow {path!r} returned")
         self._next().prep.append((span, raw))
+
+    def keep_cursor(self, cursor: KeptCursor) -> None:
+        """Keep where something stands that begins again."""
+        self._next().cursors.append(cursor)
 
     def keep_action(self, action: Any, path: str) -> None:
         """Keep the action of a step that ends well, and what has changed in `shared`."""
@@ -214,6 +218,16 @@ class Recorder:
         self.lease.listen(hear, lose)
 
     # -- pausing, and what comes from elsewhere ---------------------------------------------------
+
+    def reply(self, value: Any, id: str | None, questions: Questions) -> None:
+        """Answer a question by the journal, which decides who is the first. Raises `ReplyError`."""
+        self._journal.reply(self._run_id, value, id)
+        self.look(questions)
+
+    def cancel(self) -> None:
+        """Cancel the run, which nobody drives, by the journal, which writes its ends."""
+        self.release()
+        self._journal.cancel(self._run_id)
 
     def pause(self, questions: Questions) -> bool:
         """Give the lease up, because the run pauses, unless an answer has come meanwhile.

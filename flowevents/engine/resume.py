@@ -28,11 +28,13 @@ class Resumed:
     Args:
         state: The run's.
         read: Returns a value that the log keeps.
+        anew: In a fork: what was open begins again, with numbers of its own.
     """
 
-    __slots__ = ("_read", "_state")
+    __slots__ = ("_anew", "_read", "_state")
 
-    def __init__(self, state: State, read: Callable[[Raw], Any]) -> None:
+    def __init__(self, state: State, read: Callable[[Raw], Any], *, anew: bool = False) -> None:
+        self._anew = anew
         self._state = state
         self._read = read
 
@@ -45,8 +47,9 @@ class Resumed:
         """
         frame = Frame(plan, flow, self._step(scope, plan), place)
         if scope.prep is UNSET:
-            frame.cursor.stands = "prep"
+            frame.cursor.stands = "enter" if self._anew else "prep"
             return [frame]
+        frame.cursor.anew.append(scope)
         prep_res = frame.cursor.prep_res = self._read(scope.prep)
         if plan.shape.batch is None:
             frame.begin_pass()
@@ -74,7 +77,8 @@ class Resumed:
         items = begin_items(frame.step, batch)
         items.done = scope.done
         begun: dict[int, list[Frame]] = {}
-        for each in scope.inside.values():
+        inside = scope.inside if not self._anew else {**scope.inside, **scope.broken}
+        for each in inside.values():
             inner = Frame(frame.plan, frame.flow, self._item(frame.step, items, each))
             inner.begin_pass({**frame.flow.params, **batch[each.index]})
             begun[each.index] = self._stand(inner, each)
@@ -86,6 +90,8 @@ class Resumed:
 
     def _stand(self, frame: Frame, scope: Scope) -> list[Frame]:
         """Have a frame that is at the beginning of a pass stand where the log does."""
+        if self._anew:
+            self._leave_out(frame, scope)
         for path, count in scope.visits.items():
             visited = self._plan(frame, path)
             if visited is not None:
@@ -108,20 +114,40 @@ class Resumed:
             step = Step(self._state, place.plan, event.span, event.items, event.step, event.attempt)
             step.open = False
             frame.resumed = step, place
-        elif scope.moved is not None:
-            target = scope.moved.target
-            frame.next = None if target is None else self._place(frame, target)
+        elif scope.target is not UNSET:
+            frame.next = None if scope.target is None else self._place(frame, scope.target)
         return [frame]
+
+    def _leave_out(self, frame: Frame, scope: Scope) -> None:
+        """Have a node that was open begin again, and say where one leads that has ended."""
+        if scope not in frame.cursor.anew:
+            frame.cursor.anew.append(scope)
+        inner = scope.child()
+        if inner is not None and inner.kind == "node":
+            scope.inside.clear()
+            scope.visits[inner.node] -= 1
+            scope.target = inner.node
+        elif scope.ended is not None:
+            place = self._place(frame, scope.ended.event.node)
+            step = Step(self._state, place.plan, 0, scope.items, 0)
+            node = place.plan.copy(frame.cursor.params, step)
+            following = frame.follow(node, self._read(scope.ended.action))
+            scope.ended = None
+            scope.target = None if following is None else frame.plan.child(following).path
 
     def _step(self, scope: Scope, plan: Plan) -> Step:
         step = Step(self._state, plan, scope.span, scope.items, scope.step, scope.attempt)
         step.began = self._state.options.clock.monotonic()
+        if self._anew:
+            step.span, step.open = 0, False
         return step
 
     def _item(self, step: Step, items: Items, scope: Scope) -> Step:
         items.index = -1
         item = item_of(step, items, scope.span, scope.index, scope.attempt)
         item.began = self._state.options.clock.monotonic()
+        if self._anew:
+            item.span, item.open = 0, False
         return item
 
     def _lost(self, step: Step, scope: Scope) -> Step:

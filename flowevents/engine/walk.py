@@ -19,6 +19,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from flowevents.engine.anew import begin_anew, begin_item_anew
 from flowevents.engine.attempts import attempts
 from flowevents.engine.effects import Await, Effects
 from flowevents.engine.frame import Frame, Place
@@ -54,6 +55,8 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
     moved = True  # to another frame, or to another item of a batch
     resumed: tuple[Step, Place] | None = None
     try:
+        if not frame.step.span and frame.cursor.stands != "enter":
+            yield from begin_anew(track, stack)
         while True:
             if moved:
                 passes, resumed, frame.passes = frame.passes, frame.resumed, None
@@ -260,9 +263,7 @@ def _pass(track: Track, stack: list[Frame]) -> Effects:
     item = stack[0].step
     try:
         if not item.span:  # else it has begun before
-            item.span = stack[0].span = next(item.state.delivery.numbers)
-            if item.listeners().anybody:
-                yield from start_item(item, track)
+            yield from begin_item_anew(track, stack[0], item)
         yield from walk(item.state, track, stack)
         yield from end_item(item)
     except BaseException as error:

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-__all__ = ["Changes", "Kept", "KeptOptions", "kept_of"]
+__all__ = ["Changes", "Kept", "KeptCursor", "KeptOptions", "kept_of"]
 
 
 class Changes(msgspec.Struct, omit_defaults=True):
@@ -35,6 +35,25 @@ class KeptOptions(msgspec.Struct, omit_defaults=True):
     metadata: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
+class KeptCursor(msgspec.Struct, omit_defaults=True):
+    """Where an open flow, or an item of one, stands that was started again, in a fork.
+
+    Attributes:
+        span: The number of its start.
+        visits: How often each path had run in it.
+        action: What the last step in it returned; `target` is where that led to.
+        begun, done, finished: Of a batch: its items.
+    """
+
+    span: int
+    visits: dict[str, int] = msgspec.field(default_factory=dict)
+    action: Raw | UnsetType = UNSET
+    target: str | None | UnsetType = UNSET
+    begun: int = 0
+    done: int = 0
+    finished: list[int] = msgspec.field(default_factory=list)
+
+
 class Kept(msgspec.Struct, omit_defaults=True):
     """What a record keeps; values are written by a `Codec`.
 
@@ -43,6 +62,7 @@ class Kept(msgspec.Struct, omit_defaults=True):
         shared: What has changed in it.
         action: With the ok end of a node or a flow: what its `post` returned.
         prep: The spans of flows, and what their `prep` returned.
+        cursors: In a fork: where what begins again stands.
         lost: With a `Retry`: the attempt did not fail, its process did.
         digest: With the start of an item: of what it was given.
         result: With the ok end of an item of a node: its result.
@@ -54,6 +74,7 @@ class Kept(msgspec.Struct, omit_defaults=True):
     shared: Changes | None = None
     action: Raw | UnsetType = UNSET
     prep: list[tuple[int, Raw]] = msgspec.field(default_factory=list)
+    cursors: list[KeptCursor] = msgspec.field(default_factory=list)
     lost: bool = False
     digest: str | UnsetType = UNSET
     result: Raw | UnsetType = UNSET

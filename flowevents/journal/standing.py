@@ -26,12 +26,12 @@ from flowevents.events import (
     Retry,
     decode,
 )
-from flowevents.journal.kept import Kept, KeptOptions, kept_of
+from flowevents.journal.kept import Kept, KeptCursor, KeptOptions, kept_of
 from flowevents.journal.records import Record
 from flowevents.journal.shared import SharedFold
 from flowevents.opened import End, Opened, OpenStarts, Start
 
-__all__ = ["Asked", "Ended", "Item", "Scope", "Standing", "encoded"]
+__all__ = ["Asked", "Ended", "Item", "Scope", "Standing", "encoded", "last_finished"]
 
 class Asked(msgspec.Struct):
     """A question of a step, and the answer that was accepted, if one was."""
@@ -78,15 +78,15 @@ class Scope(Opened):
         prep: Of a flow: what its `prep` returned, once that was kept.
         visits: Of a flow or its item: how often each path has run in it.
         action: What the last step in it returned.
-        moved: Where that led to, until it begins; `ended` is a step that has not led anywhere yet.
-        failed: The end of something in it that is not ok.
+        target: Where that led to, until it begins; `ended` is a step that has not led anywhere yet.
+        failed: The end of something in it that is not ok; `broken` are such items.
         digest: Of an item: of what it was given.
         finished: Those of its items that have ended well; `begun` and `done` count its items.
     """
 
     __slots__ = (
-        *("action", "asked", "attempt", "begun", "digest", "done", "ended"),
-        *("error", "failed", "failures", "finished", "moved", "prep", "visits"),
+        *("action", "asked", "attempt", "begun", "broken", "digest", "done", "ended"),
+        *("error", "failed", "failures", "finished", "prep", "target", "visits"),
     )
 
     def __init__(self, event: Event, parent: Scope | None) -> None:
@@ -98,9 +98,10 @@ class Scope(Opened):
         self.prep: Raw | UnsetType = UNSET
         self.visits: dict[str, int] = {}
         self.action: Raw | UnsetType = UNSET
-        self.moved: Action | None = None
+        self.target: str | None | UnsetType = UNSET
         self.ended: Ended | None = None
         self.failed: End | None = None
+        self.broken: dict[int, Scope] = {}
         self.digest: str = ""
         self.finished: dict[int, Item] = {}
         self.begun: int = 0
@@ -121,11 +122,29 @@ class Scope(Opened):
     def begins(self, inner: Scope) -> None:
         """Note that something in it has begun."""
         event = inner.event
-        self.moved = self.ended = None
+        self.target, self.ended = UNSET, None
         if type(event) is ItemStart:
             self.begun = max(self.begun, inner.index + 1)
         else:
             self.visits[event.node] = event.step
+
+    def cursor(self, span: int) -> KeptCursor:
+        """Return where it stands, for the start of that number, which begins it again."""
+        return KeptCursor(
+            span,
+            self.visits,
+            self.action,
+            self.target,
+            self.begun,
+            self.done,
+            sorted(self.finished),
+        )
+
+    def stand(self, cursor: KeptCursor) -> None:
+        """Stand there: it was begun again."""
+        self.visits, self.action, self.target = cursor.visits, cursor.action, cursor.target
+        self.begun, self.done = cursor.begun, cursor.done
+        self.finished = {index: Item("", UNSET) for index in cursor.finished}
 
     def voids(self) -> None:
         """Note that all of its items are void: they begin again."""
@@ -178,6 +197,10 @@ class Standing:
             for each in self._open.by_span.values()
         )
 
+    def has_begun(self) -> bool:
+        """Whether a step in it has finished, or a flow's `prep`."""
+        return self.root is not None and self.root.prep is not UNSET
+
     def _take(self, record: Record) -> None:
         self.seq = record.seq
         kept = kept_of(record.kept)
@@ -195,6 +218,9 @@ class Standing:
         for span, prep_res in kept.prep:
             if span in self._open.by_span:
                 self._open.by_span[span].prep = prep_res
+        for cursor in kept.cursors:
+            if cursor.span in self._open.by_span:
+                self._open.by_span[cursor.span].stand(cursor)
 
     def _start(self, event: Start, kept: Kept) -> None:
         scope = self._open.begin(event)
@@ -246,6 +272,7 @@ class Standing:
                 parent.finished[scope.index] = Item(scope.digest, kept.result)
             else:
                 parent.failed = event
+                parent.broken[event.span] = scope
         elif event.status != "ok":
             parent.failed = event
         else:
@@ -256,9 +283,23 @@ class Standing:
     def _action(self, event: Action, kept: Kept) -> None:
         scope = self._ended.pop(event.span, None)
         if scope is not None:
-            scope.ended, scope.moved = None, event
+            scope.ended, scope.target = None, event.target
 
 
+def last_finished(records: Iterable[Record], at: int | None) -> int:
+    """Return the number of the last end of a step that is ok, at or before `at`; 0 for none."""
+    found = 0
+    for record in records:
+        if at is not None and record.seq > at:
+            break
+        if record.event.startswith(_ENDS):
+            event = decode(record.event)
+            if isinstance(event, (NodeEnd, FlowEnd)) and event.status == "ok" and event.node:
+                found = record.seq
+    return found
+
+
+_ENDS: Final = (b'{"type":"NodeEnd"', b'{"type":"FlowEnd"')
 _NOTHING: Final = Kept()
 _SAY_NOTHING: Final = (b'{"type":"Chunk"', b'{"type":"Progress"')
 

@@ -115,6 +115,7 @@ class _Stream:
 
     def __init__(self) -> None:
         self._run_id: str | None = None
+        self._forked = False  # it goes on from the state of another run, with its counts
         self._seq = 0
         self._open = OpenStarts(_Scope)
         self._closed: dict[int, End] = {}
@@ -190,6 +191,7 @@ class _Stream:
         expect(event, why, parent=0, node="", items=(), step=0, attempt=0)
         if isinstance(event, FlowStart):
             check_name(event, event.flow, "flow")
+            self._forked = "forked_from" in event.metadata
 
     def _begin_item(self, event: ItemStart, parent: _Scope) -> None:
         above = parent.event
@@ -234,7 +236,10 @@ class _Stream:
         check_path(event, event.node, above.node, "node")
         if isinstance(event, FlowStart) and event.flow != event.node.rpartition("/")[2]:
             raise broken(event, f"flow is {event.flow!r}, not the last name of its path")
-        count = parent.counts[event.node] = parent.counts.get(event.node, 0) + 1
+        count = parent.counts.get(event.node, 0) + 1
+        if self._forked and count == 1:
+            count = max(1, event.step)
+        parent.counts[event.node] = count
         attempt = 0 if isinstance(event, FlowStart) else 1
         expect(event, f"as a node in {name_of(above)}", items=above.items, attempt=attempt)
         expect(event, f"its place among its executions in {name_of(above)}", step=count)
@@ -249,13 +254,18 @@ class _Stream:
         if scope.inside:
             raise broken(event, f"comes before the end of {scope.first_inside()} in it")
         if isinstance(event, ItemEnd) and parent is not None:
-            expect(event, "the items of its batch that have ended", done=parent.done + 1)
+            done = parent.done + 1
+            if self._forked and done == 1:
+                done = max(1, event.done)
+            expect(event, "the items of its batch that have ended", done=done)
             expect(event, f"as of {name_of(start)}", total=parent.total)
-            parent.done += 1
+            parent.done = done
         check_outcome(event)
         if event.status == "ok":
             self._check_answered(event, scope)
             _check_ok(event, scope)
+            if not self._forked:
+                _check_items(event, scope)
         self._close(event, scope)
 
     def _close(self, event: End, scope: _Scope) -> None:
@@ -369,6 +379,10 @@ def _check_ok(event: End, scope: _Scope) -> None:
     if scope.moved is not None and scope.moved.target is not None:
         moved = f"{scope.moved.target!r}, the target of {name_of(scope.moved)}"
         raise broken(event, f"comes before {moved}")
+
+
+def _check_items(event: End, scope: _Scope) -> None:
+    """Check that all items of a batch that is ok were there."""
     count = len(scope.indexes)
     if count and (max(scope.indexes) != count - 1 or scope.total not in (None, count)):
         raise broken(event, f"status is 'ok', but of its items only {count} were there")
