@@ -10,10 +10,6 @@
     ├── AsyncNodeError (RuntimeError)   an async node or flow where only plain code can run
     ├── GraphError (TypeError)          a successor or a start node that is not a node
     ├── ObserverError (TypeError)       an observer or handler that cannot be connected
-    ├── JournalError                    a journal that cannot keep or give what it should
-    │   ├── Conflict                    somebody else has the run's lease, or has written its log
-    │   ├── EventsLost                  a number that the log does not have
-    │   └── UnknownRun                  a run that the journal does not know
     ├── RecordError (ValueError)        a file that does not hold what it should; names the line
     └── MissingExtra (ImportError)      an optional package is not there; says what to install
 
@@ -26,12 +22,9 @@ from typing import Any
 
 __all__ = [
     "AsyncNodeError",
-    "Conflict",
-    "EventsLost",
     "Expired",
     "FlowEventsError",
     "GraphError",
-    "JournalError",
     "MissingExtra",
     "ObserverError",
     "Paused",
@@ -40,7 +33,6 @@ __all__ = [
     "RunCancelled",
     "RunStateError",
     "TooManySteps",
-    "UnknownRun",
 ]
 
 
@@ -101,22 +93,6 @@ class GraphError(FlowEventsError, TypeError):
 
 class ObserverError(FlowEventsError, TypeError):
     """An observer, a handler or a sender that signals cannot work with."""
-
-
-class JournalError(FlowEventsError):
-    """A journal cannot keep or give what it should; the text says what, and why."""
-
-
-class Conflict(JournalError):
-    """Somebody else drives the run, or has written its log: nothing more is written here."""
-
-
-class EventsLost(JournalError):
-    """A number was named that the log does not have."""
-
-
-class UnknownRun(JournalError):
-    """The journal knows no run of that id."""
 
 
 class RecordError(FlowEventsError, ValueError):

@@ -1,51 +1,64 @@
-"""How a fork begins: the flows and items that were open in the other run are started again."""
+"""How a fork begins: the flows and items that were open in the other run are started again.
+
+All of their starts are stored in one commit, so that a fork that is lost knows where each stands.
+"""
 
 from __future__ import annotations
 
 from flowevents.engine.effects import Effects
 from flowevents.engine.frame import Frame
 from flowevents.engine.items import start_item
-from flowevents.engine.state import hand_over
+from flowevents.engine.recorder import Recorder
+from flowevents.engine.state import State, hand_over
 from flowevents.engine.step import Step, Track
 from flowevents.events import FlowStart
 
-__all__ = ["begin_anew", "begin_item_anew"]
+__all__ = ["begin_anew"]
 
 
-def begin_anew(track: Track, stack: list[Frame]) -> Effects:
-    """Publish the starts of frames that have none yet, and keep where each stands."""
-    parent = 0
+def begin_anew(state: State, track: Track, stack: list[Frame]) -> Effects:
+    """Publish the starts of these frames, and keep where each stands."""
+    recorder = state.options.recorder
+    assert recorder is not None
+    recorder.hold()
+    yield from _begin(recorder, track, stack, 0)
+    if state.delivery.deliver_held():
+        yield from hand_over(state)
+
+
+def _begin(recorder: Recorder, track: Track, stack: list[Frame], parent: int) -> Effects:
     for frame in stack:
-        if not frame.step.span and frame.cursor.stands != "enter":  # else that begins by itself
-            yield from _begin(track, frame, parent)
+        if frame.cursor.stands == "enter":  # it begins by itself
+            return
+        step = frame.step
+        if step.member_of is not None:
+            yield from _begin_item(recorder, track, frame, step)
+        else:
+            yield from _begin_flow(recorder, frame, parent)
+            if frame.batch is not None and frame.batch.current is not None:
+                yield from _begin_item(recorder, track, frame, frame.batch.current)
+        for each in () if frame.passes is None else frame.passes.begun:
+            yield from _begin(recorder, track, each, 0)
         parent = frame.span
 
 
-def _begin(track: Track, frame: Frame, parent: int) -> Effects:
-    step, cursor = frame.step, frame.cursor
-    state, recorder = step.state, step.state.options.recorder
-    assert recorder is not None
+def _begin_flow(recorder: Recorder, frame: Frame, parent: int) -> Effects:
+    step = frame.step
+    state = step.state
     frame.span = step.span = next(state.delivery.numbers)
     step.open, step.attempt = True, 0
     if step.batch is not None:
         step.batch.span = step.span
+    recorder.notes.prep(step.span, frame.cursor.prep_res, frame.plan.path)
+    recorder.notes.cursor(frame.cursor.anew[0].cursor(step.span))
     metadata = state.options.metadata if frame.plan.path == "" else {}
     handlers = step.listeners().flow_start
     if step.start(handlers, FlowStart, parent, flow=frame.plan.name, metadata=metadata):
         yield from hand_over(state)
-    recorder.keep_prep(step.span, cursor.prep_res, frame.plan.path)
-    recorder.keep_cursor(cursor.anew[0].cursor(step.span))
-    item = None if frame.batch is None else frame.batch.current
-    if item is not None:
-        yield from begin_item_anew(track, frame, item)
 
 
-def begin_item_anew(track: Track, frame: Frame, item: Step) -> Effects:
-    """Publish the start of an item of a batch flow, and keep where its pass stands."""
-    recorder = item.state.options.recorder
+def _begin_item(recorder: Recorder, track: Track, frame: Frame, item: Step) -> Effects:
     item.span, item.open = next(item.state.delivery.numbers), True
     frame.span, frame.items = item.span, item.items
-    if item.listeners().anybody:
-        yield from start_item(item, track)
-    if recorder is not None and frame.cursor.anew:
-        recorder.keep_cursor(frame.cursor.anew[-1].cursor(item.span))
+    recorder.notes.cursor(frame.cursor.anew[-1].cursor(item.span))
+    yield from start_item(item, track)

@@ -42,10 +42,10 @@ def ask(step: Step, asked: Ask) -> Effects:
     recorder, before = state.options.recorder, _asked_before(step, asked)
     if before is not None and before.answer is not UNSET:
         assert recorder is not None
-        return recorder.read(before.answer)
+        return recorder.notes.read(before.answer)
     question = state.questions.ask(asked, _interrupt(step, asked, before))
     if recorder is not None:
-        recorder.keep_asked(step.asked - 1)
+        recorder.notes.asked(step.asked - 1)
     answers = Answers(question, state.delivery)
     try:
         handlers = step.listeners().interrupt
@@ -71,7 +71,7 @@ def ask(step: Step, asked: Ask) -> Effects:
     if handlers is not None:
         value = state.options.clean(answer)
         if recorder is not None:
-            recorder.keep_answer(answer, asked.prompt)
+            recorder.notes.answer(answer, asked.prompt)
         if step.publish(handlers, Reply, id=question.event.id, value=value):
             yield from hand_over(state)
     return answer

@@ -85,7 +85,7 @@ def begin_again(step: Step) -> Effects:
     state, recorder = step.state, step.state.options.recorder
     step.began = state.options.clock.monotonic()
     if recorder is not None:
-        recorder.keep_lost()
+        recorder.notes.lost()
     yield from _publish_retry(step, _LOST, 0.0, False)
 
 

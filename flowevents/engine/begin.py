@@ -97,7 +97,7 @@ def go_on(state: State, flow: Any, standing: Standing) -> list[Frame]:
     state.delivery.go_on(standing.seq)
     state.questions.go_on(standing.asked, standing.open_questions())
     state.count_steps(standing.steps)
-    return Resumed(state, recorder.read).frames(root, plan, plan.node)
+    return Resumed(state, recorder.notes.read).frames(root, plan, plan.node)
 
 
 def fork(state: State, flow: Any, standing: Standing) -> list[Frame]:
@@ -105,7 +105,7 @@ def fork(state: State, flow: Any, standing: Standing) -> list[Frame]:
     recorder, root, plan = state.options.recorder, standing.root, root_plan(flow)
     assert recorder is not None and root is not None
     state.count_steps(standing.steps)
-    return Resumed(state, recorder.read, anew=True).frames(root, plan, plan.node)
+    return Resumed(state, recorder.notes.read, anew=True).frames(root, plan, plan.node)
 
 
 def root_plan(node: Any) -> Plan:
@@ -126,7 +126,7 @@ def _kept(options: Options, recorder: Recorder) -> KeptOptions:
     return KeptOptions(
         capture=options.capture,
         max_steps=options.max_steps,
-        transient=recorder.transient(),
+        transient=recorder.notes.transient(),
         metadata=options.metadata,
     )
 

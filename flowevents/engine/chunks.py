@@ -66,11 +66,16 @@ def sender(step: Step) -> Send | None:
         waits: bool = bool(handlers.asynchronous),
         call: Receiver | None = one,
         events: bool = consumer == "events",
-        make: Callable[..., Chunk] = _stored(options.recorder),
+        recorder: Recorder | None = options.recorder,
     ) -> Any:
-        event = make(run_id, next(numbers), now(), span, path, items, number, attempt, data=data)
-        if outbox or backlog or waits:
-            delivery.deliver_stored(event, handlers)
+        event = Chunk(run_id, next(numbers), now(), span, path, items, number, attempt, data=data)
+        if (
+            outbox
+            or backlog
+            or waits
+            or (recorder is not None and not recorder.later(event))
+        ):
+            delivery.deliver(event, handlers)
             return HAND_OVER
         if call is not None:
             delivery.delivering = True
@@ -95,19 +100,6 @@ def sender(step: Step) -> Send | None:
         return send
     clean = options.clean
     return lambda data: send(clean(data))
-
-
-def _stored(recorder: Recorder | None) -> Callable[..., Chunk]:
-    """Return what makes a chunk, and stores it where the run has a journal."""
-    if recorder is None:
-        return Chunk
-
-    def make(*args: Any, **own: Any) -> Chunk:
-        chunk = Chunk(*args, **own)
-        recorder.store(chunk)
-        return chunk
-
-    return make
 
 
 def _one(handlers: Handlers, delivery: Delivery) -> Receiver | None:

@@ -94,8 +94,24 @@ class Delivery:
         """
         recorder = self.options.recorder
         if recorder is not None:
-            recorder.store(event)
+            return self._deliver_all(recorder.store(event, handlers))
         return self.deliver_stored(event, handlers)
+
+    def deliver_held(self) -> bool:
+        """Store and deliver what was held back to be stored with what follows it."""
+        recorder = self.options.recorder
+        return recorder is not None and self._deliver_all(recorder.store_held())
+
+    def _deliver_all(self, due: list[tuple[Event, Handlers]]) -> bool:
+        first: BaseException | None = None
+        for event, handlers in due:
+            try:
+                self.deliver_stored(event, handlers)
+            except BaseException as error:  # of a handler: the others are stored, too
+                first = first or error
+        if first is not None:
+            raise first
+        return bool(due) and self.is_due()
 
     def deliver_stored(self, event: Event, handlers: Handlers) -> bool:
         """`deliver` an event that was stored, if it has to be."""

@@ -10,7 +10,7 @@ from flowevents.engine.graph import Plan
 from flowevents.engine.items import begin_items, item_of
 from flowevents.engine.step import Items, Step
 
-__all__ = ["Frame", "Place"]
+__all__ = ["Frame", "Passes", "Place"]
 
 
 class Place:
@@ -27,6 +27,24 @@ class Place:
         self.plan: Plan = plan
         self.count: int = 0
         self.after: Place | None = None
+
+
+class Passes:
+    """The passes of a parallel batch flow that are still to run, of a run that goes on.
+
+    Attributes:
+        begun: Those that had begun, each the stack of its frames; `rest` the others.
+    """
+
+    __slots__ = ("begun", "rest")
+
+    def __init__(self, begun: list[list[Frame]], rest: Iterator[list[Frame]]) -> None:
+        self.begun: list[list[Frame]] = begun
+        self.rest: Iterator[list[Frame]] = rest
+
+    def __iter__(self) -> Iterator[list[Frame]]:
+        yield from self.begun
+        yield from self.rest
 
 
 class Frame:
@@ -71,7 +89,7 @@ class Frame:
         self.next: Place | None = None
         self.places: dict[int, Place] = {}
         self.batch: Items | None = None
-        self.passes: Iterator[list[Frame]] | None = None
+        self.passes: Passes | None = None
         self.resumed: tuple[Step, Place] | None = None
 
     def begin_pass(self, params: Any = None) -> None:

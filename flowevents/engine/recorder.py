@@ -4,8 +4,8 @@ The rules of this file:
 
 * An event is stored before anybody gets it, and with it all that came before. Chunks and progress
   alone are delivered at once, and stored in groups.
-* What is kept beside an event is noted right before the event is made; no code of the user's and no
-  other event comes in between.
+* Between the end of a step, its `Action` and the start of the next one there is no code of the
+  user's: they are stored in one commit, and nobody gets the first before the last is stored.
 * Where an event cannot be stored the run stops like a cancel, with that error. From then on, and
   from when the run was let go, nothing is stored any more: what ends here ends in no log.
 
@@ -14,30 +14,28 @@ Only this file writes the fields of `Recorder`.
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-import msgspec
-from msgspec import Raw
-
 from flowevents.engine.effects import CancelledBy
+from flowevents.engine.notes import Notes
 from flowevents.engine.questions import Questions
 from flowevents.errors import JournalError, ReplyError
-from flowevents.events import Chunk, Event, Progress, Reply
+from flowevents.events import Action, Chunk, Event, FlowEnd, NodeEnd, Progress, Reply
 from flowevents.journal.codec import Codec
-from flowevents.journal.kept import Kept, KeptCursor, KeptOptions
 from flowevents.journal.journal import Journal
+from flowevents.journal.kept import KeptOptions
 from flowevents.journal.lease import Lease
 from flowevents.journal.records import Message
-from flowevents.journal.shared import SharedLog
+from flowevents.signals import Handlers
 
-__all__ = ["Recorder", "recorder_of"]
+__all__ = ["Held", "Recorder", "recorder_of"]
 
 logger: Final = logging.getLogger("flowevents")
 
-_encode: Final = msgspec.json.Encoder().encode
+Held = tuple[Event, Handlers]
+"""An event that is to be delivered, and to whom."""
 
 
 class Recorder:
@@ -46,44 +44,42 @@ class Recorder:
     Args:
         journal: Where.
         run_id: Of which run.
-        codec: How values are kept.
-        transient: The top-level keys of `shared` that are not.
+        notes: What is kept beside its events.
 
     Attributes:
         lease: The right to write its log, once it has begun.
         lost: Why nothing can be stored any more.
         paused: The run is, and its lease given up.
-        released: Nothing is to be stored any more.
+        released: Nothing is to be stored: it has not begun, has ended, or was let go.
+        together: What comes is held, to be stored in one commit.
     """
 
     __slots__ = (
         "_answers",
-        "_codec",
+        "_entries",
+        "_held",
         "_journal",
-        "_kept",
         "_run_id",
-        "_shared",
-        "_transient",
         "lease",
         "lost",
+        "notes",
         "paused",
         "released",
+        "together",
     )
 
-    def __init__(
-        self, journal: Journal, run_id: str, codec: Codec, transient: Collection[Any]
-    ) -> None:
-        self._journal = journal
-        self._run_id = run_id
-        self._codec = codec
-        self._transient = transient
-        self._shared: SharedLog = SharedLog(None, codec, transient)
-        self._kept: Kept | None = None  # with the next record
+    def __init__(self, journal: Journal, run_id: str, notes: Notes) -> None:
+        self.notes: Notes = notes
         self.lease: Lease
-        self._answers: dict[str, Message] = {}  # that are taken, by their question
         self.lost: JournalError | None = None
         self.paused: bool = False
-        self.released: bool = True  # it has not begun
+        self.released: bool = True
+        self.together: bool = False
+        self._journal = journal
+        self._run_id = run_id
+        self._entries: list[tuple[Event, bytes | None]] = []  # to be stored
+        self._held: list[Held] = []  # to be delivered when that is done
+        self._answers: dict[str, Message] = {}  # that were taken, by their question
 
     def begin(self, flow: str, shared: Any, options: KeptOptions) -> None:
         """Begin the log of a new run.
@@ -91,115 +87,74 @@ class Recorder:
         Raises `JournalError` for what of `shared` cannot be kept, and `RunStateError` where the
         journal has a run of that id.
         """
-        self._shared = SharedLog(shared, self._codec, self._transient)
-        self._kept = Kept(options=options, shared=self._shared.changes())
+        self.notes.begin(shared, options)
         self.lease = self._journal.begin(self._run_id, flow, options.metadata)
         self.released = False
 
-    def transient(self) -> list[Raw]:
-        """Return the keys of `shared` that are not kept."""
-        return [self._written(key, "a key in transient") for key in self._transient]
-
     def go_on(self, lease: Lease, shared: Any) -> None:
         """Go on with a log, which has all of this `shared`."""
-        self._shared = SharedLog(shared, self._codec, self._transient)
-        self._shared.changes()
+        self.notes.go_on(shared)
         self.lease, self.released = lease, False
-
-    def read(self, raw: Raw) -> Any:
-        """Return a value that the log keeps."""
-        return self._codec.decode(bytes(raw))
-
-    # -- what is kept with the next record --------------------------------------------------------
-
-    def keep_prep(self, span: int, prep_res: Any, path: str) -> None:
-        """Keep what the `prep` of a flow returned, and what has changed in `shared`."""
-        self._keep_shared()
-        raw = self._written(prep_res, f"what prep of flow {path!r} returned")
-        self._next().prep.append((span, raw))
-
-    def keep_cursor(self, cursor: KeptCursor) -> None:
-        """Keep where something stands that begins again."""
-        self._next().cursors.append(cursor)
-
-    def keep_action(self, action: Any, path: str) -> None:
-        """Keep the action of a step that ends well, and what has changed in `shared`."""
-        self._keep_shared()
-        self._next().action = self._written(action, f"the action of {path!r}")
-
-    def keep_lost(self) -> None:
-        """Keep that the attempt did not fail which the next record ends."""
-        self._next().lost = True
-
-    def keep_digest(self, argument: Any) -> None:
-        """Keep the digest of what an item that begins is given."""
-        self._next().digest = self.digest(argument)
-
-    def keep_result(self, result: Any) -> bool:
-        """Keep an item's result; whether it can be kept."""
-        try:
-            self._next().result = Raw(self._codec.encode(result, "the result"))
-        except JournalError:
-            return False
-        return True
-
-    def keep_asked(self, asked: int) -> None:
-        """Keep how many questions its step has asked before the one that comes next."""
-        self._next().asked = asked
-
-    def keep_answer(self, answer: Any, prompt: object) -> None:
-        """Keep an answer as the node is given it."""
-        self._next().answer = self._written(answer, f"the answer to {prompt!r}")
-
-    def digest(self, argument: Any) -> str:
-        """Return what is another one for another item; `""` where it cannot be told."""
-        try:
-            raw = self._codec.encode(argument, "the item")
-        except JournalError:
-            return ""
-        return hashlib.blake2b(raw, digest_size=12).hexdigest()
-
-    def _next(self) -> Kept:
-        if self._kept is None:
-            self._kept = Kept()
-        return self._kept
-
-    def _written(self, value: Any, what: str) -> Raw:
-        try:
-            return Raw(self._codec.encode(value, what))
-        except JournalError as error:
-            raise CancelledBy(error) from None
-
-    def _keep_shared(self) -> None:
-        try:
-            changes = self._shared.changes()
-        except JournalError as error:
-            raise CancelledBy(error) from None
-        if changes is not None:
-            self._next().shared = changes
 
     # -- storing ----------------------------------------------------------------------------------
 
-    def store(self, event: Event) -> None:
-        """Store an event. Raises what cancels the run where that cannot be."""
+    def store(self, event: Event, handlers: Handlers) -> list[Held]:
+        """Store an event, and return what is to be delivered, in order.
+
+        Raises what cancels the run where it cannot be stored.
+        """
+        self._held.append((event, handlers))
         if self.released:
-            return
+            return self._due()
         if self.lost is not None:
             raise CancelledBy(self.lost)
+        kept = self.notes.take()
         if type(event) in (Chunk, Progress):
+            self._store()
             self.lease.later(event)
+            return self._due()
+        self._entries.append((event, kept))
+        return [] if self.together or _is_followed(event) else self.store_held()
+
+    def later(self, event: Event) -> bool:
+        """Have a chunk stored in a group, where nothing has to be stored before; whether it is."""
+        if self._held or self.released or self.lost is not None:
+            return False
+        self.lease.later(event)
+        return True
+
+    def hold(self) -> None:
+        """Have all that comes held, until `store_held`."""
+        self.together = True
+
+    def store_held(self) -> list[Held]:
+        """Store what is held, in one commit, and return what is to be delivered."""
+        self.together = False
+        self._store()
+        return self._due()
+
+    def _due(self) -> list[Held]:
+        due, self._held = self._held, []
+        return due
+
+    def _store(self) -> None:
+        if not self._entries:
             return
-        kept, self._kept = self._kept, None
-        taken = self._answers.pop(event.id, None) if type(event) is Reply else None
+        entries, self._entries = self._entries, []
+        event = entries[-1][0]
+        taken = self._answers.pop(event.id, None) if isinstance(event, Reply) else None
         try:
             self._take_again()
-            self.lease.append((event, None if kept is None else _encode(kept)), taken=taken)
+            self.lease.append(*entries, taken=taken)
         except JournalError as error:
             self.lose(error)
-            if getattr(event, "status", "ok") != "ok":  # it ends here, all the same
-                self.release()
-                return
-            raise CancelledBy(error) from None
+            if getattr(event, "status", "ok") == "ok":
+                self._held = []
+                raise CancelledBy(error) from None
+            self._held = self._held[-1:]
+            self.release()  # it ends here, all the same
+
+    # -- pausing, and what comes from elsewhere ---------------------------------------------------
 
     def listen(
         self,
@@ -216,8 +171,6 @@ class Recorder:
                 self.hear(message, questions)
 
         self.lease.listen(hear, lose)
-
-    # -- pausing, and what comes from elsewhere ---------------------------------------------------
 
     def reply(self, value: Any, id: str | None, questions: Questions) -> None:
         """Answer a question by the journal, which decides who is the first. Raises `ReplyError`."""
@@ -269,12 +222,13 @@ class Recorder:
             questions.request_pause()
             self.lease.drop(message)
         elif message.kind == "reply" and message.question in questions.open:
-            self._answers[message.question] = message
+            id = message.question
+            self._answers[id] = message
             try:
-                questions.reply(message.value, message.question)
+                questions.reply(message.value, id)
                 return True
             except ReplyError as refused:
-                if self._answers.pop(message.question, None) is message:
+                if self._answers.pop(id, None) is message:
                     logger.warning("Run %s: an answer was refused. %s", self._run_id, refused)
                     self.lease.drop(message)
         return False
@@ -293,6 +247,13 @@ class Recorder:
             self.lease.release()
 
 
+def _is_followed(event: Event) -> bool:
+    """Whether another event follows it at once."""
+    if isinstance(event, Action):
+        return event.target is not None
+    return isinstance(event, (NodeEnd, FlowEnd)) and event.status == "ok" and bool(event.node)
+
+
 def recorder_of(
     journal: object, run_id: str, state_types: Iterable[type], transient: Iterable[Any]
 ) -> Recorder:
@@ -301,4 +262,4 @@ def recorder_of(
         raise ValueError(f"journal={journal!r}: a journal, as SQLiteJournal('runs.db'), or None.")
     if isinstance(transient, str):
         raise ValueError(f"transient={transient!r} is one text; give a set of keys of shared.")
-    return Recorder(journal, run_id, Codec(state_types), frozenset(transient))
+    return Recorder(journal, run_id, Notes(Codec(state_types), frozenset(transient)))

@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import UNSET, Raw
 
-from flowevents.engine.frame import Frame, Place
+from flowevents.engine.frame import Frame, Passes, Place
 from flowevents.engine.graph import Plan
 from flowevents.engine.items import begin_items, item_of
 from flowevents.engine.state import State
@@ -72,7 +72,7 @@ class Resumed:
         frame.next = frame.place_of(flow.start_node)
         return self._stand(frame, inner)
 
-    def _passes(self, frame: Frame, scope: Scope, batch: list[Any]) -> Iterator[list[Frame]]:
+    def _passes(self, frame: Frame, scope: Scope, batch: list[Any]) -> Passes:
         """The items of a parallel batch flow that are still to run."""
         items = begin_items(frame.step, batch)
         items.done = scope.done
@@ -80,13 +80,15 @@ class Resumed:
         inside = scope.inside if not self._anew else {**scope.inside, **scope.broken}
         for each in inside.values():
             inner = Frame(frame.plan, frame.flow, self._item(frame.step, items, each))
+            inner.cursor.anew.append(each)
             inner.begin_pass({**frame.flow.params, **batch[each.index]})
             begun[each.index] = self._stand(inner, each)
-        return (
-            begun.get(index) or [begin_pass(frame, items, index, params)]
+        rest = (
+            [begin_pass(frame, items, index, params)]
             for index, params in enumerate(batch)
-            if index not in scope.finished
+            if index not in begun and index not in scope.finished
         )
+        return Passes([begun[index] for index in sorted(begun)], rest)
 
     def _stand(self, frame: Frame, scope: Scope) -> list[Frame]:
         """Have a frame that is at the beginning of a pass stand where the log does."""

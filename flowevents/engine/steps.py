@@ -62,7 +62,7 @@ def run_step(track: Track, step: Step, node: Any, shared: Any, parent: int) -> E
         yield from hand_over(state)
     recorder = state.options.recorder
     if recorder is not None:
-        recorder.keep_action(action, step.plan.path)
+        recorder.notes.action(action, step.plan.path)
     yield from end_step(step, exec_res)
     return action
 
@@ -120,7 +120,7 @@ def enter(track: Track, frame: Frame, parent: int) -> Effects:
     if state.options.recorder is not None:
         if shape.batch is not None:
             prep_res = list(prep_res or ())
-        state.options.recorder.keep_prep(step.span, prep_res, step.plan.path)
+        state.options.recorder.notes.prep(step.span, prep_res, step.plan.path)
     track.step = None
     if flow.start_node is None:
         warnings.warn(
@@ -172,7 +172,7 @@ def leave(track: Track, frame: Frame, last: bool) -> Effects:
         yield from safe_point(state)
     track.step = None
     if state.options.recorder is not None:
-        state.options.recorder.keep_action(action, step.plan.path)
+        state.options.recorder.notes.action(action, step.plan.path)
     if last:
         state.outcome.reach(action)
     handlers = step.listeners().flow_end

@@ -60,7 +60,7 @@ def execute_stored(track: Track, step: Step, node: Any, batch: Any, recorder: Re
 def _are_as_before(known: Known, head: list[Any], recorder: Recorder) -> bool:
     """Whether `prep` gave the same items again, and the results of all that finished are kept."""
     for index, each in known.items():
-        if index >= len(head) or not each.digest or each.digest != recorder.digest(head[index]):
+        if index >= len(head) or not each.digest or each.digest != recorder.notes.digest(head[index]):
             return False
         if isinstance(each, Item) and each.result is UNSET:
             return False
@@ -87,7 +87,7 @@ def _still_to_run(
         work.items.results.append(None)
         known = work.known.get(index)
         if isinstance(known, Item):
-            work.items.results[index] = work.recorder.read(known.result)
+            work.items.results[index] = work.recorder.notes.read(known.result)
         else:
             yield index, argument
 
@@ -125,11 +125,11 @@ class _Work:
         if item.lost is not None:
             yield from begin_again(item)
         else:
-            self.recorder.keep_digest(argument)
+            self.recorder.notes.given(argument)
             yield from start_item(item, track)
         result = yield from attempts(item, self.node, argument)
         self.items.results[item.index] = result
-        if not self.recorder.keep_result(result) and not self.told:
+        if not self.recorder.notes.result(result) and not self.told:
             self.told = True
             logger.warning(
                 "Node %r of run %s: the result of an item is %s, which a journal cannot keep; if "

@@ -19,7 +19,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from flowevents.engine.anew import begin_anew, begin_item_anew
+from flowevents.engine.anew import begin_anew
 from flowevents.engine.attempts import attempts
 from flowevents.engine.effects import Await, Effects
 from flowevents.engine.frame import Frame, Place
@@ -56,7 +56,7 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
     resumed: tuple[Step, Place] | None = None
     try:
         if not frame.step.span and frame.cursor.stands != "enter":
-            yield from begin_anew(track, stack)
+            yield from begin_anew(state, track, stack)
         while True:
             if moved:
                 passes, resumed, frame.passes = frame.passes, frame.resumed, None
@@ -263,7 +263,9 @@ def _pass(track: Track, stack: list[Frame]) -> Effects:
     item = stack[0].step
     try:
         if not item.span:  # else it has begun before
-            yield from begin_item_anew(track, stack[0], item)
+            item.span = stack[0].span = next(item.state.delivery.numbers)
+            if item.listeners().anybody:
+                yield from start_item(item, track)
         yield from walk(item.state, track, stack)
         yield from end_item(item)
     except BaseException as error:

@@ -1,0 +1,132 @@
+"""What a run with a journal keeps beside its events: noted right before the event is made.
+
+No code of the user's and no other event comes in between. Only this file writes the fields of
+`Notes`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
+
+from flowevents.engine.effects import CancelledBy
+from flowevents.errors import JournalError
+from flowevents.journal.codec import Codec
+from flowevents.journal.kept import Kept, KeptCursor, KeptOptions
+from flowevents.journal.shared import SharedLog
+
+__all__ = ["Notes"]
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Notes:
+    """What is kept with the next record.
+
+    What cannot be kept cancels the run, with the `JournalError` that says so.
+
+    Args:
+        codec: How values are kept.
+        transient: The top-level keys of `shared` that are not.
+    """
+
+    __slots__ = ("_codec", "_kept", "_shared", "_transient")
+
+    def __init__(self, codec: Codec, transient: Collection[Any]) -> None:
+        self._codec = codec
+        self._transient = transient
+        self._shared: SharedLog = SharedLog(None, codec, transient)
+        self._kept: Kept | None = None
+
+    def begin(self, shared: Any, options: KeptOptions) -> None:
+        """Keep, with the first record, the options and all of `shared`. Raises `JournalError`."""
+        self._shared = SharedLog(shared, self._codec, self._transient)
+        self._kept = Kept(options=options, shared=self._shared.changes())
+
+    def go_on(self, shared: Any) -> None:
+        """Go on with a log, which has all of this `shared`."""
+        self._shared = SharedLog(shared, self._codec, self._transient)
+        self._shared.changes()
+
+    def take(self) -> bytes | None:
+        """Return what is kept with the record that is made now."""
+        kept, self._kept = self._kept, None
+        return None if kept is None else _encode(kept)
+
+    def read(self, raw: Raw) -> Any:
+        """Return a value that the log keeps."""
+        return self._codec.decode(bytes(raw))
+
+    def transient(self) -> list[Raw]:
+        """Return the keys of `shared` that are not kept."""
+        return [self._written(key, "a key in transient") for key in self._transient]
+
+    def prep(self, span: int, prep_res: Any, path: str) -> None:
+        """Keep what the `prep` of a flow returned, and what has changed in `shared`."""
+        self._keep_shared()
+        raw = self._written(prep_res, f"what prep of flow {path!r} returned")
+        self._next().prep.append((span, raw))
+
+    def cursor(self, cursor: KeptCursor) -> None:
+        """Keep where something stands that begins again."""
+        self._next().cursors.append(cursor)
+
+    def action(self, action: Any, path: str) -> None:
+        """Keep the action of a step that ends well, and what has changed in `shared`."""
+        self._keep_shared()
+        self._next().action = self._written(action, f"the action of {path!r}")
+
+    def lost(self) -> None:
+        """Keep that the attempt did not fail which the next record ends."""
+        self._next().lost = True
+
+    def given(self, argument: Any) -> None:
+        """Keep the digest of what an item that begins is given."""
+        self._next().digest = self.digest(argument)
+
+    def result(self, result: Any) -> bool:
+        """Keep an item's result; whether it can be kept."""
+        try:
+            self._next().result = Raw(self._codec.encode(result, "the result"))
+        except JournalError:
+            return False
+        return True
+
+    def asked(self, asked: int) -> None:
+        """Keep how many questions its step has asked before the one that comes next."""
+        self._next().asked = asked
+
+    def answer(self, answer: Any, prompt: object) -> None:
+        """Keep an answer as the node is given it."""
+        self._next().answer = self._written(answer, f"the answer to {prompt!r}")
+
+    def digest(self, argument: Any) -> str:
+        """Return what is another one for another item; `""` where it cannot be told."""
+        try:
+            raw = self._codec.encode(argument, "the item")
+        except JournalError:
+            return ""
+        return hashlib.blake2b(raw, digest_size=12).hexdigest()
+
+    def _next(self) -> Kept:
+        if self._kept is None:
+            self._kept = Kept()
+        return self._kept
+
+    def _written(self, value: Any, what: str) -> Raw:
+        try:
+            return Raw(self._codec.encode(value, what))
+        except JournalError as error:
+            raise CancelledBy(error) from None
+
+    def _keep_shared(self) -> None:
+        try:
+            changes = self._shared.changes()
+        except JournalError as error:
+            raise CancelledBy(error) from None
+        if changes is not None:
+            self._next().shared = changes
