@@ -11,6 +11,7 @@ The layers; each module imports only from those below it:
     run.py        Run, as its users see it; observers/ beside it: consumers, each a file
     live.py       a run in the background, and its events as they come
     engine/       the one engine: a generator of effects, its drivers, the walk over a graph
+    journal/      the durable log of runs: what every store does alike, and each store a file
     signals/      one blinker signal per event type, senders, observe
     status.py     the states of a run; beside it opened.py, what of a run is open, and asking.py,
                   what a node asks and a handler answers
@@ -29,15 +30,19 @@ from flowevents.asking import Answer, Ask, Result
 from flowevents.clock import Clock
 from flowevents.errors import (
     AsyncNodeError,
+    Conflict,
+    EventsLost,
     Expired,
     FlowEventsError,
     GraphError,
+    JournalError,
     ObserverError,
     Paused,
     ReplyError,
     RunCancelled,
     RunStateError,
     TooManySteps,
+    UnknownRun,
 )
 from flowevents.events import (
     Action,
@@ -81,6 +86,11 @@ from flowevents.signals import ANY, Subscription, observe, on
 from flowevents.stream import AsyncStream, Stream
 
 if TYPE_CHECKING:
+    from flowevents.journal.journal import Journal
+    from flowevents.journal.memory import MemoryJournal
+    from flowevents.journal.records import RunSummary
+    from flowevents.journal.redis import RedisJournal
+    from flowevents.journal.sqlite import SQLiteJournal
     from flowevents.mermaid import to_mermaid
     from flowevents.observers.chrome_trace import to_chrome_trace
     from flowevents.observers.console import ConsoleAnswers
@@ -93,8 +103,13 @@ if TYPE_CHECKING:
 _LATER: Final = {
     "ConsoleAnswers": "observers.console",
     "Gap": "observers.queued",
+    "Journal": "journal.journal",
     "JsonLines": "observers.jsonlines",
     "LogObserver": "observers.logs",
+    "MemoryJournal": "journal.memory",
+    "RedisJournal": "journal.redis",
+    "RunSummary": "journal.records",
+    "SQLiteJournal": "journal.sqlite",
     "TerminalDisplay": "observers.display",
     "queued": "observers.queued",
     "read_events": "observers.jsonlines",
@@ -134,8 +149,10 @@ __all__ = [
     "BatchNode",
     "Chunk",
     "Clock",
+    "Conflict",
     "ConsoleAnswers",
     "Event",
+    "EventsLost",
     "Expired",
     "Flow",
     "FlowEnd",
@@ -146,15 +163,19 @@ __all__ = [
     "Interrupt",
     "ItemEnd",
     "ItemStart",
+    "Journal",
+    "JournalError",
     "JsonLines",
     "LiveEvents",
     "LogObserver",
+    "MemoryJournal",
     "Node",
     "NodeEnd",
     "NodeStart",
     "ObserverError",
     "Paused",
     "Progress",
+    "RedisJournal",
     "Reply",
     "ReplyError",
     "Result",
@@ -162,6 +183,8 @@ __all__ = [
     "Run",
     "RunCancelled",
     "RunStateError",
+    "RunSummary",
+    "SQLiteJournal",
     "Stream",
     "StreamFlow",
     "StreamNode",
@@ -169,6 +192,7 @@ __all__ = [
     "TerminalDisplay",
     "TooManySteps",
     "UnknownEvent",
+    "UnknownRun",
     "events",
     "observe",
     "on",

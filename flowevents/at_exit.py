@@ -1,9 +1,9 @@
-"""What is closed at the end of the process: first the runs, then the queues, then the displays.
+"""What is closed at the end of the process: the runs, the journals, the queues, the displays.
 
 The rules of this file:
 
-* What comes earlier in that order speaks to what comes later: the ends of a run go through a queue
-  to a display. Within a stage, what was registered last is closed first.
+* What comes earlier in that order speaks to what comes later: the ends of a run go to a journal and
+  through a queue to a display. Within a stage, what was registered last is closed first.
 * `atexit` calls first what was registered with it last. So all of this has one place there, which
   is given up for one before all others whenever somebody else has registered something since: what
   an observer has registered for itself still works when the last events come to it. Only then,
@@ -23,7 +23,7 @@ from typing import Any, Final, Literal, TypeVar
 
 __all__ = ["Stage", "close_at_exit"]
 
-Stage = Literal["runs", "queues", "displays"]
+Stage = Literal["runs", "journals", "queues", "displays"]
 """In this order they are closed."""
 
 T = TypeVar("T")
@@ -31,7 +31,7 @@ T = TypeVar("T")
 _Owners = dict[int, tuple["weakref.ref[Any]", Callable[[Any], object]]]
 
 _logger: Final = logging.getLogger("flowevents")
-_owners: Final[dict[Stage, _Owners]] = {"runs": {}, "queues": {}, "displays": {}}
+_owners: Final[dict[Stage, _Owners]] = {"runs": {}, "journals": {}, "queues": {}, "displays": {}}
 _count: Final[Callable[[], int]] = getattr(atexit, "_ncallbacks", lambda: 0)  # CPython's own
 _counted = -1  # what it was when this took its place
 
@@ -45,7 +45,7 @@ def close_at_exit(stage: Stage, owner: T, close: Callable[[T], object]) -> None:
     left behind for good. What `close` raises is logged, and stops nothing else.
 
     Args:
-        stage: When: the runs are closed first, then the queues, then the displays.
+        stage: When: the runs are closed first, then the journals, the queues and the displays.
         owner: Is held weakly.
         close: Is held until the owner is gone, which it must not hold itself: a function of the
             owner's class, not a method bound to it.

@@ -11,6 +11,10 @@
     ├── GraphError (TypeError)          a successor or a start node that is not a node
     ├── ObserverError (TypeError)       an observer or handler that cannot be connected
     ├── RecordError (ValueError)        a file that does not hold what it should; names the line
+    ├── JournalError                    a journal that fails, or cannot hold what it should
+    │   ├── Conflict                    somebody else goes on with the run: this one has lost it
+    │   ├── EventsLost                  the log lacks events that a reader, or the run, has had
+    │   └── UnknownRun                  the journal has no run of that id
     └── MissingExtra (ImportError)      an optional package is not there; says what to install
 
 An error that a node's own code raises is never wrapped: it leaves the run as it was raised.
@@ -22,9 +26,12 @@ from typing import Any
 
 __all__ = [
     "AsyncNodeError",
+    "Conflict",
+    "EventsLost",
     "Expired",
     "FlowEventsError",
     "GraphError",
+    "JournalError",
     "MissingExtra",
     "ObserverError",
     "Paused",
@@ -33,6 +40,7 @@ __all__ = [
     "RunCancelled",
     "RunStateError",
     "TooManySteps",
+    "UnknownRun",
 ]
 
 
@@ -97,6 +105,25 @@ class ObserverError(FlowEventsError, TypeError):
 
 class RecordError(FlowEventsError, ValueError):
     """A file of recorded events holds something else; the text names the file and the line."""
+
+
+class JournalError(FlowEventsError):
+    """A journal that fails, is no journal, or cannot hold what it is given.
+
+    Where the store fails, its own error is the `__cause__`.
+    """
+
+
+class Conflict(JournalError):
+    """Somebody else has written the run's log, or has its lease: nothing more is stored here."""
+
+
+class EventsLost(JournalError):
+    """The log does not have events that were there, or that a reader says it has had."""
+
+
+class UnknownRun(JournalError):
+    """The journal has no run of that id."""
 
 
 class MissingExtra(FlowEventsError, ImportError):

@@ -1,0 +1,55 @@
+"""Journals: the durable, ordered logs of runs.
+
+    records.py    what is in a log, and what is said of a run
+    store.py      what a store must be able to do
+    lease.py      the right to write a run's log
+    keeper.py     the one thread of a journal
+    reading.py    a log, portion by portion
+    follower.py   the events of a run as they are stored
+    mail.py       what is put into the inbox of a run
+    ends.py       the ends of a run that nobody drives
+    journal.py    Journal: what every journal is
+    memory.py, sqlite.py, redis.py   the stores
+
+A store is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+from flowevents.journal.journal import Journal
+from flowevents.journal.lease import Lease
+from flowevents.journal.records import Message, Record, RunSummary
+
+if TYPE_CHECKING:
+    from flowevents.journal.memory import MemoryJournal
+    from flowevents.journal.redis import RedisJournal
+    from flowevents.journal.sqlite import SQLiteJournal
+
+_LATER: Final = {
+    "MemoryJournal": "memory",
+    "RedisJournal": "redis",
+    "SQLiteJournal": "sqlite",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+__all__ = [
+    "Journal",
+    "Lease",
+    "MemoryJournal",
+    "Message",
+    "Record",
+    "RedisJournal",
+    "RunSummary",
+    "SQLiteJournal",
+]

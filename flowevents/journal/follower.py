@@ -1,0 +1,130 @@
+"""The events of a run as they are stored: those of the past, then the live ones, each once."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractContextManager
+from typing import Self
+
+from flowevents.events import Event, FlowEnd, decode
+from flowevents.journal.keeper import Keeper, Wake
+from flowevents.journal.reading import PORTION, in_order, unknown
+from flowevents.journal.store import Row
+
+__all__ = ["Follower"]
+
+
+class Follower(Iterator[Event], AsyncIterator[Event]):
+    """Made by `Journal.follow`, for `for` and `async for`, in one thread or task at a time."""
+
+    def __init__(self, keeper: Keeper, row: Row, after: int, timeout: float | None) -> None:
+        self._keeper = keeper
+        self._run_id = row.summary.id
+        self._after = after
+        self._timeout = timeout
+        self._ready: deque[Event] = deque()
+        self._done = row.is_over() and after >= row.summary.seq
+        self._closed = False
+        self._wake: Wake = _nothing
+
+    def close(self) -> None:
+        """End it, from any thread: who waits for an event gets none."""
+        self._closed = True
+        self._ready.clear()
+        self._wake()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    # -- for ------------------------------------------------------------------------------------
+
+    def __next__(self) -> Event:
+        if not self._ready:
+            self._wait()
+        return self._pop(StopIteration)
+
+    def _wait(self) -> None:
+        woken = threading.Event()
+        until = None if self._timeout is None else time.monotonic() + self._timeout
+        with self._watching(woken.set):
+            while not self._read():
+                left = None if until is None else max(0.0, until - time.monotonic())
+                if not woken.wait(left):
+                    raise self._too_late()
+                woken.clear()
+
+    # -- async for ------------------------------------------------------------------------------
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        if not self._ready:
+            await self._wait_async()
+        return self._pop(StopAsyncIteration)
+
+    async def _wait_async(self) -> None:
+        loop, woken = asyncio.get_running_loop(), asyncio.Event()
+
+        def wake() -> None:
+            try:
+                loop.call_soon_threadsafe(woken.set)
+            except RuntimeError:  # the loop is closed, and nobody waits any more
+                pass
+
+        try:
+            with self._watching(wake):
+                async with asyncio.timeout(self._timeout):
+                    while not await self._read_async():
+                        await woken.wait()
+                        woken.clear()
+        except TimeoutError:
+            raise self._too_late() from None
+
+    async def _read_async(self) -> bool:
+        if self._keeper.store.remote:
+            return await asyncio.to_thread(self._read)
+        return self._read()
+
+    # -- both -----------------------------------------------------------------------------------
+
+    def _watching(self, wake: Wake) -> AbstractContextManager[None]:
+        self._wake = wake
+        return self._keeper.watching(self._run_id, self._after, wake)
+
+    def _read(self) -> bool:
+        """Read on. Gives whether there is no need to wait."""
+        if self._closed or self._done:
+            return True
+        store = self._keeper.store
+        records = store.records(self._run_id, self._after, PORTION)
+        if not records and store.find(self._run_id) is None:
+            raise unknown(self._run_id)
+        for record in in_order(records, self._run_id, self._after):
+            self._ready.append(decode(record.event))
+            self._after = record.seq
+        return bool(records)
+
+    def _pop(self, end: type[Exception]) -> Event:
+        if not self._ready:
+            raise end
+        event = self._ready.popleft()
+        if isinstance(event, FlowEnd) and not event.node:
+            self._done = True
+        return event
+
+    def _too_late(self) -> TimeoutError:
+        return TimeoutError(
+            f"Run {self._run_id} had no event after {self._after} for {self._timeout} s."
+        )
+
+
+def _nothing() -> None:
+    pass

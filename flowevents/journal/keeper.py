@@ -1,0 +1,268 @@
+"""The one thread of a journal: it stores what waits, reads inboxes, renews leases, wakes followers.
+
+The rules of this file:
+
+* The thread is there while a lease or a follower is, and a moment longer. It looks 50 times a
+  second.
+* It holds neither the journal nor a lease: a run that nobody holds any more is collected.
+* It never holds the lock while it calls the store or anybody else.
+* A forked process begins anew. The fork waits for the store's calls that are under way, so that
+  the child finds no connection in the middle of one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from flowevents.at_exit import close_at_exit
+from flowevents.errors import JournalError
+from flowevents.journal.lease import Lease
+from flowevents.journal.records import Message
+from flowevents.journal.store import Held, Polled, Store
+
+__all__ = ["Keeper"]
+
+_logger: Final = logging.getLogger("flowevents")
+_TICK: Final = 0.02  # seconds
+_LINGER: Final = 1.0  # seconds in which the thread waits for more to do
+
+Wake = Callable[[], None]
+
+
+class Keeper:
+    """What a journal does in the background.
+
+    Args:
+        store: Where the journal is.
+        seconds: How long a lease runs.
+    """
+
+    def __init__(self, store: Store, seconds: float) -> None:
+        self.store: Store = store
+        self.seconds: float = seconds
+        self._leases: dict[int, weakref.ref[Lease]] = {}
+        self._watchers: dict[str, dict[Wake, int]] = {}  # by run; each with the seq that it knows
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self._renew_at = 0.0
+        with _keepers_lock:
+            _keepers.add(self)
+
+    # -- what it keeps --------------------------------------------------------------------------
+
+    def keep(self, lease: Lease) -> None:
+        """Renew a lease and look into its inbox, while it is held."""
+        key, leases = id(lease), self._leases
+        with self._changed:
+            leases[key] = weakref.ref(lease, lambda _: leases.pop(key, None) and None)
+            self._renew_at = self._renew_at or time.monotonic() + self.seconds / 3
+            self._begin()
+        close_at_exit("journals", self, Keeper.close)
+
+    @contextmanager
+    def watching(self, run_id: str, seq: int, wake: Wake) -> Iterator[None]:
+        """Call `wake` whenever the log of a run goes on beyond `seq`, or is not there."""
+        with self._changed:
+            self._watchers.setdefault(run_id, {})[wake] = seq
+            self._begin()
+        try:
+            yield
+        finally:
+            with self._changed:
+                watchers = self._watchers.get(run_id, {})
+                watchers.pop(wake, None)
+                if not watchers:
+                    self._watchers.pop(run_id, None)
+
+    def _begin(self) -> None:
+        if self._closed:
+            raise closed()
+        if self._thread is None:
+            self._thread = threading.Thread(
+                target=self._work, name="flowevents journal", daemon=True
+            )
+            self._thread.start()
+        self._changed.notify_all()
+
+    # -- called by others -----------------------------------------------------------------------
+
+    def wake(self, run_id: str) -> None:
+        """Something was added to that log: its followers here need not wait until it is seen."""
+        if run_id in self._watchers:
+            with self._changed:
+                wakes = list(self._watchers.get(run_id, ()))
+            for wake in wakes:
+                _call(wake)
+
+    def flush(self, run_id: str) -> None:
+        """Store what waits of a run that is driven here."""
+        for lease in self._held():
+            if lease.run_id == run_id:
+                lease.store_waiting()
+
+    def close(self) -> None:
+        """Store what waits, give up the leases, and end the thread."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+            thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+        for lease in self._held():
+            _call(_ending(lease))
+        self._wake_all()
+
+    # -- the thread -----------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                if not self._closed:
+                    self._changed.wait(_TICK if self._is_needed() else _LINGER)
+                if self._closed or not self._is_needed():
+                    self._thread = None
+                    return
+            self._tick()
+
+    def _is_needed(self) -> bool:
+        return bool(self._leases or self._watchers)
+
+    def _tick(self) -> None:
+        leases = self._held()
+        for lease in leases:
+            _call(lease.store_waiting)
+        by_held = {held: lease for lease in leases if (held := lease.held) is not None}
+        with self._changed:
+            seen = {run_id: min(each.values()) for run_id, each in self._watchers.items() if each}
+        try:
+            self._renew(by_held)
+            polled = self.store.poll(list(by_held), seen)
+        except Exception as error:
+            for held, lease in by_held.items():
+                self._lose(lease, held, _as_journal_error(error))
+            self._wake_all()
+            return
+        self._tell(by_held, polled)
+        for run_id, seq in seen.items():
+            tip = polled.tips.get(run_id)
+            if tip is None or tip > seq:
+                self.wake(run_id)
+
+    def _tell(self, by_held: dict[Held, Lease], polled: Polled) -> None:
+        for held, lease in by_held.items():
+            if held in polled.lost:
+                self._lose(lease, held, None)
+            elif (mail := polled.mail.get(held[0])) is not None:
+                _call(_hearing(lease, mail))
+
+    def _lose(self, lease: Lease, held: Held, error: JournalError | None) -> None:
+        _call(lambda: lease.lose(held, error))
+
+    def _renew(self, leases: dict[Held, Lease]) -> None:
+        now = time.monotonic()
+        if now >= self._renew_at:
+            self.store.renew(list(leases), self.seconds)
+            self._renew_at = now + self.seconds / 3
+
+    def _held(self) -> list[Lease]:
+        """The leases that are held; the others need no care any more."""
+        held = []
+        for key, ref in list(self._leases.items()):
+            lease = ref()
+            if lease is not None and lease.held is not None:
+                held.append(lease)
+            else:
+                self._let_go(key, ref)
+        return held
+
+    def _let_go(self, key: int, ref: weakref.ref[Lease]) -> None:
+        with self._changed:
+            lease = ref()
+            if self._leases.get(key) is ref and (lease is None or lease.held is None):
+                del self._leases[key]
+
+    def _wake_all(self) -> None:
+        with self._changed:
+            wakes = [wake for each in self._watchers.values() for wake in each]
+        for wake in wakes:
+            _call(wake)
+
+    # -- in a forked process --------------------------------------------------------------------
+
+    def forget(self) -> None:
+        """What it kept is the parent's."""
+        leases = [lease for ref in list(self._leases.values()) if (lease := ref()) is not None]
+        self._changed = threading.Condition()
+        self._thread = None
+        self._leases.clear()
+        self._watchers.clear()
+        self._renew_at = 0.0
+        for lease in leases:
+            lease.forget()
+
+
+def closed() -> JournalError:
+    """The error for a use after the end."""
+    return JournalError("The journal is closed. Open another one.")
+
+
+def _ending(lease: Lease) -> Wake:
+    return lambda: lease.end(closed())
+
+
+def _hearing(lease: Lease, mail: list[Message]) -> Wake:
+    return lambda: lease.hear(mail)
+
+
+def _as_journal_error(error: Exception) -> JournalError:
+    if isinstance(error, JournalError):
+        return error
+    wrapped = JournalError(f"The journal failed: {error!r}.")
+    wrapped.__cause__ = error
+    return wrapped
+
+
+def _call(wake: Wake) -> None:
+    try:
+        wake()
+    except Exception:
+        _logger.exception("A call from the thread of a journal failed")
+
+
+# -- forks ----------------------------------------------------------------------------------------
+
+_keepers: Final[weakref.WeakSet[Keeper]] = weakref.WeakSet()
+_keepers_lock: Final = threading.RLock()
+_stopped: Final[list[Keeper]] = []  # during a fork
+
+
+def _before_fork() -> None:
+    _keepers_lock.acquire()
+    _stopped.extend(_keepers)
+    for each in _stopped:
+        each.store.before_fork()
+
+
+def _after_fork(in_child: bool) -> None:
+    for each in _stopped:
+        each.store.after_fork(in_child=in_child)
+        if in_child:
+            each.forget()
+    _stopped.clear()
+    _keepers_lock.release()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=lambda: _after_fork(in_child=False),
+        after_in_child=lambda: _after_fork(in_child=True),
+    )

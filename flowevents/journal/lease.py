@@ -1,0 +1,404 @@
+"""The lease of a run: the right to write its log, for as long as nobody else has it.
+
+The rules of this file:
+
+* One driver uses a lease, in one thread at a time. Beside it the keeper's thread stores what waits.
+  Whoever stores holds the lock; `later` does not need it.
+* What waits stays in the list until it is stored, in front of all that came afterwards.
+* A store that fails, or refuses, ends the lease: what came of its last call is not known here.
+* Callbacks are called without the lock.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from secrets import token_hex
+from typing import Final, Protocol, TypeVar
+
+from msgspec.structs import replace
+
+from flowevents.errors import Conflict, EventsLost, JournalError, UnknownRun
+from flowevents.events import (
+    Event,
+    FlowEnd,
+    FlowStart,
+    Interrupt,
+    ItemEnd,
+    NodeEnd,
+    Reply,
+    decode,
+    encode,
+)
+from flowevents.journal.records import ENDED, Message, Record, RunSummary
+from flowevents.journal.store import Batch, Held, Row, Store
+
+__all__ = ["Keeping", "Lease"]
+
+T = TypeVar("T")
+
+_TOUCHING: Final = frozenset({FlowStart, FlowEnd, Interrupt, Reply})
+_STATUS: Final = {"ok": "done", "error": "failed", "cancelled": "cancelled"}
+
+
+class Keeping(Protocol):
+    """What a lease needs of its journal."""
+
+    store: Store
+    seconds: float
+
+    def keep(self, lease: Lease) -> None:
+        """Renew it, and look into its inbox."""
+        ...
+
+    def wake(self, run_id: str) -> None:
+        """Something was added to the run's log."""
+        ...
+
+
+class _Ears:
+    """Who hears of messages, and up to which they have."""
+
+    __slots__ = ("heard", "on_lost", "on_message")
+
+    def __init__(
+        self, on_message: Callable[[Message], None], on_lost: Callable[[JournalError], None]
+    ) -> None:
+        self.on_message = on_message
+        self.on_lost = on_lost
+        self.heard = ""
+
+
+class Lease:
+    """The right to write one run's log. Made by `Journal.begin` and `Journal.take`.
+
+    Attributes:
+        run_id: The run's id.
+        seq: The number of the last record that is stored.
+        losses: How often in a row the open step was lost with its process.
+    """
+
+    __slots__ = (
+        *("_ears", "_keeping", "_lock", "_lost", "_owner", "_summary", "_waiting"),
+        *("__weakref__", "losses", "run_id", "seq"),
+    )
+
+    def __init__(self, keeping: Keeping, row: Row) -> None:
+        self.run_id: Final = row.summary.id
+        self.seq: int = row.summary.seq
+        self.losses: Final = row.losses
+        self._keeping = keeping
+        self._owner = row.owner
+        self._summary = row.summary
+        self._lock = threading.RLock()
+        self._waiting: list[Record] = []
+        self._lost: JournalError | None = None
+        self._ears = _Ears(_hear_nothing, _hear_nothing)
+        keeping.keep(self)
+
+    def listen(
+        self, on_message: Callable[[Message], None], on_lost: Callable[[JournalError], None]
+    ) -> None:
+        """Have messages and the loss of the lease told; from the journal's thread.
+
+        Args:
+            on_message: Is called with each message once that waits now or comes later; not with
+                those that `inbox` or `pause` has given.
+            on_lost: Is called once, where it is the journal's thread that finds the lease lost, or
+                that cannot store what waits.
+        """
+        heard, self._ears = self._ears.heard, _Ears(on_message, on_lost)
+        self._ears.heard = heard
+
+    # -- storing --------------------------------------------------------------------------------
+
+    def append(self, *entries: tuple[Event, bytes | None], taken: Message | None = None) -> None:
+        """Store what waits and then these, in one commit.
+
+        Args:
+            entries: Events, each with what is kept beside it: a line of JSON, or nothing.
+            taken: The message that has led to them. It leaves the inbox in the same commit.
+
+        Raises `Conflict` where somebody else has the run, and `JournalError` where the store
+        fails. Then nothing of these is stored, and the lease is lost.
+        """
+        with self._lock:
+            self._check()
+            waited = self._waiting[:]
+            added = [Record(event.seq, encode(event), kept) for event, kept in entries]
+            summary = self._summary_after([event for event, _ in entries], added)
+            self._store([*waited, *added], summary, taken)
+
+    def later(self, event: Event) -> None:
+        """Store a chunk or a progress with the next append, or soon, whichever comes first."""
+        if self._lost is not None or not self._owner:
+            self._check()
+        self._waiting.append(Record(event.seq, encode(event)))
+
+    def flush(self) -> None:
+        """Store what waits."""
+        with self._lock:
+            if self._waiting:
+                self._check()
+                self._store(self._waiting[:], None, None)
+
+    def _store(
+        self, records: list[Record], summary: RunSummary | None, taken: Message | None
+    ) -> None:
+        batch = Batch(self.run_id, self._owner, self.seq, records, summary)
+        if taken is not None:
+            batch.taken = taken.id
+        try:
+            if not self._keeping.store.append(batch):
+                raise self._why(self._keeping.store.find(self.run_id))
+        except JournalError as error:
+            self._lost = error
+            raise
+        except BaseException as error:  # a Ctrl-C
+            self._lost = JournalError(f"Storing the events of run {self.run_id} was interrupted.")
+            self._lost.__cause__ = error
+            raise
+        self.seq = records[-1].seq
+        first_new = next((n for n, each in enumerate(self._waiting) if each.seq > self.seq), None)
+        del self._waiting[:first_new]
+        if summary is not None:
+            self._summary = summary
+            if summary.status in ENDED:
+                self._owner = ""
+        self._keeping.wake(self.run_id)
+
+    def _summary_after(self, events: Sequence[Event], records: list[Record]) -> RunSummary | None:
+        """The run's summary after these events, where they change it."""
+        summary = self._summary
+        for event, record in zip(events, records, strict=True):
+            kind = type(event)
+            if kind in _TOUCHING or (summary.interrupts and kind in (NodeEnd, ItemEnd)):
+                summary = _after(summary, decode(record.event))  # as JSON holds it
+        return None if summary is self._summary else summary
+
+    # -- giving it up, and taking it again --------------------------------------------------------
+
+    def pause(self) -> list[Message]:
+        """Give the lease up, the run being paused. Gives the messages that are there by then.
+
+        Where there are any, the run should go on: `take_again`.
+        """
+        with self._lock:
+            self._check()
+            self.flush()
+            messages = self._update(self._paused)
+            self._summary = replace(self._summary, status="paused")
+            self._owner = ""
+        return self._has_heard(messages)
+
+    def _paused(self, row: Row) -> list[Message]:
+        row.owner = ""
+        row.summary = replace(row.summary, status="paused")
+        return row.inbox
+
+    def take_again(self) -> None:
+        """Take the lease of a run that was paused here.
+
+        Raises `Conflict` where somebody else has it, or has gone on with the run.
+        """
+        owner = token_hex(16)
+
+        def take(row: Row | None, now: float) -> tuple[Row | None, None]:
+            if row is None or row.is_over() or row.is_alive(now) or row.summary.seq != self.seq:
+                raise self._why(row)
+            row.owner, row.holder = owner, holder()
+            row.until = now + self._keeping.seconds
+            row.summary = replace(row.summary, status="running")
+            return row, None
+
+        with self._lock:
+            if self._lost is not None:
+                raise self._lost
+            self._keeping.store.update(self.run_id, take)
+            self._owner = owner
+            self._summary = replace(self._summary, status="running")
+        self._keeping.keep(self)
+
+    def release(self, lost: bool = False) -> None:
+        """Store what waits, and give the lease up: the run can be resumed at once.
+
+        Args:
+            lost: It counts as lost with its process, as if the lease had run out.
+
+        A lease that is not held any more is left alone. Raises `JournalError` where the store
+        fails; then the lease runs out by itself.
+        """
+        with self._lock:
+            if not self._owner:
+                return
+            try:
+                if self._lost is None:
+                    self.flush()
+            finally:
+                owner, self._owner = self._owner, ""
+                self._keeping.store.update(self.run_id, lambda row, _: _given_up(row, owner, lost))
+
+    # -- the inbox ------------------------------------------------------------------------------
+
+    def inbox(self) -> list[Message]:
+        """The messages that wait now."""
+        row = self._keeping.store.find(self.run_id)
+        return self._has_heard([] if row is None else row.inbox)
+
+    def drop(self, message: Message) -> None:
+        """Remove a message that was refused, or has been acted on."""
+
+        def remove(row: Row) -> None:
+            row.inbox = [each for each in row.inbox if each.id != message.id]
+
+        with self._lock:
+            self._update(remove)
+
+    def _has_heard(self, messages: list[Message]) -> list[Message]:
+        for each in messages:
+            self._ears.heard = max(self._ears.heard, each.id)
+        return messages
+
+    # -- for the keeper -------------------------------------------------------------------------
+
+    @property
+    def held(self) -> Held | None:
+        """The run and the owner, while it believes to have the lease."""
+        owner = self._owner
+        return (self.run_id, owner) if owner and self._lost is None else None
+
+    def store_waiting(self) -> None:
+        """Store what waits, and tell of a failure."""
+        if self._waiting:
+            try:
+                with self._lock:
+                    if self.held is not None:
+                        self.flush()
+            except JournalError as error:
+                self._ears.on_lost(error)
+
+    def hear(self, messages: Iterable[Message]) -> None:
+        """These are in the inbox."""
+        ears = self._ears
+        if ears.on_message is _hear_nothing:  # nobody listens yet
+            return
+        for message in messages:
+            with self._lock:
+                is_new = message.id > ears.heard and self.held is not None
+                self._has_heard([message])
+            if is_new:
+                ears.on_message(message)
+
+    def lose(self, held: Held, error: JournalError | None = None) -> None:
+        """It is lost, if this is still what it has; without an error, find out why."""
+        with self._lock:
+            if self.held != held:
+                return
+            self._lost = error or self._why(self._keeping.store.find(self.run_id))
+        self._ears.on_lost(self._lost)
+
+    def end(self, error: JournalError) -> None:
+        """Store what waits, give it up, and say so."""
+        with self._lock:
+            held = self.held is not None
+            try:
+                self.release()
+            finally:
+                self._lost = self._lost or error
+        if held:
+            self._ears.on_lost(error)
+
+    def forget(self) -> None:
+        """In a forked process: it is the parent's."""
+        self._lock = threading.RLock()
+        self._owner = ""
+        self._waiting.clear()
+        self._lost = JournalError(
+            f"Run {self.run_id} is driven by the process that this one was forked from."
+        )
+
+    # -- refusals -------------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        if self._lost is not None:
+            raise self._lost
+        if not self._owner:
+            raise JournalError(
+                f"Run {self.run_id} is {self._summary.status}: nothing can be stored of it here."
+            )
+
+    def _update(self, change: Callable[[Row], T]) -> T:
+        """Change what is the owner's to change."""
+
+        def of_mine(row: Row | None, _: float) -> tuple[Row | None, T]:
+            if row is None or row.owner != self._owner:
+                raise self._why(row)
+            return row, change(row)
+
+        try:
+            return self._keeping.store.update(self.run_id, of_mine)
+        except JournalError as error:
+            self._lost = error
+            raise
+
+    def _why(self, row: Row | None) -> JournalError:
+        """Why the run is not this lease's any more."""
+        run = f"Run {self.run_id}"
+        if row is None:
+            return UnknownRun(f"{run} is not in the journal any more: it was deleted, or lost.")
+        if row.owner and row.owner != self._owner:
+            return Conflict(f"{run} was taken over by {row.holder}, which goes on with it.")
+        if row.summary.seq < self.seq:
+            return EventsLost(
+                f"{run} has {row.summary.seq} events in the journal, where {self.seq} had been "
+                "stored: the store has lost the others."
+            )
+        if row.is_over():
+            return Conflict(f"{run} was ended by somebody else: it is {row.summary.status}.")
+        return Conflict(f"{run} was taken over by somebody else, who has let it go since.")
+
+
+def holder() -> str:
+    """What people call this process."""
+    return f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def _hear_nothing(_: object) -> None:
+    pass
+
+
+def _given_up(row: Row | None, owner: str, lost: bool) -> tuple[Row | None, None]:
+    if row is not None and row.owner == owner:
+        row.owner, row.until = (owner if lost else ""), 0.0
+    return row, None
+
+
+def _after(summary: RunSummary, event: Event) -> RunSummary:
+    """The summary of a run after an event that may change it."""
+    asked = summary.interrupts
+    if isinstance(event, FlowStart) and not event.node:
+        return replace(
+            summary,
+            flow=event.flow,
+            started=event.time,
+            updated=event.time,
+            metadata=event.metadata,
+        )
+    if isinstance(event, FlowEnd) and not event.node:
+        return replace(
+            summary,
+            status=_STATUS[event.status],
+            action=event.action,
+            error=event.error,
+            updated=event.time,
+            interrupts=(),
+        )
+    if isinstance(event, Interrupt):  # a step, or an item, asks one question at a time
+        asked = (*(each for each in asked if each.span != event.span), event)
+    elif isinstance(event, Reply):
+        asked = tuple(each for each in asked if each.id != event.id)
+    elif isinstance(event, (NodeEnd, ItemEnd)):
+        asked = tuple(each for each in asked if each.span != event.span)
+    return summary if asked == summary.interrupts else replace(summary, interrupts=asked)

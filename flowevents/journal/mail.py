@@ -1,0 +1,115 @@
+"""What is put into the inbox of a run, and whether it may be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from flowevents.errors import MissingExtra, ReplyError, RunStateError
+from flowevents.events import Interrupt
+from flowevents.journal.reading import unknown
+from flowevents.journal.records import Message, MessageKind
+from flowevents.journal.store import Row, Store
+
+__all__ = ["answer_for", "put"]
+
+
+def put(
+    store: Store,
+    run_id: str,
+    kind: MessageKind,
+    question: str | None = None,
+    value: Any = None,
+    *,
+    only_if_alive: bool = False,
+) -> bool:
+    """Put a message into a run's inbox. Gives whether it is there.
+
+    Args:
+        store: Where.
+        run_id: Whose.
+        kind, question, value: The message.
+        only_if_alive: Only where somebody drives the run.
+
+    Raises `UnknownRun`, `RunStateError` where the run has ended, and `ReplyError` where the
+    question is not open any more.
+    """
+
+    def add(row: Row | None, now: float) -> tuple[Row | None, bool]:
+        if row is None:
+            raise unknown(run_id)
+        if question is not None:
+            open_question(row, question, now)
+        elif row.is_over():
+            raise RunStateError(f"Cannot {kind} run {run_id}: it is {row.summary.status}.")
+        if only_if_alive and not row.is_alive(now):
+            return row, False
+        row.mails += 1
+        row.inbox = [*row.inbox, Message(f"{row.mails:012}", kind, question, value)]
+        return row, True
+
+    return store.update(run_id, add)
+
+
+def open_question(row: Row, id: str | None, now: float) -> Interrupt:
+    """The question of that id, or the one that is open. Raises `ReplyError` where there is none."""
+    run, asked = f"Run {row.summary.id}", row.summary.interrupts
+    answered = {each.question for each in row.inbox if each.kind == "reply"}
+    if id is None:
+        left = [each for each in asked if each.id not in answered] or list(asked)
+        if len(left) != 1:
+            ids = ", ".join(repr(each.id) for each in left)
+            which = f"{len(left)} questions: give the id, one of {ids}" if left else "nothing"
+            raise ReplyError(f"{run} asks {which}; it is {row.summary.status}.")
+        id = left[0].id
+    found = next((each for each in asked if each.id == id), None)
+    if found is None:
+        ids = ", ".join(repr(each.id) for each in asked) or "none"
+        raise ReplyError(
+            f"{run} does not ask {id!r}, or not any more; it is {row.summary.status}, and the open "
+            f"questions are: {ids}."
+        )
+    if id in answered:
+        raise ReplyError(f"Question {id!r} of run {row.summary.id} is answered already.")
+    if found.expires is not None and found.expires <= now:
+        raise ReplyError(f"Question {id!r} of run {row.summary.id} has expired.")
+    return found
+
+
+def answer_for(row: Row, value: Any, id: str | None, now: float) -> tuple[str, Any]:
+    """The id of the question that is answered, and the answer as plain JSON.
+
+    Raises `ReplyError` where it is not open, or does not take the answer, and `MissingExtra`.
+    """
+    question = open_question(row, id, now)
+    try:
+        plain = msgspec.json.decode(msgspec.json.encode(value))
+    except Exception as error:
+        raise ReplyError(f"{value!r} is no answer, because it is no JSON: {error}.") from None
+    _check_choices(question, plain)
+    if question.schema is not None:
+        _check_schema(question, question.schema, plain)
+    return question.id, plain
+
+
+def _check_choices(question: Interrupt, value: Any) -> None:
+    choices = question.choices
+    if choices is not None and not any(
+        value == each and isinstance(value, bool) == isinstance(each, bool) for each in choices
+    ):
+        known = ", ".join(map(repr, choices))
+        raise ReplyError(f"{value!r} does not answer {question.prompt!r}: the choices are {known}.")
+
+
+def _check_schema(question: Interrupt, schema: dict[str, Any], value: Any) -> None:
+    try:
+        from jsonschema import Draft202012Validator
+    except ImportError as missing:
+        raise MissingExtra(
+            f"The answer to {question.prompt!r} is checked by the package jsonschema, which is not "
+            "installed. Install the extra: pip install flowevents[journal]"
+        ) from missing
+    error = next(iter(Draft202012Validator(schema).iter_errors(value)), None)
+    if error is not None:
+        raise ReplyError(f"{value!r} does not answer {question.prompt!r}: {error.message}.")

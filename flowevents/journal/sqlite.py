@@ -1,0 +1,453 @@
+"""A journal in an SQLite file, for the threads, loops and processes of one machine.
+
+The rules of this file:
+
+* A row of `log` is what was stored in one commit: its events, one JSON a line, and beside them what
+  is kept, a line for each. Its id is the run's key and the number of its last event, so that a log
+  lies in one piece, in order, and its end is found at once.
+* One connection writes and one reads, each used by one thread at a time, who has its lock. So none
+  is closed while another thread is in it.
+* A run that is deleted loses its id at once, and its log bit by bit: others can write in between.
+* A forked process closes the connections that it has inherited, before it uses the file: SQLite
+  would think that it has the locks of its parent.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, Literal, TypeVar
+
+import msgspec
+
+from flowevents.errors import JournalError
+from flowevents.journal.journal import Journal
+from flowevents.journal.keeper import closed
+from flowevents.journal.records import ENDED, Message, Record, RunSummary
+from flowevents.journal.store import Batch, Held, Polled, Row, Store
+from flowevents.status import RunStatus
+
+__all__ = ["SQLiteJournal"]
+
+T = TypeVar("T")
+
+APPLICATION: Final = 0x666C6576  # "flev"
+VERSION: Final = 1
+_BITS: Final = 32  # of an id in `log` that are the number of an event
+_SWEPT: Final = 200  # rows that are deleted at once
+
+_SCHEMA: Final = """
+CREATE TABLE runs (
+    key INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT UNIQUE,  -- none of one that is deleted
+    status TEXT NOT NULL,
+    started REAL NOT NULL,
+    updated REAL NOT NULL,
+    summary BLOB NOT NULL,
+    owner TEXT NOT NULL,
+    holder TEXT NOT NULL,
+    until REAL NOT NULL,
+    losses INTEGER NOT NULL,
+    lost_at INTEGER NOT NULL,
+    mails INTEGER NOT NULL
+);
+CREATE INDEX runs_by_start ON runs (started, key);
+CREATE INDEX runs_by_status ON runs (status, started, key);
+CREATE TABLE inbox (
+    run INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    message BLOB NOT NULL,
+    PRIMARY KEY (run, id)
+) WITHOUT ROWID;
+CREATE TABLE log (
+    id INTEGER PRIMARY KEY,
+    events BLOB NOT NULL,
+    kept BLOB
+);
+"""
+
+_COLUMNS: Final = "status, started, updated, summary, owner, holder, until, losses, lost_at, mails"
+_LAST: Final = f"""(SELECT log.id & {(1 << _BITS) - 1} FROM log
+    WHERE log.id BETWEEN runs.key << {_BITS} AND (runs.key + 1 << {_BITS}) - 1
+    ORDER BY log.id DESC LIMIT 1)"""
+_LAST_EVENTS: Final = _LAST.replace(f"log.id & {(1 << _BITS) - 1}", "log.events", 1)
+_ROW: Final = f"SELECT key, {_COLUMNS}, {_LAST}, {_LAST_EVENTS} FROM runs"
+_APPEND: Final = f"""INSERT INTO log
+    SELECT runs.key << {_BITS} | ?, ?, ? FROM runs
+    WHERE id = ? AND owner = ? AND coalesce({_LAST}, 0) = ?"""
+_PUT: Final = f"""INSERT INTO runs (id, {_COLUMNS}) VALUES ({", ".join("?" * 11)})
+    ON CONFLICT (id) DO UPDATE SET
+    {", ".join(f"{each} = excluded.{each}" for each in _COLUMNS.split(", "))}
+    RETURNING key"""
+
+_encode: Final = msgspec.json.Encoder().encode
+_summary: Final = msgspec.json.Decoder(RunSummary).decode
+_message: Final = msgspec.json.Decoder(Message).decode
+
+
+class _Time(msgspec.Struct):
+    time: float
+
+
+_time: Final = msgspec.json.Decoder(_Time).decode
+
+
+class SQLiteJournal(Journal):
+    """Holds runs in an SQLite file, made with mode 0600 where it is not there.
+
+    Args:
+        path: The file.
+        lease: For how many seconds a run counts as driven that nobody renews.
+        durable: `"normal"` outlives every end of a process; `"full"` also a power failure, and
+            waits for the disk at each commit.
+
+    Raises `JournalError` where the file is no journal, or one of a newer version of flowevents.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        lease: float = 15.0,
+        durable: Literal["normal", "full"] = "normal",
+    ) -> None:
+        if durable not in ("normal", "full"):
+            raise ValueError(f"durable={durable!r}; give 'normal' or 'full'.")
+        super().__init__(SQLiteStore(os.path.abspath(path), durable, self.patience), lease)
+
+    patience: float = 10.0
+    """For how many seconds a call waits for another process that has locked the file."""
+
+
+class _Connection:
+    """A connection, used by one thread at a time; opened when it is first needed."""
+
+    def __init__(self, path: str, durable: str, patience: float) -> None:
+        self.path: Final = path
+        self.lock = threading.RLock()
+        self._durable = durable
+        self._patience = patience
+        self._db: sqlite3.Connection | None = None
+        self._file: tuple[int, int] = (0, 0)
+        self._closed = False
+
+    @contextmanager
+    def use(self) -> Iterator[sqlite3.Connection]:
+        """The connection, for as long as the block runs; errors of SQLite are `JournalError`s."""
+        with self.lock:
+            try:
+                yield self._checked()
+            except (sqlite3.Error, OSError) as error:
+                raise JournalError(f"The journal {self.path} failed: {error}.") from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """The same, in a transaction that writes."""
+        with self.use() as db:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.execute("COMMIT")
+            finally:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+
+    def _checked(self) -> sqlite3.Connection:
+        if self._closed:
+            raise closed()
+        if self._db is None:
+            self._db = self._open()
+            self._file = _identity(self.path)
+        elif self._file != _identity(self.path):
+            raise JournalError(f"The journal {self.path} was deleted, or another put in its place.")
+        return self._db
+
+    def _open(self) -> sqlite3.Connection:
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        db = sqlite3.connect(
+            self.path, self._patience, isolation_level=None, check_same_thread=False
+        )
+        try:
+            _migrate(db, self.path)
+            db.execute(f"PRAGMA synchronous = {self._durable}")
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def close(self, *, for_good: bool) -> None:
+        """Close it, when nobody uses it."""
+        with self.lock:
+            self._closed = self._closed or for_good
+            if self._db is not None:
+                self._db.close()
+                self._db = None
+
+
+def _identity(path: str) -> tuple[int, int]:
+    found = os.stat(path)
+    return found.st_dev, found.st_ino
+
+
+def _migrate(db: sqlite3.Connection, path: str) -> None:
+    """Make the tables in a new file. Raises `JournalError` where it is not ours, or is newer."""
+    if _version(db, path) == VERSION:
+        return
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        if _version(db, path) == 0:  # nobody else was faster
+            for statement in _SCHEMA.split(";\n"):
+                db.execute(statement)
+            db.execute(f"PRAGMA application_id = {APPLICATION}")
+            db.execute(f"PRAGMA user_version = {VERSION}")
+        db.execute("COMMIT")
+    finally:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+
+
+def _version(db: sqlite3.Connection, path: str) -> int:
+    (application,) = db.execute("PRAGMA application_id").fetchone()
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application != APPLICATION and (application or version or tables):
+        raise JournalError(f"{path} is a database of something else, and no journal of runs.")
+    if version > VERSION:
+        raise JournalError(
+            f"{path} is a journal of version {version}, and this flowevents knows {VERSION}. "
+            "Install a newer one."
+        )
+    return int(version)
+
+
+class SQLiteStore(Store):
+    """Runs in the tables of a file."""
+
+    def __init__(self, path: str, durable: str, patience: float) -> None:
+        self.remote: bool = False
+        self._writer = _Connection(path, durable, patience)
+        self._reader = _Connection(path, durable, patience)
+        self._seen: tuple[object, ...] = ()  # of the last poll: version, leases, runs
+        self._polled = Polled(set(), {}, {})
+        with self._writer.use():
+            pass  # or say at once what is wrong with the file
+
+    def now(self) -> float:
+        """The machine's time, as all who use the file are on it."""
+        return time.time()
+
+    # -- a run ----------------------------------------------------------------------------------
+
+    def update(self, run_id: str, change: Callable[[Row | None, float], tuple[Row | None, T]]) -> T:
+        """As everywhere."""
+        with self._writer.transaction() as db:
+            key, row = _find(db, run_id)
+            before = [] if row is None else list(row.inbox)
+            row, result = change(row, self.now())
+            if row is not None:
+                _put(db, run_id, row, before)
+            elif key is not None:
+                db.execute("UPDATE runs SET id = NULL, owner = '' WHERE key = ?", (key,))
+        return result
+
+    def find(self, run_id: str) -> Row | None:
+        """As everywhere."""
+        with self._reader.use() as db:
+            return _find(db, run_id)[1]
+
+    def append(self, batch: Batch) -> bool:
+        """In a statement, or a transaction where more than the log changes."""
+        values = (*_packed(batch.records), batch.run_id, batch.owner, batch.after)
+        if batch.summary is None and batch.taken is None:
+            with self._writer.use() as db:
+                return db.execute(_APPEND, values).rowcount == 1
+        with self._writer.transaction() as db:
+            if db.execute(_APPEND, values).rowcount != 1:
+                return False
+            _, row = _find(db, batch.run_id)
+            assert row is not None
+            before = list(row.inbox)
+            row.inbox = [each for each in before if each.id != batch.taken]
+            if batch.summary is not None:
+                row.summary = batch.summary
+                if row.is_over():
+                    row.owner, row.inbox = "", []
+            _put(db, batch.run_id, row, before)
+        return True
+
+    def renew(self, leases: Sequence[Held], seconds: float) -> None:
+        """As everywhere."""
+        until = self.now() + seconds
+        with self._writer.transaction() as db:
+            db.executemany(
+                "UPDATE runs SET until = ? WHERE id = ? AND owner = ?",
+                [(until, *held) for held in leases],
+            )
+
+    # -- many runs ------------------------------------------------------------------------------
+
+    def poll(self, leases: Sequence[Held], runs: Iterable[str]) -> Polled:
+        """Looks only where the file was written since the last time."""
+        names = list(runs)
+        with self._reader.use() as db:
+            (version,) = db.execute("PRAGMA data_version").fetchone()
+            seen = (version, list(leases), names)
+            if seen != self._seen:
+                self._polled, self._seen = _poll(db, leases, names), seen
+            return self._polled
+
+    def records(self, run_id: str, after: int, limit: int) -> list[Record]:
+        """As everywhere."""
+        found: list[Record] = []
+        with self._reader.use() as db:
+            rows = db.execute(
+                f"""SELECT log.id & {(1 << _BITS) - 1}, events, kept FROM runs, log
+                    WHERE runs.id = ? AND log.id > runs.key << {_BITS} | ?
+                    AND log.id < runs.key + 1 << {_BITS} ORDER BY log.id LIMIT ?""",
+                (run_id, after, limit),
+            )
+            for last, events, kept in rows:
+                found += _unpacked(last, events, kept, after)
+                if len(found) >= limit:
+                    break
+            rows.close()
+        return found
+
+    def rows(self, status: RunStatus | None, limit: int) -> list[Row]:
+        """As everywhere."""
+        where = "id IS NOT NULL" + ("" if status is None else " AND status = ?")
+        query = f"{_ROW} WHERE {where} ORDER BY started DESC, key DESC LIMIT ?"
+        with self._reader.use() as db:
+            found = db.execute(query, (limit,) if status is None else (status, limit)).fetchall()
+        return [_row(each) for each in found]
+
+    def due(self) -> list[Row]:
+        """As everywhere."""
+        now = self.now()
+        where = "id IS NOT NULL AND status IN ('running', 'paused') AND (owner = '' OR until <= ?)"
+        with self._reader.use() as db:
+            found = db.execute(f"{_ROW} WHERE {where} ORDER BY started, key", (now,)).fetchall()
+            rows = [_row(each, _inbox(db, each[0])) for each in found]
+        return [each for each in rows if each.is_due(now)]
+
+    def ended(self, before: float, limit: int) -> list[str]:
+        """As everywhere."""
+        statuses = ", ".join(f"'{each}'" for each in sorted(ENDED))
+        where = f"id IS NOT NULL AND status IN ({statuses}) AND updated < ?"
+        with self._reader.use() as db:
+            query = f"SELECT id FROM runs WHERE {where} LIMIT ?"
+            return [each for (each,) in db.execute(query, (before, limit)).fetchall()]
+
+    def sweep(self) -> bool:
+        """Some rows of the log of a run without an id; when none is left, the run."""
+        with self._writer.transaction() as db:
+            found = db.execute("SELECT key FROM runs WHERE id IS NULL LIMIT 1").fetchone()
+            if found is None:
+                return False
+            key = found[0]
+            swept = db.execute(
+                """DELETE FROM log WHERE id IN
+                   (SELECT id FROM log WHERE id BETWEEN ? AND ? LIMIT ?)""",
+                (key << _BITS, (key + 1 << _BITS) - 1, _SWEPT),
+            ).rowcount
+            if swept < _SWEPT:
+                db.execute("DELETE FROM inbox WHERE run = ?", (key,))
+                db.execute("DELETE FROM runs WHERE key = ?", (key,))
+        return True
+
+    # -- its end --------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """As everywhere."""
+        self._reader.close(for_good=True)
+        self._writer.close(for_good=True)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_reader"):
+            self.close()
+
+    def before_fork(self) -> None:
+        """As everywhere."""
+        self._writer.lock.acquire()
+        self._reader.lock.acquire()
+
+    def after_fork(self, *, in_child: bool) -> None:
+        """The child, which has this thread alone, opens its own when it needs them."""
+        for each in (self._reader, self._writer):
+            if in_child:
+                each.close(for_good=False)
+                each.lock = threading.RLock()
+            else:
+                each.lock.release()
+        self._seen = ()
+
+
+# -- rows as they are stored ----------------------------------------------------------------------
+
+
+def _find(db: sqlite3.Connection, run_id: str) -> tuple[int | None, Row | None]:
+    found = db.execute(f"{_ROW} WHERE id = ?", (run_id,)).fetchone()
+    return (None, None) if found is None else (found[0], _row(found, _inbox(db, found[0])))
+
+
+def _inbox(db: sqlite3.Connection, key: int) -> list[Message]:
+    found = db.execute("SELECT message FROM inbox WHERE run = ? ORDER BY id", (key,)).fetchall()
+    return [_message(raw) for (raw,) in found]
+
+
+def _row(found: tuple[Any, ...], inbox: Sequence[Message] = ()) -> Row:
+    *_, updated, summary, owner, holder, until, losses, lost_at, mails, seq, events = found
+    if events is not None:
+        updated = _time(events.rpartition(b"\n")[2]).time
+    told = msgspec.structs.replace(_summary(summary), seq=seq or 0, updated=updated)
+    return Row(told, owner, holder, until, losses, lost_at, mails, list(inbox))
+
+
+def _put(db: sqlite3.Connection, run_id: str, row: Row, before: Sequence[Message]) -> None:
+    """Store a run whose inbox held these messages before."""
+    told = row.summary
+    said = (run_id, told.status, told.started, told.updated, _encode(told))
+    held = (row.owner, row.holder, row.until, row.losses, row.lost_at, row.mails)
+    (key,) = db.execute(_PUT, (*said, *held)).fetchone()
+    had, has = {each.id for each in before}, {each.id for each in row.inbox}
+    for gone in had - has:
+        db.execute("DELETE FROM inbox WHERE run = ? AND id = ?", (key, gone))
+    for each in row.inbox:
+        if each.id not in had:
+            db.execute("INSERT INTO inbox VALUES (?, ?, ?)", (key, each.id, _encode(each)))
+
+
+def _packed(records: Sequence[Record]) -> tuple[int, bytes, bytes | None]:
+    """The row of `log` that holds these, without the run's key."""
+    events = b"\n".join([each.event for each in records])
+    if all(each.kept is None for each in records):
+        return records[-1].seq, events, None
+    return records[-1].seq, events, b"\n".join([each.kept or b"" for each in records])
+
+
+def _unpacked(last: int, events: bytes, kept: bytes | None, after: int) -> Iterator[Record]:
+    """The records in a row of `log`, from the one that follows `after`."""
+    lines = events.split(b"\n")
+    beside: Sequence[bytes | None] = [None] * len(lines) if kept is None else kept.split(b"\n")
+    for seq, (event, each) in enumerate(zip(lines, beside, strict=True), last - len(lines) + 1):
+        if seq > after:
+            yield Record(seq, event, each or None)
+
+
+def _poll(db: sqlite3.Connection, leases: Sequence[Held], runs: Sequence[str]) -> Polled:
+    polled = Polled(set(), {}, {})
+    for held in leases:
+        found = db.execute("SELECT key FROM runs WHERE id = ? AND owner = ?", held).fetchone()
+        if found is None:
+            polled.lost.add(held)
+        elif mail := _inbox(db, found[0]):
+            polled.mail[held[0]] = mail
+    for run_id in runs:
+        found = db.execute(f"SELECT coalesce({_LAST}, 0) FROM runs WHERE id = ?", (run_id,))
+        polled.tips[run_id] = next((seq for (seq,) in found.fetchall()), None)
+    return polled
