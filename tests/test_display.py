@@ -54,7 +54,7 @@ def watching(events: list[Event]) -> Watch:
 
 
 AGENT = """\
-✓ Plan  0.5s  → Research (search)  10 tok/s  first 0.1s
+✓ Plan  0.5s  → Research (search)  first 0.1s
   look here
 ✓ Research/Rank[0]  0.3s  3.3 tok/s  first 0.3s
   one two three
@@ -72,7 +72,7 @@ AGENT = """\
 ↻ Answer  attempt 1 is void, attempt 2 follows in 1.0s  first 0.1s
   void text
   TimeoutError: too slow
-✗ Answer  1.0s  10 tok/s  first 0ms
+✗ Answer  1.0s  first 0ms
   cost: {'cents': 3}
   The answer
   is 42

@@ -68,8 +68,9 @@ class Keyboard:
         if target is None:
             return
         encoding = getattr(target, "encoding", None) or "utf-8"
-        target.write(text.encode(encoding, "backslashreplace").decode(encoding))
-        target.flush()
+        with suppress(OSError):  # who reads it has left, who answers may not have
+            target.write(text.encode(encoding, "backslashreplace").decode(encoding))
+            target.flush()
 
     def read(self, prompt: str, opening: Opening) -> str | None:
         """The next line, without its end; `None` at the end of input. The calling thread waits.

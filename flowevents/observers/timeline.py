@@ -316,8 +316,8 @@ def _facts(bar: Bar) -> Iterator[str]:
         yield "its start is not in the record"
     for attempt in span.attempts:
         number = f"attempt {attempt.number}: " if len(span.attempts) > 1 else ""
-        if attempt.first_chunk is not None:
-            yield f"{number}first chunk after {duration(attempt.first_chunk - attempt.start)}"
+        if attempt.first.seconds is not None:
+            yield f"{number}first chunk after {duration(attempt.first.seconds)}"
         if attempt.error is not None:
             yield f"{number}{attempt.error}"
     if span.chunks:

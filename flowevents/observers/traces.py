@@ -183,8 +183,7 @@ class TraceObserver:
         elif event.kind == "output":
             attempt = found.attempt
             attempt.chunks += 1
-            if attempt.first is None:
-                attempt.first = event.time
+            attempt.first.take(event)
             text = text_in(event.data) if self._content and attempt.size < _MOST_TEXT else None
             if text is not None:
                 attempt.size += len(text)
@@ -206,7 +205,8 @@ class TraceObserver:
         if self._content:
             told[semconv.EXCEPTION_MESSAGE] = escape_controls(event.error)
         found.otel.add_event(semconv.RETRY, told, nanoseconds(event.time))
-        found.attempt = Attempt()  # the chunks so far are void
+        found.attempt = Attempt(found.attempt.first)  # the chunks so far are void
+        found.attempt.first.take(event)
         self._metrics.failed(kind, found.labels)
 
     def on_interrupt(self, event: Interrupt) -> None:
@@ -222,6 +222,7 @@ class TraceObserver:
         found = self._find(event)
         if found is None:
             return
+        found.attempt.first.take(event)
         told: Attributes = {semconv.QUESTION_ID: _line(question)}
         if self._content:
             fields = fields_of(event, one_line=False)
@@ -288,8 +289,8 @@ class TraceObserver:
         told: Attributes = {semconv.STATUS: event.status}
         if event.attempt:
             told[semconv.ATTEMPTS] = as_integer(event.attempt)
-        if attempt.first is not None:
-            waited = max(0.0, attempt.first - found.event.time)
+        waited = attempt.first.seconds
+        if waited is not None:
             told |= {semconv.CHUNKS: attempt.chunks, semconv.FIRST_CHUNK: waited}
             if found.told:
                 told[semconv.TIME_TO_FIRST_CHUNK] = waited

@@ -131,7 +131,7 @@ def test_an_action_that_leads_nowhere_may_be_a_text(
 
 
 def test_times_are_those_of_the_events(spans: Balance, tracing: TraceObserver) -> None:
-    """Of the run's clock, also the time to the first chunk, which starts with the step."""
+    """Of the run's clock, also the time to the first chunk: from the step's start, no wait."""
     clock = ManualClock(1_000.0)
 
     class Slow(StreamNode):
@@ -151,7 +151,7 @@ def test_times_are_those_of_the_events(spans: Balance, tracing: TraceObserver) -
     root, step = spans.spans()
     assert (step.start_time, step.end_time) == (1_000 * 10**9, 1_017 * 10**9)
     assert (root.start_time, root.end_time) == (step.start_time, step.end_time)
-    assert attribute(step, semconv.FIRST_CHUNK) == 13.0
+    assert attribute(step, semconv.FIRST_CHUNK) == 5.0
     assert attribute(step, semconv.CHUNKS) == 2
     assert step.events[0].timestamp == 1_003 * 10**9
 

@@ -20,6 +20,7 @@ from flowevents.events import (
     Status,
 )
 from flowevents.observers.display.speech import Block, Speech
+from flowevents.observers.first_chunk import FirstChunk
 from flowevents.opened import Opened, OpenStarts
 
 __all__ = ["Answered", "Asked", "Ended", "Entry", "Row", "Run", "Said", "Step", "Way"]
@@ -75,7 +76,8 @@ class Step(Opened):
     Attributes:
         row: Its row, or `None` where the node is not shown.
         seen: When it began, on the display's clock.
-        attempt, attempt_time: Which try it is in, and the events' time at which that began.
+        attempt: Which try it is in.
+        first: How long the first chunk of the attempt took.
         speech: What the attempt has said.
         batch: The items that it has.
         way: How far it is, where it has said so.
@@ -84,7 +86,7 @@ class Step(Opened):
     """
 
     __slots__ = (
-        *("attempt", "attempt_time", "batch", "questions", "retry"),
+        *("attempt", "batch", "first", "questions", "retry"),
         *("row", "seen", "speech", "way"),
     )
 
@@ -96,7 +98,7 @@ class Step(Opened):
         self.row: Row | None = None
         self.seen: float = 0.0
         self.attempt: int = max(event.attempt, 1)
-        self.attempt_time: float = event.time
+        self.first: FirstChunk = FirstChunk(event)
         self.speech: Speech = Speech()
         self.batch: Batch = Batch()
         self.way: Way | None = None
@@ -175,7 +177,7 @@ class Said(Entry):
     """What an attempt said, and how it ended: `void` where a retry followed.
 
     Attributes:
-        first: Seconds from the attempt's beginning to its first chunk.
+        first: Seconds from the attempt's beginning to its first chunk, as of `FirstChunk`.
         rate: Chunks of text per second.
         moved: The transition that followed.
         so_far: It goes on: a question has come up.

@@ -37,6 +37,7 @@ from flowevents.observers.display.state import (
     Step,
     Way,
 )
+from flowevents.observers.first_chunk import FirstChunk
 from flowevents.opened import End, Start
 
 __all__ = ["Watch"]
@@ -174,6 +175,7 @@ class Watch:
     def _chunk(self, run: Run, event: Chunk, now: float) -> None:
         step = self._of(run, event, now)
         step.retry = None
+        step.first.take(event)
         if step.row is not None:
             step.speech.add(event.data, event.kind, event.time)
 
@@ -193,7 +195,7 @@ class Watch:
         step.speech = Speech()
         step.way = None
         step.attempt = event.attempt + 1
-        step.attempt_time = event.time + event.wait
+        step.first = FirstChunk(event)
 
     def _ask(self, run: Run, event: Interrupt, now: float) -> None:
         if (run.id, event.seq) in self._asked:  # it was heard before
@@ -201,6 +203,7 @@ class Watch:
         self._asked.add((run.id, event.seq))
         step = self._of(run, event, now)
         step.questions[event.id] = event
+        step.first.take(event)
         left = float("inf") if event.expires is None else event.expires - event.time
         self.questions[run.id, event.id] = now + left
         speech = step.speech
@@ -213,7 +216,11 @@ class Watch:
         self.entries.append(Asked(self._number(run), event.node, event.items, event))
 
     def _reply(self, run: Run, event: Reply, now: float) -> None:
-        self._of(run, event, now).questions.pop(event.id, None)
+        step = self._of(run, event, now)
+        step.first.take(event)
+        question = step.questions.pop(event.id, None)
+        if question is not None:
+            step.speech.pause(event.time - question.time)
         self.questions.pop((run.id, event.id), None)
         self.entries.append(Answered(self._number(run), event.node, event.items, event))
 
@@ -227,7 +234,7 @@ class Watch:
             step.items,
             speech.blocks,
             status,
-            first=max(speech.first - step.attempt_time, 0.0) if speech.chunks else None,
+            first=step.first.seconds if speech.chunks else None,
             rate=speech.rate(),
         )
 
