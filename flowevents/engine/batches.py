@@ -116,6 +116,7 @@ async def _work(
     if plan.version is not version or plan.known.anybody or not plan.shape.calls:
         items.results[index] = await drive(state.delivery, _whole(track, item, node, argument))
         return
+    result: Any = None
     failed: Exception | None = None
     try:  # its first attempt inline: what `_whole` does, but faster
         result = await node.exec_async(argument)
