@@ -22,7 +22,7 @@ from flowevents.cli.driving import drive
 from flowevents.cli.loading import WrongInput, load_events, load_flow, load_shared
 from flowevents.cli.replaying import replay as replay_events
 from flowevents.engine.shape import shape_of
-from flowevents.errors import MissingExtra, Paused, RecordError
+from flowevents.errors import GraphError, MissingExtra, Paused, RecordError
 from flowevents.escape import escape_controls
 from flowevents.run import Run
 
@@ -159,7 +159,12 @@ def graph(flow: str, output: str, events: str | None) -> None:
     """
     from flowevents.mermaid import to_mermaid
 
-    _write(output, to_mermaid(load_flow(flow), None if events is None else load_events(events)))
+    loaded = load_flow(flow)
+    try:
+        drawn = to_mermaid(loaded, None if events is None else load_events(events))
+    except GraphError as error:
+        raise WrongInput(str(error)) from None
+    _write(output, drawn)
 
 
 @_commands.command()
