@@ -71,8 +71,8 @@ class Run:
     ended.
 
     Raises `GraphError` where `flow` is no node, `ObserverError` for an observer that is none and
-    `ValueError` for an option that makes no sense. When it begins: `GraphError` for a successor
-    that is no node and `ValueError` for a name that a path cannot hold.
+    `ValueError` for an option that makes no sense. Where it reaches something that is no node it
+    fails with a `GraphError`.
     """
 
     def __init__(

@@ -166,9 +166,9 @@ def test_what_is_no_node_is_an_error() -> None:
         to_mermaid(Flow(node))
 
 
-def test_names_that_no_run_takes_are_drawn() -> None:
-    """A picture may show what is wrong with them."""
-    assert lines(Flow(Named("a/b#2")))[1] == 'n2["a#47;b#35;2"]'
+def test_names_are_drawn_as_paths_hold_them() -> None:
+    """With other signs where those would separate and number."""
+    assert lines(Flow(Named("a/b#2")))[1] == 'n2["a#8725;b#9839;2"]'
 
 
 # -- what a run left ------------------------------------------------------------------------------

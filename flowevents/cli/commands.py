@@ -24,7 +24,7 @@ from flowevents.cli.loading import WrongInput, load_events, load_flow, load_shar
 from flowevents.cli.output import Guarded, Output, why
 from flowevents.cli.replaying import replay as replay_events
 from flowevents.engine.shape import shape_of
-from flowevents.errors import MissingExtra, Paused, RecordError
+from flowevents.errors import GraphError, MissingExtra, Paused, RecordError
 from flowevents.escape import escape_controls
 from flowevents.events import Event
 from flowevents.run import Run
@@ -179,7 +179,12 @@ def graph(flow: str, output: str, events: str | None) -> None:
     """
     from flowevents.mermaid import to_mermaid
 
-    _write(output, to_mermaid(load_flow(flow), None if events is None else load_events(events)))
+    loaded = load_flow(flow)
+    try:
+        drawn = to_mermaid(loaded, None if events is None else load_events(events))
+    except GraphError as error:
+        raise WrongInput(str(error)) from None
+    _write(output, drawn)
 
 
 @_commands.command()

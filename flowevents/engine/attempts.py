@@ -8,12 +8,14 @@ is an attempt too. Cancellation and what fails the run are no `Exception`, so th
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from flowevents.asking import Ask
 from flowevents.engine.ask import ask
 from flowevents.engine.calls import call, invoke, own_track
-from flowevents.engine.effects import Await, Effects
+from flowevents.engine.effects import Await, Effects, again
 from flowevents.engine.groups import in_own_task
 from flowevents.engine.offload import OffloadedStream, offload
 from flowevents.engine.state import hand_over
@@ -66,10 +68,28 @@ def attempts(step: Step, node: Any, argument: Any, error: Exception | None = Non
         error = None
     assert error is not None
     if not shape.fallback:
-        raise error
+        again(error)
     yield from _retry(step, error, 0.0, True)
-    fallback = node.exec_fallback_async if shape.is_async else node.exec_fallback
+    if shape.is_async:
+        fallback: Any = partial(_fall_back_async, node.exec_fallback_async)
+    else:
+        fallback = partial(_fall_back, node.exec_fallback)
     return (yield from invoke(step, fallback, argument, error))
+
+
+def _fall_back(fallback: Callable[..., Any], argument: Any, error: Exception) -> Any:
+    """Fall back while the error is being handled, as in PocketFlow: what is raised comes of it."""
+    try:
+        again(error)
+    except Exception:
+        return fallback(argument, error)
+
+
+async def _fall_back_async(fallback: Callable[..., Any], argument: Any, error: Exception) -> Any:
+    try:
+        again(error)
+    except Exception:
+        return await Await(fallback(argument, error))
 
 
 def _retry(step: Step, error: Exception, wait: float, fallback: bool) -> Effects:

@@ -66,12 +66,13 @@ def _sequential(track: Track, step: Step, node: Any, batch: Iterable[Any] | None
                 keep(run(argument))
                 continue
             except Exception as error:
-                door.shut()
-                items.locate()
-                last_retried = index
-                keep((yield from attempts(shared, node, argument, error)))
-                items.attempt, shared.attempt = shared.attempt, 1
-                door.open = audience.version is version
+                failed = error
+            door.shut()
+            items.locate()
+            last_retried = index
+            keep((yield from attempts(shared, node, argument, failed)))
+            items.attempt, shared.attempt = shared.attempt, 1
+            door.open = audience.version is version
         elif unheard:
             items.index, items.number, shared.attempt = index, next(numbers), 1
             items.locate()
@@ -115,13 +116,17 @@ async def _work(
     if plan.version is not version or plan.known.anybody or not plan.shape.calls:
         items.results[index] = await drive(state.delivery, _whole(track, item, node, argument))
         return
+    result: Any = None
+    failed: Exception | None = None
     try:  # its first attempt inline: what `_whole` does, but faster
         result = await node.exec_async(argument)
     except Exception as error:
-        result = await drive(state.delivery, _whole(track, item, node, argument, error))
+        failed = error
     except BaseException as error:
         await drive(state.delivery, end_item(item, error))
         raise
+    if failed is not None:
+        result = await drive(state.delivery, _whole(track, item, node, argument, failed))
     items.results[index] = result
     if not item.open:  # `_whole` has ended it
         return

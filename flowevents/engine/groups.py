@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, NoReturn
 
 from flowevents.engine.delivery import Delivery
-from flowevents.engine.effects import TAKE, Await, Effects, perform, to_driver, wake
+from flowevents.engine.effects import TAKE, Await, Effects, again, perform, to_driver, wake
 from flowevents.engine.flushing import cut_short, flush_beside
 from flowevents.engine.outcome import outranks
 from flowevents.engine.state import State, safe_point
@@ -96,7 +96,7 @@ class Group:
                 self._look_whether_blocked()
                 await self._run()
             elif self._error is not None:
-                raise self._error
+                again(self._error)
         except BaseException as error:
             await self._end_by(error)
 
@@ -108,7 +108,7 @@ class Group:
         while not self._over:
             await self._wait()
         if self._error is not None:
-            raise self._error
+            again(self._error)
 
     async def _look_after_run(self) -> None:
         """Wait for the end, and hand to the consumer what comes, because no other group does."""

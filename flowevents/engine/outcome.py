@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from flowevents.engine.effects import CallbackFailed, Cancelled, Failed, pep479
+from flowevents.engine.effects import CallbackFailed, Cancelled, Failed, again, pep479
 from flowevents.engine.options import Options
 from flowevents.errors import RunCancelled
 from flowevents.events import Status
@@ -89,5 +89,5 @@ class Outcome:
         """Return the action, or raise the error, to whoever drove the run."""
         self.reported = True
         if self.error is not None:
-            raise self.error
+            again(self.error)
         return self.action

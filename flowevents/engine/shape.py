@@ -34,19 +34,26 @@ _LIBRARY_CLASSES = frozenset(
 
 
 def is_node(value: object) -> bool:
-    """Whether the engine can run it: it has what PocketFlow's nodes have."""
+    """Whether the engine can run it: it has what PocketFlow's nodes have, or does with a node."""
     return (
         not isinstance(value, type)
-        and hasattr(value, "prep")
-        and hasattr(value, "post")
         and hasattr(value, "successors")
+        and (hasattr(value, "_run") or (hasattr(value, "prep") and hasattr(value, "post")))
     )
 
 
 def node_name(node: object) -> str:
-    """A node's `node_name`, by default its class name."""
-    name = getattr(node, "node_name", None)
-    return name if isinstance(name, str) else type(node).__name__
+    """A node's `node_name`, by default its class name, as paths hold it.
+
+    `/` and `#`, which separate and number the names in a path, are shown as `∕` and `♯`. A program
+    for PocketFlow may have a `node_name` of its own, which is anything.
+    """
+    try:
+        name = getattr(node, "node_name", None)
+    except Exception:
+        name = None
+    name = name if isinstance(name, str) and name else type(node).__name__
+    return name.replace("/", "∕").replace("#", "♯")
 
 
 class Shape:
@@ -244,8 +251,9 @@ _known: Final[dict[int, _Known]] = {}  # by the id of the class
 def shape_of(node: Any) -> Shape:
     """Return a node's shape: that of its class, read once, unless it has methods of its own."""
     cls = type(node)
-    if not _METHOD_SET.isdisjoint(node.__dict__):
-        return Shape(cls, [name for name in _METHODS if name in node.__dict__])
+    own = getattr(node, "__dict__", ())
+    if not _METHOD_SET.isdisjoint(own):
+        return Shape(cls, [name for name in _METHODS if name in own])
     known = _known.get(id(cls))
     if known is None or known.methods_of(cls) != known.methods:
         known = _known[id(cls)] = _Known(cls)

@@ -121,12 +121,16 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                             yield from hand_over(state)
                     door.open = True
                     prep_res = node.prep(shared)
-                    try:
-                        exec_res = node.exec(prep_res)
-                    except Exception as error:
+                    while True:  # once: what fails goes on below, where its error is not handled
+                        try:
+                            exec_res = node.exec(prep_res)
+                            break
+                        except Exception as error:
+                            failed = error
                         door.shut()
-                        exec_res = yield from attempts(step, node, prep_res, error)
+                        exec_res = yield from attempts(step, node, prep_res, failed)
                         door.open = True
+                        break
                     if audience.version is not version:
                         door.shut()
                         yield from safe_point(state)

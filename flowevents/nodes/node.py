@@ -73,7 +73,7 @@ class BaseNode:
         params: What a flow hands down to its nodes.
         successors: The next nodes by action.
         node_name: Its name in events, by default the name of its class; set it on a class or on
-            an instance. It may hold no `/` and no `#`.
+            an instance. A path shows `/` and `#` in it as `∕` and `♯`.
     """
 
     node_name: Any = _ClassName()

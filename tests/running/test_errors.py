@@ -30,6 +30,7 @@ from flowevents import (
     StreamNode,
     TooManySteps,
 )
+from flowevents.testing import check_events
 from tests.driving import Driver, Seen
 from tests.running.writers import Step, Write
 from tests.stock import Fail
@@ -176,20 +177,17 @@ def test_an_async_observer_of_a_sync_run() -> None:
     assert heard == ["a", "b", "c"]
 
 
-def test_a_graph_that_cannot_run_is_refused_before_it_begins(driver: Driver) -> None:
-    """No event is sent, and the run is still ready."""
-    step = Step()
-    step.successors["next"] = "no node"
-    seen = Seen()
-    run = Run(driver.flow(step), {}, observers=[seen])
+def test_a_run_that_reaches_what_is_no_node_fails(driver: Driver) -> None:
+    """The error says where it stands; however the run is driven."""
     for drive in (driver.wait, driver.pull):
+        step = Step()
+        step.successors["next"] = "no node"
+        seen = Seen()
+        run = Run(driver.flow(step), {}, observers=[seen])
         with pytest.raises(GraphError, match=r"'no node'.*'Step'.*'next'"):
             drive(run)
-    named = Step()
-    named.node_name = "a/b"
-    with pytest.raises(ValueError, match="'a/b'"):
-        driver.run(driver.flow(named), {}, observers=[seen])
-    assert (run.status, seen.events) == ("ready", [])
+        assert run.status == "failed"
+        check_events(seen.events)
 
 
 def test_all_errors_have_one_root() -> None:

@@ -18,7 +18,7 @@ from threading import get_ident
 from typing import Any, Final
 
 from flowevents.engine.drivers.driver import Consumer, Driver
-from flowevents.engine.effects import TAKE, Effects, wake
+from flowevents.engine.effects import TAKE, Effects, again, wake
 from flowevents.engine.flushing import cut_short, flush_beside
 from flowevents.engine.publish import Root
 from flowevents.engine.state import State
@@ -236,7 +236,7 @@ class AsyncDriver(Driver):
                     self._waiting = _READY
                     continue
                 if type(self._waiting) is _Raised:  # it was carried on meanwhile
-                    raise self._waiting.error
+                    again(self._waiting.error)
                 if self._waiting is _READY and (outbox or state.questions.pausing):
                     return
         finally:
