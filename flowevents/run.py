@@ -27,8 +27,8 @@ from flowevents.clock import SYSTEM, Clock
 from flowevents.engine.course import Course
 from flowevents.engine.drivers import PAUSED, AsyncDriver, Consumer, SyncDriver, pull
 from flowevents.engine.options import RunOptions, options_of
-from flowevents.engine.publish import after_delivery
 from flowevents.engine.shape import is_node, node_name
+from flowevents.engine.whose import after_delivery
 from flowevents.errors import GraphError, ObserverError, Paused
 from flowevents.events import Event, Interrupt
 from flowevents.live import Background, Channel, LiveEvents

@@ -19,7 +19,7 @@ from flowevents.engine.effects import Await, Effects, again
 from flowevents.engine.groups import in_own_task
 from flowevents.engine.offload import OffloadedStream, offload
 from flowevents.engine.state import hand_over
-from flowevents.engine.step import Step
+from flowevents.engine.step import Step, current_track
 from flowevents.engine.streams import one_chunk, stream, stream_async
 from flowevents.events import Retry
 
@@ -98,14 +98,22 @@ def _retry(step: Step, error: Exception, wait: float, fallback: bool) -> Effects
     handlers = step.listeners().retry
     state.door.empty()
     if handlers is None:
-        step.attempt += 1
+        _next_attempt(step)
         return
     text = state.options.error_text(error)
     number = next(state.delivery.numbers)
     event = step.make(Retry, number, error=text, wait=wait, fallback=fallback)
-    step.attempt += 1
+    _next_attempt(step)
     if state.delivery.deliver(event, handlers):
         yield from hand_over(state)
+
+
+def _next_attempt(step: Step) -> None:
+    step.attempt += 1
+    track, items = current_track() if step.state.is_async else None, step.member_of
+    # What items share that nobody hears of is moved on, so that it says nothing of one of them.
+    if track is not None and (items is None or items.index < 0):
+        track.stand(step)
 
 
 def _attempt(step: Step, node: Any, argument: Any) -> Effects:

@@ -13,7 +13,7 @@ from flowevents.engine.effects import Await, Effects
 from flowevents.engine.groups import Group, drive
 from flowevents.engine.items import begin_items, end_item, item_of, start_item, taken
 from flowevents.engine.state import safe_point
-from flowevents.engine.step import Items, Step, Track, current_track, on_track
+from flowevents.engine.step import Items, Step, Track, on_track
 
 __all__ = ["execute"]
 
@@ -46,6 +46,7 @@ def _sequential(track: Track, step: Step, node: Any, batch: Iterable[Any] | None
     shared = items.current = item_of(step, items, 0, -1)  # by those that nobody hears of
     shared.open = False
     version: object = None
+    outside = track.here
     unheard = inline = False
     index, last_retried = -1, -1
     for index, argument in enumerate(taken(step, batch)):
@@ -81,9 +82,13 @@ def _sequential(track: Track, step: Step, node: Any, batch: Iterable[Any] | None
             item = items.current = item_of(step, items, next(numbers), index)
             items.index = -1
             item.context = step.context  # not the last item's
+            if outside is not None:
+                track.stand(item)
             yield from start_item(item, track)
             keep((yield from attempts(item, node, argument)))
             yield from end_item(item)
+            if outside is not None:
+                track.stand_at(outside)
     door.shut()
     if unheard and audience.version is not version and items.locate() is shared:
         yield from end_item(shared)
@@ -109,7 +114,7 @@ async def _work(
     items.results.append(None)
     item = item_of(step, items, next(state.delivery.numbers), index)
     track = Track(item, group.blocked, asyncio.current_task(state.door.loop))
-    current_track.set(track)
+    track.stand(item)
     if step.context is not None:
         item.context = on_track(step.context.copy(), track)
     version = state.audience.version

@@ -11,11 +11,11 @@ from flowevents.engine.drivers import AsyncDriver, SyncDriver, claim_id
 from flowevents.engine.frame import Frame
 from flowevents.engine.graph import Plan, plan_of
 from flowevents.engine.options import Options
-from flowevents.engine.publish import Root
 from flowevents.engine.shape import node_name, shape_of
 from flowevents.engine.state import State
 from flowevents.engine.step import Step, Track
 from flowevents.engine.walk import walk
+from flowevents.engine.whose import Root
 from flowevents.errors import ObserverError
 from flowevents.signals import Receiver, is_async_callable
 from flowevents.status import Lifecycle
@@ -64,7 +64,7 @@ def begin(
     track = Track()
     step = Step(state, plan, next(state.delivery.numbers), (), 0)
     engine = walk(state, track, [Frame(plan, plan.node, step, shared)])
-    root = Root(state, track, engine, flow)
+    root = Root(step, track, engine, flow)
     life.move("running")
     if loop is None:
         return SyncDriver(life, state, root, engine)

@@ -46,7 +46,7 @@ def own_track(step: Step) -> Track | None:
     """Return the run's own track, where its code needs a task of its own: in a pulled run."""
     if step.state.audience.consumer is None:
         return None
-    track = current_track.get()
+    track = current_track()
     return track if track is not None and track.blocked is None else None
 
 

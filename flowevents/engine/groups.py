@@ -61,7 +61,7 @@ class Group:
         self._error: BaseException | None = None
         self._over = False  # all have ended, or the others are being cancelled
         self._waiting: asyncio.Future[None] | None = None
-        track = current_track.get()
+        track = current_track()
         self._parent = None if track is None else track.blocked
         self._context: Context | None = None  # of items that begin later
         self._blocked = 0  # items that wait for answers
@@ -80,7 +80,7 @@ class Group:
 
     def begin_at_once(self, work: Work, argument: Any) -> bool:
         """Do the work for one argument, up to what it awaits; whether it has ended."""
-        loop, track = self.state.door.loop, current_track.get()
+        loop, track = self.state.door.loop, current_track()
         assert loop is not None
         self._work, self._items = work, None
         self._tasks[0] = None
@@ -274,7 +274,7 @@ def drive(delivery: Delivery, effects: Any) -> Generator[Any, Any, Any]:
     outbox, loop = delivery.outbox, delivery.door.loop
     assert loop is not None
     opened: list[Any] = [effects]
-    track = current_track.get()
+    track = current_track()
     if track is not None and track.opened is None:
         track.opened = opened
     error: BaseException | None = None

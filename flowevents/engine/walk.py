@@ -25,7 +25,7 @@ from flowevents.engine.frame import Frame, Place
 from flowevents.engine.groups import Group, drive
 from flowevents.engine.items import end_item, start_item
 from flowevents.engine.state import State, hand_over, safe_point
-from flowevents.engine.step import Step, Track, current_track
+from flowevents.engine.step import Here, Step, Track
 from flowevents.engine.steps import action_text, enter, leave, run_step
 from flowevents.engine.trampoline import close_all
 from flowevents.engine.unwind import unwind
@@ -42,7 +42,7 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
     bottom = frame = stack[-1]
     shared = frame.shared
     audience, delivery, options, door = state.audience, state.delivery, state.options, state.door
-    limited = options.max_steps is not None
+    limited, is_async = options.max_steps is not None, door.loop is not None
     run_id, numbers, now = options.run_id, delivery.numbers, options.clock.time
     monotonic = options.clock.monotonic
     new: Callable[[type], Any] = object.__new__
@@ -109,6 +109,8 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                     attributes["_flowevents_step"] = step
                 else:
                     node = plan.copy(params, step)
+                    if is_async:
+                        track.stand(step)
                 listeners = plan.known if plan.version is version else plan.listeners(audience)
                 if plan.inline:
                     track.step = step
@@ -170,6 +172,8 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                     continue
                 else:
                     track.step = step
+                    if is_async:
+                        track.stand(step)
                     action = yield from run_step(track, step, node, shared, parent)
                     listeners = plan.listeners(audience)
                 step = None
@@ -241,7 +245,7 @@ async def _parallel(frame: Frame, passes: Iterator[Frame]) -> None:
 
 async def _work(group: Group, index: int, frame: Frame) -> None:
     track = Track(None, group.blocked, asyncio.current_task())
-    current_track.set(track)
+    track.stand_at(Here(track))
     await drive(frame.step.state.delivery, _pass(track, frame))
 
 

@@ -135,7 +135,9 @@ class BaseNode:
     def emit(self, data: Any, kind: str = "output") -> None:
         """Publish `data` as a `Chunk` of the step or item that runs; where none does, nothing.
 
-        May be called from any thread. After its step has ended it is dropped, with a warning.
+        May be called from any task or thread. It belongs to the step, item and attempt in whose
+        context it was made; a bare thread's to the step alone. What comes after the end of that, or
+        from nobody knows which run, is dropped with a warning.
         """
         emit(self, data, kind)
 
