@@ -14,7 +14,7 @@ import msgspec
 
 from flowevents.events import Interrupt
 
-__all__ = ["choices_of", "hint", "is_numbered", "parse", "wording"]
+__all__ = ["choices_of", "hint", "is_numbered", "more_wait", "parse", "wording"]
 
 
 _YES: Final = frozenset({"y", "yes", "true"})
@@ -38,6 +38,11 @@ def wording(value: object) -> str:
         return msgspec.json.encode(value).decode()
     except Exception:  # whatever a node gave that is no JSON
         return f"<{type(value).__name__}>"
+
+
+def more_wait(count: int) -> str:
+    """How it is said that so many other questions wait for their turn."""
+    return f"{count} more question{' waits' if count == 1 else 's wait'}"
 
 
 def choices_of(question: Interrupt) -> list[Any] | None:
