@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 from weakref import WeakValueDictionary
@@ -25,12 +25,14 @@ class Tty:
     Attributes:
         drawers: What is called with a question before its answer is read, so that everybody who
             draws here steps aside.
+        queue: The questions, by run and id, that somebody is going to answer here, or does.
         reads: The questions whose answers are being read; nothing is drawn meanwhile.
         last: The question that stands last on the screen, by run and id, as far as it is known.
     """
 
     def __init__(self) -> None:
         self.drawers: list[Callable[[Interrupt], object]] = []
+        self.queue: list[tuple[str, str]] = []
         self.reads: list[Interrupt] = []
         self.last: tuple[str, str] | None = None
 
@@ -49,6 +51,20 @@ class Tty:
             yield stands
         finally:
             self.reads.remove(question)
+
+    @contextmanager
+    def queued(self, question: Interrupt) -> Iterator[None]:
+        """Let it be known that the question is to be answered here, until the block ends."""
+        key = question.run_id, question.id
+        self.queue.append(key)
+        try:
+            yield
+        finally:
+            self.queue.remove(key)
+
+    def behind(self, key: tuple[str, str], known: Iterable[tuple[str, str]] = ()) -> int:
+        """How many other questions wait: of those that are queued here, else of the known ones."""
+        return len({*(self.queue or known)} - {key})
 
 
 _lock: Final = threading.RLock()

@@ -12,7 +12,7 @@ from flowevents.observers.display.phrases import STYLES, add_move, add_speed, pa
 from flowevents.observers.display.speech import Block, labelled
 from flowevents.observers.display.state import Answered, Asked, Ended, Entry, Said
 from flowevents.observers.display.tree import tree_lines
-from flowevents.observers.questions import choices_of, hint, is_numbered, wording
+from flowevents.observers.questions import choices_of, hint, is_numbered, more_wait, wording
 
 __all__ = ["entry_lines", "indented"]
 
@@ -64,6 +64,8 @@ def _what_follows(retry: Retry) -> str:
 
 def _asked(entry: Asked, canvas: Canvas) -> Iterator[Line]:
     question = entry.question
+    if entry.about is not None:
+        yield from _said(entry.about, canvas)
     line = Line((canvas.signs["asks"], "bold yellow"), " ", _name(entry, canvas), " asks")
     wanted = hint(question)
     if wanted and choices_of(question) is None:
@@ -77,6 +79,8 @@ def _asked(entry: Asked, canvas: Canvas) -> Iterator[Line]:
     for number, choice in enumerate(choices, 1):
         mark = f"{number} " if numbered else f"{canvas.signs['dot']} "
         yield from indented(mark + wording(choice), canvas, "yellow")
+    if entry.waiting:
+        yield from indented(more_wait(entry.waiting), canvas, "dim")
 
 
 def _blocks(blocks: list[Block], canvas: Canvas, style: str) -> Iterator[Line]:

@@ -172,6 +172,8 @@ def _kept(entry: Entry) -> Iterator[str]:
     number = f"({entry.run}) " if entry.run else ""
     name = f"{number}{_line(entry.node)}{figures.items(entry.items)}"
     event: Event | None = None
+    if isinstance(entry, Asked) and entry.about is not None:
+        yield from _kept(entry.about)
     if isinstance(entry, Said):
         for block in entry.blocks:
             for line in _joined("", labelled(block, block.text()).rstrip("\n")):

@@ -196,9 +196,21 @@ class Said(Entry):
 
 @dataclass(slots=True, eq=False)
 class Asked(Entry):
-    """A question."""
+    """A question.
+
+    Attributes:
+        about: What was said before it, and is not shown yet.
+        waiting: How many other questions wait for their turn, when it is shown.
+    """
 
     question: Interrupt
+    about: Said | None = None
+    waiting: int = 0
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Its run and id."""
+        return self.question.run_id, self.question.id
 
 
 @dataclass(slots=True, eq=False)

@@ -206,14 +206,14 @@ class Watch:
         step.first.take(event)
         left = float("inf") if event.expires is None else event.expires - event.time
         self.questions[run.id, event.id] = now + left
+        asked = Asked(self._number(run), event.node, event.items, event)
         speech = step.speech
         if speech.blocks:  # what the question is about has to be seen
-            said = self._said(run, step, None)
-            said.so_far = True
-            self.entries.append(said)
+            asked.about = self._said(run, step, None)
+            asked.about.so_far = True
             speech.shown += speech.blocks
             speech.blocks = []
-        self.entries.append(Asked(self._number(run), event.node, event.items, event))
+        self.entries.append(asked)
 
     def _reply(self, run: Run, event: Reply, now: float) -> None:
         step = self._of(run, event, now)
