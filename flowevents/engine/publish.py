@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 import threading
-import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
@@ -15,6 +14,7 @@ from flowevents.engine.flushing import flush_beside
 from flowevents.engine.state import State
 from flowevents.engine.step import Step, Track, current_track
 from flowevents.events import Chunk, Event, Progress
+from flowevents.messages import warn
 from flowevents.signals import NO_HANDLERS, Handlers
 
 __all__ = ["Root", "after_delivery", "attempt_of", "emit", "pause_requested", "progress", "step_of"]
@@ -246,9 +246,8 @@ def _publish(step: Step, kind: type[Event], own: dict[str, Any]) -> None:
 
 def _warn_ended(step: Step) -> None:
     if step.state.delivery.first_time(step.span):
-        warnings.warn(
+        warn(
             f"Node {step.plan.path or step.plan.name!r} published an event after its step had "
             f"ended, in run {step.state.options.run_id}; it is dropped, and so are later ones.",
             RuntimeWarning,
-            stacklevel=5,
         )

@@ -7,7 +7,6 @@ the engine; these classes only say what there is.
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -15,6 +14,7 @@ from flowevents.engine.publish import attempt_of, emit, pause_requested, progres
 from flowevents.engine.shape import is_node, node_name, shape_of
 from flowevents.errors import GraphError
 from flowevents.events import Event
+from flowevents.messages import warn
 from flowevents.run import Run, RunOptions
 from flowevents.signals import Identity, on
 from flowevents.stream import UNSET, AsyncStream, Stream, run_stream, run_stream_async
@@ -95,7 +95,7 @@ class BaseNode:
                 f"is not a node.{hint}"
             )
         if action in self.successors:
-            warnings.warn(f"Overwriting successor for action '{action}'", stacklevel=2)
+            warn(f"Overwriting successor for action '{action}'")
         self.successors[action] = node
         return node
 
@@ -186,7 +186,7 @@ class BaseNode:
 
     def _warn_successors(self, flow: str) -> None:
         if self.successors:
-            warnings.warn(f"Node won't run successors. Use {flow}.", stacklevel=3)
+            warn(f"Node won't run successors. Use {flow}.")
 
     # -- PocketFlow's private methods: called by overrides, and by its own flows --------------
 
