@@ -14,8 +14,8 @@ The layers; each module imports only from those below it:
     signals/      one blinker signal per event type, senders, observe
     status.py     the states of a run; beside it opened.py, what of a run is open, and asking.py,
                   what a node asks and a handler answers
-    events.py     the typed events and their JSON; errors.py, escape.py, clock.py and at_exit.py
-                  beside it
+    events.py     the typed events and their JSON; beside it errors.py, clock.py, at_exit.py, and
+                  messages.py: what else is said, escaped by escape.py
     plain.py      any value as JSON can hold it
 """
 

@@ -169,11 +169,15 @@ class NodeEnd(Event, frozen=True, kw_only=True, tag=True, tag_field="type", gc=F
 
 
 class Action(Event, frozen=True, kw_only=True, tag=True, tag_field="type", gc=False):
-    """The transition taken after a step that is ok; `target` is the next node's path."""
+    """The transition taken after a step that is ok; `target` is the next node's path.
+
+    `known` is `False` where the node has successors and the action is none of them.
+    """
 
     signal: ClassVar[str] = "action"
     action: str | None
     target: str | None = None
+    known: bool = True
 
 
 class FlowEnd(Event, frozen=True, kw_only=True, tag=True, tag_field="type", gc=False):

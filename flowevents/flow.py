@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import warnings
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from flowevents.engine.routes import is_known, tell_unknown
 from flowevents.engine.shape import is_node, node_name, shape_of
 from flowevents.errors import GraphError
 from flowevents.nodes.async_node import AsyncNode, at_least_one, part_of_run_async
@@ -49,14 +49,9 @@ class Flow(BaseNode):
 
     def get_next_node(self, curr: Any, action: Any) -> Any:
         """The node after `curr` for that action, or `None` at the end. May be overridden."""
-        key = action or "default"
-        if key not in curr.successors:
-            if curr.successors:
-                warnings.warn(
-                    f"Flow ends: '{action}' not found in {list(curr.successors)}", stacklevel=2
-                )
-            return None
-        return curr.successors[key]
+        if not is_known(curr.successors, action):
+            tell_unknown(curr, node_name(curr), curr.successors, action)
+        return curr.successors.get(action or "default")
 
     def post(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
         """Return the flow's action; `exec_res` is the last node's."""

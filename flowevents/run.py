@@ -30,6 +30,7 @@ from flowevents.engine.options import RunOptions, options_of
 from flowevents.engine.shape import is_node, node_name
 from flowevents.engine.whose import after_delivery
 from flowevents.errors import GraphError, ObserverError, Paused
+from flowevents.escape import escape_controls
 from flowevents.events import Event, Interrupt
 from flowevents.live import Background, Channel, LiveEvents
 from flowevents.signals import Audience, handlers_of
@@ -143,7 +144,8 @@ class Run:
         return self._state.audience
 
     def __repr__(self) -> str:
-        return f"<Run {self.id} of {node_name(self._course.flow)!r}, {self.status}>"
+        id = escape_controls(self.id, one_line=True)
+        return f"<Run {id} of {node_name(self._course.flow)!r}, {self.status}>"
 
     # -- driving it, sync ---------------------------------------------------------------------
 

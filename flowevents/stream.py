@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import (
     AsyncIterator,
     Callable,
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from flowevents.engine.effects import CallbackFailed
 from flowevents.errors import ObserverError
 from flowevents.events import Chunk
+from flowevents.messages import warn
 from flowevents.run import Run, RunOptions
 from flowevents.signals import is_async_callable
 
@@ -102,11 +102,10 @@ async def _nothing_more() -> Any:
 
 def _warn_unused(stream: Stream | AsyncStream, how: str) -> None:
     if not getattr(stream, "_begun", True):
-        warnings.warn(
+        warn(
             f"{type(stream).__name__} of {stream.run!r} was never iterated, so nothing ran. "
             f"Use `{how}`, or give a callback (or callback=None) to run to the end.",
             RuntimeWarning,
-            stacklevel=3,
         )
 
 

@@ -92,7 +92,11 @@ own: dict[type[Event], dict[str, st.SearchStrategy[Any]]] = {
         "error": st.none() | st.text(),
         "result": json_values,
     },
-    Action: {"action": st.none() | st.text(), "target": st.none() | st.text()},
+    Action: {
+        "action": st.none() | st.text(),
+        "target": st.none() | st.text(),
+        "known": st.booleans(),
+    },
     FlowEnd: {
         "status": statuses,
         "duration": finite,

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-import warnings
 import weakref
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any, Final, Literal
 
-__all__ = ["Shape", "is_node", "node_name", "shape_of"]
+from flowevents.messages import warn
+
+__all__ = ["Shape", "is_node", "node_name", "own_method", "shape_of"]
 
 _LIBRARY_CLASSES = frozenset(
     {
@@ -145,6 +146,13 @@ class Shape:
         return self.calls and not (self.is_flow or self.is_async or self.batch or self.overrides)
 
 
+def own_method(node: Any, method: str) -> Callable[..., Any] | None:
+    """Return that method of a node, where it is the user's."""
+    library = [each for each in type(node).__mro__ if _is_library(each)]
+    own = _overrides(type(node), list(vars(node)), library, method)
+    return getattr(node, method) if own else None
+
+
 def _overrides(cls: type, own: Sequence[str], library: Sequence[type], method: str) -> bool:
     """Whether it is the instance's own, or the first class that defines it is the user's."""
     if method in own:
@@ -155,10 +163,10 @@ def _overrides(cls: type, own: Sequence[str], library: Sequence[type], method: s
     return False
 
 
-def _mistake(cls: Any, shape: Shape) -> str:
-    """Return what its author has probably not meant, as a sentence, or `""`."""
+def _mistake(cls: Any, shape: Shape) -> tuple[str, str] | None:
+    """Return what its author has probably not meant: the method, and a sentence."""
     if shape.overrides or not shape.ours:
-        return ""
+        return None
     wanted, other = "exec_stream", "exec_stream_async"
     if shape.is_async:
         wanted, other = other, wanted
@@ -166,20 +174,21 @@ def _mistake(cls: Any, shape: Shape) -> str:
     run = "exec_async" if shape.is_async else "exec"
     streams = hasattr(cls, "keep_chunks")
     if not streams and hasattr(cls, wanted):
-        return f"has {wanted}, but is no {kind}: nothing of it is streamed."
+        return wanted, f"has {wanted}, but is no {kind}: nothing of it is streamed."
     if shape.attempt == "chunk":
         if hasattr(cls, other):
-            return f"has {other}, but its class streams {wanted}: that is never called."
+            return other, f"has {other}, but its class streams {wanted}: that is never called."
         if inspect.isgeneratorfunction(getattr(cls, run)):
-            return f"has a generator as {run}: call it {wanted}, to stream what it yields."
+            return run, f"has a generator as {run}: call it {wanted}, to stream what it yields."
     library = [each for each in cls.__mro__ if _is_library(each)]
     for method in ("prep", "exec", "exec_fallback", "post") if shape.is_async else ():
         plain = _overrides(cls, (), library, method)
         if plain and not _overrides(cls, (), library, f"{method}_async"):
-            return f"has {method}, but is async: it runs {method}_async, and never {method}."
+            text = f"has {method}, but is async: it runs {method}_async, and never {method}."
+            return method, text
     if not shape.is_flow and not shape.is_async and inspect.iscoroutinefunction(cls.exec):
-        return "has an async exec: derive it from AsyncNode, and call it exec_async."
-    return ""
+        return "exec", "has an async exec: derive it from AsyncNode, and call it exec_async."
+    return None
 
 
 def _is_ours(cls: type) -> bool:
@@ -258,5 +267,7 @@ def shape_of(node: Any) -> Shape:
     if known is None or known.methods_of(cls) != known.methods:
         known = _known[id(cls)] = _Known(cls)
         if mistake := _mistake(cls, known.shape):
-            warnings.warn(f"{cls.__qualname__} {mistake}", RuntimeWarning, stacklevel=2)
+            method, text = mistake
+            at = getattr(cls, method)
+            warn(f"{cls.__qualname__} {text}", RuntimeWarning, at=at, always=True)
     return known.shape

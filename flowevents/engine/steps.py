@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +14,7 @@ from flowevents.engine.items import begin_items, item_of
 from flowevents.engine.state import hand_over, safe_point
 from flowevents.engine.step import Here, Step, Track
 from flowevents.events import FlowEnd, FlowStart, NodeEnd, NodeStart
+from flowevents.messages import warn
 
 __all__ = ["action_text", "end_flow", "end_step", "enter", "leave", "run_step"]
 
@@ -115,10 +115,9 @@ def enter(track: Track, frame: Frame, parent: int) -> Effects:
     if state.is_async:
         track.stand_at(Here(track))
     if flow.start_node is None:
-        warnings.warn(
+        warn(
             f"Flow {frame.plan.name!r} has no start node: nothing runs. "
-            "Use Flow(start=node) or flow.start(node).",
-            stacklevel=2,
+            "Use Flow(start=node) or flow.start(node)."
         )
     if shape.batch is None:
         frame.begin_pass()

@@ -15,7 +15,6 @@ The rules of this file:
 from __future__ import annotations
 
 import asyncio
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -24,6 +23,7 @@ from flowevents.engine.effects import Await, Effects
 from flowevents.engine.frame import Frame, Place
 from flowevents.engine.groups import Group, drive
 from flowevents.engine.items import end_item, start_item
+from flowevents.engine.routes import is_known, routed, tell_unknown
 from flowevents.engine.state import State, hand_over, safe_point
 from flowevents.engine.step import Here, Step, Track
 from flowevents.engine.steps import action_text, enter, leave, run_step
@@ -179,12 +179,12 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                 step = None
             following = None
             if frame.plan.shape.routes:
-                following = frame.flow.get_next_node(node, action)
+                following = routed(frame.flow, node, ended.plan.path, action)
             elif successors := node.successors:
                 try:
                     following = successors[action or "default"]
                 except (KeyError, TypeError):
-                    _no_successor(successors, ended, action)
+                    tell_unknown(node, ended.plan.path, successors, action)
             after = None
             if following is not None:
                 assert place is not None
@@ -207,6 +207,8 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                     ended.attempt,
                     action=text,
                     target=None if place is None else place.plan.path,
+                    known=(place is not None and not frame.plan.shape.routes)
+                    or is_known(node.successors, action),
                 )
                 if delivery.deliver(event, handlers):
                     yield from hand_over(state)
@@ -221,17 +223,6 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
         if final is error:
             raise
         raise final from final.__cause__
-
-
-def _no_successor(successors: dict[Any, Any], step: Step, action: Any) -> None:
-    """The flow ends: warn, as PocketFlow does. Raises `TypeError` for what is no action."""
-    try:
-        hash(action)
-    except TypeError:
-        raise TypeError(
-            f"Node {step.plan.path!r} returned {action!r} from post: an action is a str or None."
-        ) from None
-    warnings.warn(f"Flow ends: '{action}' not found in {list(successors)}", stacklevel=2)
 
 
 # -- batch flows ----------------------------------------------------------------------------------

@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from threading import get_ident
@@ -29,6 +28,7 @@ from flowevents.engine.here import current_here
 from flowevents.engine.shape import node_name
 from flowevents.engine.state import State
 from flowevents.engine.step import Here, Step, Track
+from flowevents.messages import warn
 from flowevents.signals import Identity
 
 __all__ = ["Root", "Whose", "after_delivery", "step_of", "warn_late", "whose"]
@@ -268,8 +268,7 @@ def _run(state: State) -> str:
 
 
 def _warn(name: str, what: str) -> None:
-    warnings.warn(
+    warn(
         f"Node {name!r} published an event {what}; it is dropped, and so are later ones.",
         RuntimeWarning,
-        stacklevel=7,
     )

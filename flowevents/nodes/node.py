@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import time
-import warnings
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
@@ -22,6 +21,7 @@ from flowevents.engine.publish import (
 from flowevents.engine.shape import is_node, node_name
 from flowevents.errors import GraphError
 from flowevents.events import Event
+from flowevents.messages import warn
 from flowevents.run import Run, RunOptions
 from flowevents.signals import Identity, on
 from flowevents.stream import UNSET, AsyncStream, Stream, run_stream, run_stream_async
@@ -118,7 +118,7 @@ class BaseNode:
                 f"is not a node.{hint}"
             )
         if action in self.successors:
-            warnings.warn(f"Overwriting successor for action '{action}'", stacklevel=2)
+            warn(f"Overwriting successor for action '{action}'")
         self.successors[action] = node
         return node
 
@@ -211,7 +211,7 @@ class BaseNode:
 
     def _warn_successors(self, flow: str) -> None:
         if self.successors:
-            warnings.warn(f"Node won't run successors. Use {flow}.", stacklevel=3)
+            warn(f"Node won't run successors. Use {flow}.")
 
     # -- PocketFlow's private methods: called by overrides, and by its own flows --------------
 

@@ -130,7 +130,8 @@ def _said(event: Event, fields: Mapping[str, Any]) -> str:
         return f"{verb} after {event.duration:.3f} s{because}"
     if isinstance(event, Action):
         by = "" if event.action is None else f" by {_shown(fields['action'])}"
-        return f"-> {fields['target'] or 'the end'}{by}"
+        unknown = "" if event.known else ", which is no successor"
+        return f"-> {fields['target'] or 'the end'}{by}{unknown}"
     if isinstance(event, Retry):
         what = "falls back" if event.fallback else "tries again"
         wait = f" in {event.wait:g} s" if event.wait else ""
