@@ -82,7 +82,7 @@ def test_spans_and_metrics() -> None:
     export = pytest.importorskip("opentelemetry.sdk.metrics.export")
     reader, ended = export.InMemoryMetricReader(), []
 
-    class Keeps(sdk.SpanProcessor):  # type: ignore[misc, name-defined]
+    class Keeps(sdk.SpanProcessor):  # type: ignore[name-defined]
         def on_end(self, span: Any) -> None:
             ended.append(span)
 
