@@ -281,10 +281,11 @@ class RunSpans:
         now = _inside(span.parent, now)
         attempt = span.attempts[-1]
         attempt.start = min(attempt.start, now)  # its pause was shorter than was said
-        attempt.first.take(event)
         if isinstance(event, Retry):
             span.retry(event, now)
-        elif isinstance(event, Interrupt):
+            return
+        attempt.first.take(event)
+        if isinstance(event, Interrupt):
             attempt.questions.append(Question(event, now))
         elif isinstance(event, Reply):
             span.reply(event, now)
