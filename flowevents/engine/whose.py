@@ -47,14 +47,14 @@ class Root:
 
     def __init__(self, step: Step, track: Track, engine: Effects, node: Any) -> None:
         self.state: State = step.state
-        self.step: Step = step  # that of the run's own flow
+        self.step: Step | None = step  # that of the run's own flow, until it ends
         self.track: Track = track
         self.engine: weakref.ref[Effects] = weakref.ref(engine)
         self._key = id(node)
         identity: Identity | None = getattr(node, "_sender_key", None)
         self._past: _Past | None = None
         with _lock:
-            if "_flowevents_step" in node.__dict__:
+            if "_flowevents_step" in getattr(node, "__dict__", ()):
                 _copies.add(self._key)
             _roots.setdefault(self._key, {})[id(self)] = weakref.ref(self)
             if identity is not None:
@@ -65,7 +65,7 @@ class Root:
 
     def end(self) -> None:
         """What the object publishes belongs to the run no more."""
-        key = self._key
+        key, self.step = self._key, None
         with _lock:
             known = _roots.get(key, {})
             known.pop(id(self), None)
