@@ -4,6 +4,7 @@
     picture.py    Picture: what it leaves on the screen, of a list of events
     sessions.py   from the first event to the end of the last run: the thread that draws, or lines
     terminal.py   a terminal, with the cursor; notebook.py a notebook's cell
+    others.py     what others write to the terminal meanwhile
     plain.py      events as plain lines, where nothing can be drawn
     region.py     what is under way; entries.py what stays; tree.py the tree of a run
     phrases.py    the parts of their lines; canvas.py how text fits; line.py a line with styles
