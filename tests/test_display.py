@@ -475,3 +475,51 @@ def test_plain_lines_of_several_runs_have_their_numbers() -> None:
         "(1) Plan: start",
         "(1) Plan | text",
     ]
+
+
+# -- results --------------------------------------------------------------------------------------
+
+
+def captured() -> list[Event]:
+    """A run that captures what nodes return: some speak, some do not, nor does a batch."""
+    run = Recorder()
+    steps: list[tuple[str, list[str], Any, str]] = [
+        ("Read", [], "two\nlines", "Count"),
+        ("Count", [], {"words": 3}, "Talk"),
+        ("Talk", ["Hello ", "you"], ["Hello ", "you"], "Quiet"),
+        ("Quiet", [], None, "Each"),
+    ]
+    for name, said, result, target in steps:
+        span = run.start(ev.NodeStart, name, run.root)
+        for chunk in said:
+            run.add(ev.Chunk, span, name, data=chunk)
+        run.add(ev.NodeEnd, span, name, status="ok", duration=0.5, result=result)
+        run.add(ev.Action, span, name, action=None, target=target)
+    for name, speaks, next_one in (("Each", False, "Stream"), ("Stream", True, None)):
+        batch = run.start(ev.NodeStart, name, run.root)
+        for n in range(2):
+            item = run.start(ev.ItemStart, name, batch, items=(n,), total=2)
+            if speaks:
+                run.add(ev.Chunk, item, name, items=(n,), data=f"item {n}")
+            own: dict[str, Any] = {"items": (n,), "status": "ok", "duration": 0.3}
+            run.add(ev.ItemEnd, item, name, done=n + 1, total=2, **own)
+        run.add(ev.NodeEnd, batch, name, status="ok", duration=0.5, result=["item 0", "item 1"])
+        run.add(ev.Action, batch, name, action=None, target=next_one)
+    return run.end()
+
+
+def test_what_a_node_returns_that_says_nothing_is_shown() -> None:
+    """At its place, where the run captures it; never twice."""
+    assert picture(captured()).splitlines()[:14] == [
+        *("✓ Read  0.5s  → Count", "  two", "  lines"),
+        *("✓ Count  0.5s  → Talk", "  {'words': 3}"),
+        *("✓ Talk  0.5s  → Quiet  10 tok/s  first 0.1s", "  Hello you"),
+        *("✓ Each  0.5s  → Stream", "  ['item 0', 'item 1']"),
+        *("✓ Stream[0]  0.3s  first 0.1s", "  item 0", "✓ Stream[1]  0.3s  first 0.1s", "  item 1"),
+        "✓ agent  3.0s",
+    ]
+    told = [line for line in lines_of(captured()) if "|" in line]
+    assert told == [
+        *("Read | two", "Read | lines", "Count | {'words': 3}", "Talk | Hello you"),
+        *("Each | ['item 0', 'item 1']", "Stream[0] | item 0", "Stream[1] | item 1"),
+    ]
