@@ -363,6 +363,59 @@ def test_no_text_breaks_a_plain_line(text: str) -> None:
         line.encode()
 
 
+@pytest.mark.parametrize("width", [5, 80])
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_no_markdown_commands_the_terminal(text: str, width: int) -> None:
+    """Nor do links, HTML, code or entities, nor is a table wider than the screen."""
+    screen = Screen(width)
+    display = still(screen, markdown=True, answers_here=False)
+    for shape in (text, f"```\n{text}\n```", f"|a|b|\n|-|-|\n|{text}|x|", f"[{text}]({text})"):
+        for event in hostile_run(shape):
+            display(event)
+    assert screen.has_cursor()
+    assert "\x1b]" not in screen.getvalue()
+
+
+MARKDOWN = """\
+# Plan
+
+1. **First** look at `files`.
+2. Then <b>ask</b> [Ada](http://ada.example).
+
+```python
+print("x")
+```
+&#x41;&lt;
+"""
+
+
+def test_markdown_is_shown_as_such() -> None:
+    """When a step has ended well, where it is asked for; no text is lost."""
+    run = Recorder()
+    run.step("Answer", MARKDOWN)
+    span = run.start(ev.NodeStart, "Again", run.root)
+    run.add(ev.Chunk, span, "Again", data="**void**")
+    run.add(ev.Retry, span, "Again", error="ValueError: no")
+    shown = picture(run.events, width=60, markdown=True).splitlines()
+    assert [line.strip() for line in shown[1:13] if line][:6] == [
+        "Plan",
+        "1 First look at files.",
+        "2 Then <b>ask</b> Ada (http://ada.example).",
+        'print("x")',
+        "A<",
+        "↻ Again  attempt 1 is void, attempt 2 follows  first 0.1s",
+    ]
+    assert "  **void**" in shown
+    assert "  # Plan" in picture(run.events, width=60)
+
+
+def test_markdown_that_cannot_be_shown_is_text() -> None:
+    """An entity must not become what is escaped everywhere else."""
+    run = Recorder()
+    run.step("Answer", "*txt* &#x202e;")
+    assert "  *txt* &#x202e;" in picture(run.events, markdown=True)
+
+
 def test_markup_and_html_are_text() -> None:
     """As they stand, in the picture and in a recorded SVG."""
     run = Recorder(flow="[bold]x")

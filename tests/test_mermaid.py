@@ -158,8 +158,9 @@ def test_a_notebook_draws_a_flow(name: str) -> None:
 
 def test_a_notebook_shows_a_flow_that_cannot_be_drawn() -> None:
     """As text: the error belongs to its run."""
-    flow = Flow(Node())
-    flow.start_node.successors["default"] = "no node"
+    node = Node()
+    flow = Flow(node)
+    node.successors["default"] = "no node"
     assert flow._repr_mimebundle_() == {"text/plain": repr(flow)}
 
 
