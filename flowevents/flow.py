@@ -57,6 +57,17 @@ class Flow(BaseNode):
         """Return the flow's action; `exec_res` is the last node's."""
         return exec_res
 
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        """Draw it in a notebook, where that draws Mermaid; called by IPython."""
+        from flowevents.mermaid import to_mermaid  # an import of the package does without it
+
+        try:
+            drawn = to_mermaid(self)
+        except GraphError:  # `run` says so
+            return {"text/plain": repr(self)}
+        fenced = f"```mermaid\n{drawn}```\n"
+        return {"text/vnd.mermaid": drawn, "text/markdown": fenced, "text/plain": repr(self)}
+
     # -- PocketFlow's private methods: called by overrides, and by its own flows --------------
 
     @part_of_run

@@ -239,6 +239,21 @@ def test_a_line_that_is_not_understood_is_asked_for_again_at_once() -> None:
     ]
 
 
+def test_questions_that_wait_are_counted_without_a_display() -> None:
+    """Where a question is asked, as far as others have come by then."""
+
+    class Three(Each):
+        async def prep_async(self, shared: Any) -> Any:
+            return ["a", "b", "c"]
+
+    screen = Screen()
+    answers = ConsoleAnswers(source=io.StringIO("1\n2\n3\n"), target=screen)
+    with driving("async") as driver:
+        driver.run(AsyncFlow(Three()), {}, observers=[answers])
+    counted = [line for line in screen.lines if "wait" in line or line.endswith("?")]
+    assert counted == ["  a?", "  2 more questions wait", "  b?", "  1 more question waits", "  c?"]
+
+
 # -- somebody else's question ---------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 
 from flowevents.events import Interrupt
 
-__all__ = ["Tty", "tty_of"]
+__all__ = ["Tty", "lend", "tty_of"]
 
 
 class Tty:
@@ -69,6 +69,14 @@ class Tty:
 
 _lock: Final = threading.RLock()
 _ttys: Final[WeakValueDictionary[Hashable, Tty]] = WeakValueDictionary()
+_lent: Final[dict[int, int]] = {}  # devices that stand for others
+
+
+def lend(number: int, terminal: int) -> Callable[[], object]:
+    """Let one terminal stand for another, both file descriptors, until the result is called."""
+    device = os.fstat(number).st_rdev
+    _lent[device] = os.fstat(terminal).st_rdev
+    return lambda: _lent.pop(device, None)
 
 
 def tty_of(file: Any) -> Tty:
@@ -77,7 +85,8 @@ def tty_of(file: Any) -> Tty:
     try:
         number = file.fileno()
         if os.isatty(number):
-            key = os.fstat(number).st_rdev
+            device = os.fstat(number).st_rdev
+            key = _lent.get(device, device)
     except (AttributeError, OSError, ValueError):  # not a file of the system, or closed
         pass
     with _lock:

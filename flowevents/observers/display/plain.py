@@ -46,12 +46,14 @@ class _Open:
     Attributes:
         begun: The lines of texts that have no end yet, by span.
         tenths: The tenth of each span's progress that was told last.
+        spoke: The steps and items that have said something, each by its path and items.
     """
 
     name: str
     number: int
     begun: dict[int, str] = field(default_factory=dict)
     tenths: dict[int, int] = field(default_factory=dict)
+    spoke: set[tuple[str, tuple[int, ...]]] = field(default_factory=set)
 
 
 class Lines:
@@ -77,9 +79,11 @@ class Lines:
         if self._is_shown(event):
             name = self._name(run, event)
             if isinstance(event, Chunk):
+                run.spoke |= {(event.node, event.items), (event.node, event.items[:-1])}
                 lines = self._chunk(run, event, name)
             else:
                 lines = self._rest(run, event.span, name)
+                lines += _result(event, run, name)
                 lines += [f"{name}{each}" for each in _told(event, run.tenths)]
         if isinstance(event, FlowEnd) and not event.node:
             lines = [*self._all_rests(run), *lines]
@@ -165,6 +169,17 @@ class Lines:
 
 def _joined(begun: str, more: str) -> list[str]:
     return (begun + more).replace("\r\n", "\n").split("\n")
+
+
+def _result(event: Event, run: _Open, name: str) -> list[str]:
+    """What a step that said nothing has returned, where its run captures that."""
+    if not isinstance(event, (NodeEnd, ItemEnd)):
+        return []
+    spoke = (event.node, event.items) in run.spoke
+    run.spoke.discard((event.node, event.items))
+    if spoke or isinstance(event, ItemEnd) or event.result is None:
+        return []
+    return [f"{name} | {_line(each)}" for each in _joined("", figures.value(event.result))]
 
 
 def _kept(entry: Entry) -> Iterator[str]:

@@ -37,6 +37,7 @@ class Options:
     per_second: float
     max_items: int
     answers_here: bool
+    markdown: bool
 
 
 class Session(Protocol):
@@ -243,7 +244,8 @@ class Drawn:
         asked = shown[-1] if shown and isinstance(shown[-1], Asked) else None
         if asked is not None:
             asked.waiting = self._tty.behind(asked.key, waiting)
-        above = [line for entry in shown for line in entry_lines(entry, canvas)]
+        markdown = self._options.markdown
+        above = [line for entry in shown for line in entry_lines(entry, canvas, markdown)]
         self._surface.draw(above, region)
         self._watch.entries = later  # what was shown is not forgotten before
         if shown:

@@ -55,11 +55,16 @@ class Row:
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """The items of a step: how many are open, how many have ended, and of how many."""
+    """The items of a step: how many are open, how many have ended, and of how many.
+
+    Attributes:
+        spoke: Whether one of them said something.
+    """
 
     open: int = 0
     done: int = 0
     total: int | None = None
+    spoke: bool = False
 
 
 @dataclass(slots=True, eq=False)

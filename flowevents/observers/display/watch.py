@@ -25,7 +25,8 @@ from flowevents.events import (
     Retry,
     Status,
 )
-from flowevents.observers.display.speech import Speech
+from flowevents.observers.display import figures
+from flowevents.observers.display.speech import OUTPUT, Block, Speech
 from flowevents.observers.display.state import (
     Answered,
     Asked,
@@ -176,6 +177,8 @@ class Watch:
         step = self._of(run, event, now)
         step.retry = None
         step.first.take(event)
+        if step.among is not None:
+            step.among.spoke = True
         if step.row is not None:
             step.speech.add(event.data, event.kind, event.time)
 
@@ -265,9 +268,12 @@ class Watch:
         new = event.status == "error" and event.error != run.error
         if new:
             run.error = event.error
-        if not step.speech.blocks and not new:
+        result = _result(step, event)
+        if not step.speech.blocks and result is None and not new:
             return
         said = self._said(run, step, event.status)
+        if result is not None:
+            said.blocks = [result]
         said.duration = event.duration
         said.error = event.error if new else None
         if event.status == "ok" and not step.is_item:
@@ -300,6 +306,16 @@ class Watch:
             said = run.late.pop(event.span)[1]
             said.moved = event
             self.entries.append(said)
+
+
+def _result(step: Step, event: End) -> Block | None:
+    """What a step that said nothing has returned, where its run captures that."""
+    speech = step.speech
+    if not isinstance(event, NodeEnd) or event.result is None:
+        return None
+    if speech.blocks or speech.shown or step.batch.spoke:
+        return None
+    return Block(OUTPUT, [figures.value(event.result)], isinstance(event.result, str))
 
 
 _FOLDS: Final[dict[type[Event], Callable[..., None]]] = {
