@@ -6,17 +6,15 @@ one line that says what is and what to do; 130 after Ctrl-C.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import os
 import sys
 import time
-import traceback
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from flowevents.cli.driving import drive
 from flowevents.cli.loading import WrongInput, load_events, load_flow, load_shared
@@ -24,6 +22,7 @@ from flowevents.cli.replaying import replay as replay_events
 from flowevents.engine.shape import shape_of
 from flowevents.errors import MissingExtra, Paused, RecordError
 from flowevents.escape import escape_controls
+from flowevents.messages import traceback_text
 from flowevents.run import Run
 
 try:
@@ -39,12 +38,6 @@ __all__ = ["run_command"]
 FAILED: Final = 1
 WRONG_INPUT: Final = 2
 INTERRUPTED: Final = 130
-
-_OURS: Final = (
-    os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
-    os.path.dirname(asyncio.__file__),
-)
-"""Where the code is whose frames say nothing of a node's error."""
 
 
 def run_command(arguments: Sequence[str]) -> int:
@@ -178,12 +171,14 @@ def run(flow: str, shared: str | None, log: bool, record: str | None, otel: bool
     given = {} if shared is None else load_shared(shared)
     with ExitStack() as stack:
         observers = _observers(stack, log=log, record=record, otel=otel)
-        error = drive(Run(loaded, given, observers=observers), is_async=shape_of(loaded).is_async)
+        driven = Run(loaded, given, observers=observers)
+        error = drive(driven, is_async=shape_of(loaded).is_async)
     if isinstance(error, Paused):  # said when the display is done
         for asked in error.interrupts:
             _say(f"{asked.node} asked {asked.prompt!r}, and nobody answered: stdin has ended.")
     elif error is not None:
-        _tell(error)
+        watched = log or _is_one_place(sys.stdout, sys.stderr)
+        _tell(error, shown=watched and driven.status == "failed")
     return 0 if error is None else FAILED
 
 
@@ -235,14 +230,17 @@ def _log() -> object:
     return LogObserver(logger)
 
 
-def _tell(error: Exception) -> None:
-    """Write an error's traceback, of the user's code only."""
-    whole = traceback.TracebackException.from_exception(error)
-    part: traceback.TracebackException | None = whole
-    while part is not None:
-        part.stack[:] = [frame for frame in part.stack if not frame.filename.startswith(_OURS)]
-        part = part.__cause__ or part.__context__
-    print(escape_controls("".join(whole.format())), end="", file=sys.stderr)
+def _tell(error: Exception, *, shown: bool) -> None:
+    """Write an error's traceback, of the user's code only, and what it says, unless it is shown."""
+    print(traceback_text(error, whole=False, message=not shown), end="", file=sys.stderr)
+
+
+def _is_one_place(one: TextIO, other: TextIO) -> bool:
+    """Whether they write to the same terminal or file."""
+    try:
+        return os.path.sameopenfile(one.fileno(), other.fileno())
+    except (OSError, ValueError):
+        return False
 
 
 def _write(path: str, text: str) -> None:

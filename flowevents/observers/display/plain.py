@@ -42,12 +42,14 @@ class _Open:
     Attributes:
         begun: The lines of texts that have no end yet, by span.
         tenths: The tenth of each span's progress that was told last.
+        error: The last error that was told; it is not told again of what that ended, too.
     """
 
     name: str
     number: int
     begun: dict[int, str] = field(default_factory=dict)
     tenths: dict[int, int] = field(default_factory=dict)
+    error: str | None = None
 
 
 class Lines:
@@ -148,7 +150,7 @@ def _told(event: Event, run: _Open) -> list[str]:
         return [": start"]
     if isinstance(event, (FlowEnd, NodeEnd, ItemEnd)):
         run.tenths.pop(event.span, None)
-        return [_ended(event)]
+        return [_ended(event, run)]
     if isinstance(event, Action):
         action = "" if event.action is None else f" ({_line(event.action)})"
         return [f" -> {_line(event.target or 'end')}{action}"]
@@ -165,12 +167,15 @@ def _told(event: Event, run: _Open) -> list[str]:
     return _progress(event, run) if isinstance(event, Progress) else []
 
 
-def _ended(event: FlowEnd | NodeEnd | ItemEnd) -> str:
+def _ended(event: FlowEnd | NodeEnd | ItemEnd, run: _Open) -> str:
     told = f": {event.status} in {durations.short(event.duration)}"
     if isinstance(event, ItemEnd):
         of = "" if event.total is None else f" of {event.total}"
         told += f", {event.done}{of} done"
-    return told + (f": {_line(event.error)}" if event.error else "")
+    if event.error and (event.error != run.error or isinstance(event, ItemEnd)):
+        told += f": {_line(event.error)}"
+        run.error = event.error
+    return told
 
 
 def _progress(event: Progress, run: _Open) -> list[str]:
