@@ -13,11 +13,12 @@ import sys
 import threading
 import traceback
 import warnings
+from types import TracebackType
 from typing import Any, Final
 
 from flowevents.escape import escape_controls
 
-__all__ = ["place_of", "traceback_text", "warn"]
+__all__ = ["add_note", "place_of", "traceback_text", "trim", "warn"]
 
 _OURS: Final = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _SKIPPED: Final = (_OURS, os.path.dirname(asyncio.__file__) + os.sep, threading.__file__)
@@ -61,12 +62,72 @@ def place_of(function: Any = None) -> Place:
     return frame.f_code.co_filename, frame.f_lineno, frame.f_globals
 
 
-# -- log records and tracebacks ---------------------------------------------------------------
+# -- errors -----------------------------------------------------------------------------------
 
 
-def traceback_text(error: BaseException) -> str:
-    """An error's traceback, escaped."""
-    return escape_controls("".join(traceback.format_exception(error)))
+def add_note(error: BaseException, place: str, run: str) -> None:
+    """Add a note (PEP 678) that says where an error of a run came from: once for each run."""
+    run = escape_controls(run, one_line=True)
+    try:
+        if not any(note.endswith(run) for note in getattr(error, "__notes__", ())):
+            error.add_note(f"{escape_controls(place, one_line=True)}, {run}")
+    except Exception:  # it takes none
+        return
+
+
+def trim(error: BaseException) -> None:
+    """Leave out of the tracebacks of an error, and of what led to it, the package's own frames.
+
+    Those that come after the user's last one stay: they say what went wrong.
+    """
+    seen: set[int] = set()
+    part: BaseException | None = error
+    while part is not None and id(part) not in seen:
+        seen.add(id(part))
+        part.with_traceback(_trimmed(part.__traceback__))
+        part = part.__cause__ or part.__context__
+
+
+def _trimmed(trace: TracebackType | None) -> TracebackType | None:
+    entries: list[TracebackType] = []
+    while trace is not None:
+        entries.append(trace)
+        trace = trace.tb_next
+    kept: TracebackType | None = None
+    after = True  # behind the user's last frame
+    for entry in reversed(entries):
+        is_ours = entry.tb_frame.f_code.co_filename.startswith(_SKIPPED)
+        if after or not is_ours:
+            kept = TracebackType(kept, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+        after = after and is_ours
+    return kept
+
+
+def traceback_text(error: BaseException, *, whole: bool = True, message: bool = True) -> str:
+    """An error's traceback, escaped.
+
+    Args:
+        whole: With the package's own frames.
+        message: With what the error says, behind its traceback; its notes stay.
+    """
+    told = traceback.TracebackException.from_exception(error)
+    if not whole:
+        _leave_out_ours(told)
+    text = "".join(told.format())
+    if not message:
+        text = text.removesuffix("".join(told.format_exception_only()))
+        text += "".join(f"{note}\n" for note in getattr(error, "__notes__", ()))
+    return escape_controls(text)
+
+
+def _leave_out_ours(told: traceback.TracebackException) -> None:
+    told.stack[:] = [frame for frame in told.stack if not frame.filename.startswith(_SKIPPED)]
+    for part in (told.__cause__, told.__context__, *(told.exceptions or ())):
+        if part is not None:
+            _leave_out_ours(part)
+
+
+# -- log records ------------------------------------------------------------------------------
 
 
 class _Escape(logging.Filter):

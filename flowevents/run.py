@@ -161,6 +161,7 @@ class Run:
         `RunCancelled`, `Paused` where a node waits for an answer, or `RunStateError` where another
         thread drives the run, and where it would wait for itself: in the run's code or its loop.
         """
+        __tracebackhide__ = True
         if self._background is not None:
             return self._background.wait()
         if not self._life.is_over and self._wait_here() is PAUSED:
@@ -169,6 +170,7 @@ class Run:
         return self._state.outcome.result()
 
     def _wait_here(self) -> Any:
+        __tracebackhide__ = True
         waiting = pull(self._drive_sync, None, self._close_at_exit)
         try:
             while True:
@@ -197,6 +199,7 @@ class Run:
 
     async def wait_async(self) -> Any:
         """`wait` in a loop: for an async run, which this task then drives, or in the background."""
+        __tracebackhide__ = True
         if self._background is not None:
             return await self._background.wait_async()
         if not self._life.is_over:
@@ -360,6 +363,7 @@ class Run:
     # -- its end ------------------------------------------------------------------------------
 
     def _result(self) -> Any:
+        __tracebackhide__ = True
         if self.status == "paused":
             raise self._paused()
         return self._state.outcome.result()

@@ -47,6 +47,7 @@ class Stream(Iterator[Any]):
         return self._data
 
     def __next__(self) -> Any:
+        __tracebackhide__ = True
         self._begun = True
         return next(self._data)
 
@@ -158,6 +159,7 @@ def run_stream(
     The callback gets each output chunk's data and its node's path. What it raises cancels the
     run and is raised here.
     """
+    __tracebackhide__ = True
     if callback is UNSET:
         return Stream(Run(node, shared, **options))
     return Run(node, shared, **_with_callback(callback, options)).wait()

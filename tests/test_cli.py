@@ -216,7 +216,8 @@ def test_replay_at_once(capsys: pytest.CaptureFixture[str]) -> None:
         assert run_command(["replay", "run.jsonl", "--speed", speed]) == 0
         shown = capsys.readouterr().out
         assert "Plan: start" in shown
-        assert "ValueError: no page" in shown.splitlines()[-1]
+        assert "Team/Read[0]: error in 1.5s, 1 of 2 done: ValueError: no page" in shown
+        assert shown.splitlines()[-1] == "Main: error in 10.0s"
 
 
 def test_replay_takes_the_time_that_the_run_took() -> None:
@@ -323,11 +324,30 @@ def test_a_node_that_fails() -> None:
     done = flowevents("run", "agent:broken")
     assert done.returncode == 1
     assert "no sources" in done.stdout
-    *_, frame, code, error = (line for line in done.stderr.splitlines() if "^" not in line)
+    *_, frame, code, error, note = (line for line in done.stderr.splitlines() if "^" not in line)
     assert "agent.py" in frame
     assert "raise ValueError" in code
     assert error == "ValueError: no sources\\x1b[31m"
+    assert note.startswith("In node 'Break', attempt 1, run ")
     assert "flowevents/" not in done.stderr
+
+
+@pytest.mark.parametrize("options", [(), ("--log",)])
+def test_an_error_is_told_once_in_one_place(options: tuple[str, ...]) -> None:
+    """Where what is shown, or logged, stands above the traceback, that does not say it again."""
+    done = subprocess.run(
+        [sys.executable, "-m", "flowevents", "run", "agent:broken", *options],
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL if options else subprocess.PIPE,
+        stderr=subprocess.PIPE if options else subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    lines = (done.stderr if options else done.stdout).splitlines()
+    assert not any(line.startswith("ValueError") for line in lines)
+    assert lines[-1].startswith("In node 'Break', attempt 1, run ")
+    assert len([line for line in lines if ": ValueError: no sources" in line]) == 1 + len(options)
 
 
 @pytest.mark.parametrize("target", ["agent:waits", "agent:waits_async"])

@@ -82,7 +82,7 @@ AGENT = """\
 ├ ✓ Research  2.1s  → Plan
 │ └ ✓ Rank  2.0s · 3 items  → end
 ├ ✓ Approve  4.0s  → Answer (yes)
-└ ✗ Answer  1.0s · 1 retry  ValueError: no more"""
+└ ✗ Answer  1.0s · 1 retry"""
 
 
 LINES = """\
@@ -123,7 +123,7 @@ Answer | cost: {'cents': 3}
 Answer | The answer
 Answer | is 42
 Answer: error in 1.0s: ValueError: no more
-agent: error in 3.0s: ValueError: no more"""
+agent: error in 3.0s"""
 
 
 # -- the picture ----------------------------------------------------------------------------------

@@ -7,13 +7,11 @@ with one line that says what is and what to do; 130 after Ctrl-C.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import os
 import sys
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, redirect_stdout, suppress
 from pathlib import Path
@@ -27,6 +25,7 @@ from flowevents.engine.shape import shape_of
 from flowevents.errors import GraphError, MissingExtra, Paused, RecordError
 from flowevents.escape import escape_controls
 from flowevents.events import Event
+from flowevents.messages import traceback_text
 from flowevents.run import Run
 
 try:
@@ -42,12 +41,6 @@ __all__ = ["run_command"]
 FAILED: Final = 1
 WRONG_INPUT: Final = 2
 INTERRUPTED: Final = 130
-
-_OURS: Final = (
-    os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
-    os.path.dirname(asyncio.__file__),
-)
-"""Where the code is whose frames say nothing of a node's error."""
 
 
 def run_command(arguments: Sequence[str]) -> int:
@@ -203,12 +196,14 @@ def run(flow: str, shared: str | None, log: bool, record: str | None, otel: bool
     given = {} if shared is None else load_shared(shared)
     with ExitStack() as stack:
         observers = _observers(stack, log=log, record=record, otel=otel)
-        error = drive(Run(loaded, given, observers=observers), is_async=shape_of(loaded).is_async)
+        driven = Run(loaded, given, observers=observers)
+        error = drive(driven, is_async=shape_of(loaded).is_async)
     if isinstance(error, Paused):  # said when the display is done
         for asked in error.interrupts:
             _say(f"{asked.node} asked {asked.prompt!r}, and nobody answered: stdin has ended.")
     elif error is not None and not _is_of_output(error):
-        _tell(error)
+        watched = log or _is_one_place(sys.stdout, sys.stderr)
+        _tell(error, shown=watched and driven.status == "failed")
     lost = [each for each in observers if isinstance(each, Guarded) and each.error is not None]
     for each in lost:
         _say(why(each.name, cast(Exception, each.error)))
@@ -274,15 +269,19 @@ def _log() -> Callable[[Event], object]:
     return LogObserver(logger)
 
 
-def _tell(error: Exception) -> None:
-    """Write an error's traceback, of the user's code only."""
-    whole = traceback.TracebackException.from_exception(error)
-    part: traceback.TracebackException | None = whole
-    while part is not None:
-        part.stack[:] = [frame for frame in part.stack if not frame.filename.startswith(_OURS)]
-        part = part.__cause__ or part.__context__
+def _tell(error: Exception, *, shown: bool) -> None:
+    """Write an error's traceback, of the user's code only, and what it says, unless it is shown."""
     with suppress(OSError):
-        print(escape_controls("".join(whole.format())), end="", file=sys.stderr)
+        text = traceback_text(error, whole=False, message=not shown)
+        print(text, end="", file=sys.stderr)
+
+
+def _is_one_place(one: TextIO, other: TextIO) -> bool:
+    """Whether they write to the same terminal or file."""
+    try:
+        return os.path.sameopenfile(one.fileno(), other.fileno())
+    except (OSError, ValueError):
+        return False
 
 
 def _write(path: str, text: str) -> None:

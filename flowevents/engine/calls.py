@@ -12,6 +12,7 @@ from flowevents.engine.state import hand_over
 from flowevents.engine.step import Step, Track, current_track
 from flowevents.errors import AsyncNodeError
 from flowevents.events import Event, Status
+from flowevents.messages import add_note
 from flowevents.signals import Handlers
 
 __all__ = ["call", "end", "invoke", "require_await"]
@@ -76,6 +77,8 @@ def end(
     if not step.open:
         return
     state = step.state
+    if isinstance(error, Exception):
+        _add_note(step, error)
     if error is not None and isinstance(error, GeneratorExit) and state.door.is_closed():
         step.open = False
         return
@@ -103,3 +106,12 @@ def end(
     step.open = False
     if raised is not None:
         raise raised
+
+
+def _add_note(step: Step, error: Exception) -> None:
+    """Say where an error came from: the innermost that ends by it is told first, and alone."""
+    plan, run_id = step.plan, step.state.options.run_id
+    place = f"node {plan.path!r}" if plan.path else f"flow {plan.name!r}"
+    items = "".join(f", item {index}" for index in step.items)
+    attempt = f", attempt {step.attempt}" if step.attempt else ""
+    add_note(error, f"In {place}{items}{attempt}", f"run {run_id}")

@@ -159,6 +159,7 @@ class BaseNode:
 
     def run(self, shared: Any, **options: Unpack[RunOptions]) -> Any:
         """Run it to the end and return its last action; options as of `Run`."""
+        __tracebackhide__ = True
         self._warn_successors("Flow")
         return Run(self, shared, **options).wait()
 
@@ -187,6 +188,7 @@ class BaseNode:
         With a `callback(chunk, node)`, even `None`, it runs to the end and gives the action; what
         the callback raises cancels the run and is raised.
         """
+        __tracebackhide__ = True
         self._warn_successors("Flow")
         return run_stream(self, shared, callback, **options)
 

@@ -91,6 +91,7 @@ class AsyncDriver(Driver):
 
         Raises `StopAsyncIteration` at the end or at a pause, or what the run failed with.
         """
+        __tracebackhide__ = True
         state, life = self.state, self.life
         outbox, outcome = state.delivery.outbox, state.outcome
         while not outbox:

@@ -103,6 +103,7 @@ def pull(
         consumer: What whoever iterates gets.
         left: Called where somebody stops to iterate before the end.
     """
+    __tracebackhide__ = True
     driver = begin()
     here = get_ident()
     state, life = driver.state, driver.life

@@ -36,7 +36,7 @@ class Row:
         open: Its executions that are under way, by span.
         started, retries, items: How many executions, void attempts and ended items there were.
         spent: How long the executions that have ended took together, in seconds.
-        status, error: Of the last that ended; the error only where no row below shows it.
+        status: Of the last that ended.
         moved: Its last transition.
     """
 
@@ -49,7 +49,6 @@ class Row:
     items: int = 0
     spent: float = 0.0
     status: Status | None = None
-    error: str | None = None
     moved: Action | None = None
 
 
@@ -144,7 +143,7 @@ class Run:
         rows: Every row by path; `None` for a node that is not shown.
         opens: Every step that is open.
         seen: When its first event came, on the display's clock.
-        error: The last error that a row shows.
+        error: The last error that is told; what it went on to fail is not told of it again.
         late: Texts of steps that are ok and wait for their `Action`, by span.
     """
 

@@ -136,8 +136,6 @@ class _Tree:
             line.add("  cancelled", "yellow")
         elif row.status == "ok" and row.moved is not None:
             add_move(line, row.moved, self.canvas)
-        elif row.error is not None:
-            line.add(f"  {self.canvas.line(row.error)}", "red")
 
     # -- items --------------------------------------------------------------------------------
 

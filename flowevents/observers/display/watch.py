@@ -251,7 +251,6 @@ class Watch:
         elif row is not None:
             row.status = event.status
             row.spent += event.duration
-            row.error = event.error if event.error != run.error else None
         if row is not None:
             self._keep(run, step, event)
         if not event.node and not step.is_item:
