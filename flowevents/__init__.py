@@ -14,8 +14,8 @@ The layers; each module imports only from those below it:
     signals/      one blinker signal per event type, senders, observe
     status.py     the states of a run; beside it opened.py, what of a run is open, and asking.py,
                   what a node asks and a handler answers
-    events.py     the typed events and their JSON; errors.py, escape.py, clock.py and at_exit.py
-                  beside it
+    events.py     the typed events and their JSON; errors.py, escape.py, clock.py, backoff.py and
+                  at_exit.py beside it
 """
 
 from __future__ import annotations
@@ -80,6 +80,7 @@ from flowevents.signals import ANY, Subscription, observe, on
 from flowevents.stream import AsyncStream, Stream
 
 if TYPE_CHECKING:
+    from flowevents.backoff import backoff
     from flowevents.mermaid import to_mermaid
     from flowevents.observers.chrome_trace import to_chrome_trace
     from flowevents.observers.console import ConsoleAnswers
@@ -95,6 +96,7 @@ _LATER: Final = {
     "JsonLines": "observers.jsonlines",
     "LogObserver": "observers.logs",
     "TerminalDisplay": "observers.display",
+    "backoff": "backoff",
     "queued": "observers.queued",
     "read_events": "observers.jsonlines",
     "timeline_svg": "observers.timeline",
@@ -168,6 +170,7 @@ __all__ = [
     "TerminalDisplay",
     "TooManySteps",
     "UnknownEvent",
+    "backoff",
     "events",
     "observe",
     "on",

@@ -102,6 +102,10 @@ class BatchFlow(Flow):
             """Return the items, or nothing."""
             ...
 
+    def item_label(self, item: Any, /) -> str:
+        """Return what events call the pass with these params; by default nothing."""
+        return ""
+
     def _run_plainly(self, shared: Any) -> Any:
         passes = self.prep(shared) or []
         for params in passes:

@@ -201,6 +201,8 @@ class _Stream:
             _expect(event, "as of the batch's first item", total=parent.total)
         if event.total is not None and index >= event.total:
             raise _broken(event, f"{items}: {index!r} is beyond total {event.total!r}")
+        if not isinstance(event.label, str):
+            raise _broken(event, f"label is {event.label!r}, no text")
         parent.total = event.total
         parent.indexes.add(index)
 
@@ -254,6 +256,8 @@ class _Stream:
             del self._due[scope.ended.span]
         if parent is None:
             return
+        if isinstance(event, ItemEnd) and event.status == "error" and parent.kind == "node":
+            return  # which may go on, with `return_exceptions`
         if event.status != "ok":
             parent.failed = parent.failed or event
         elif not isinstance(event, ItemEnd):

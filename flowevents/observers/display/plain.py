@@ -144,6 +144,8 @@ def _told(event: Event, run: _Open) -> list[str]:
     """What a line says of an event, after the name."""
     if isinstance(event, FlowStart) and not event.node:
         return [f": start, run {_line(event.run_id)}"]
+    if isinstance(event, ItemStart) and event.label:
+        return [f": start, {_line(event.label)}"]
     if isinstance(event, (FlowStart, NodeStart, ItemStart)):
         return [": start"]
     if isinstance(event, (FlowEnd, NodeEnd, ItemEnd)):
