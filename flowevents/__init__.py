@@ -14,13 +14,13 @@ The layers; each module imports only from those below it:
     signals/      one blinker signal per event type, senders, observe
     status.py     the states of a run; beside it opened.py, what of a run is open, and asking.py,
                   what a node asks and a handler answers
-    events.py     the typed events and their JSON; errors.py, escape.py, clock.py, backoff.py and
+    events.py     the typed events and their JSON; errors.py, escape.py, clock.py, retrying.py and
                   at_exit.py beside it
 """
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 from typing import TYPE_CHECKING, Any, Final
 
 from flowevents import events, signals
@@ -80,7 +80,6 @@ from flowevents.signals import ANY, Subscription, observe, on
 from flowevents.stream import AsyncStream, Stream
 
 if TYPE_CHECKING:
-    from flowevents.backoff import backoff
     from flowevents.mermaid import to_mermaid
     from flowevents.observers.chrome_trace import to_chrome_trace
     from flowevents.observers.console import ConsoleAnswers
@@ -89,6 +88,10 @@ if TYPE_CHECKING:
     from flowevents.observers.logs import LogObserver
     from flowevents.observers.queued import Gap, queued
     from flowevents.observers.timeline import timeline_svg
+    from flowevents.observers.traces import TraceObserver as TraceObserver
+    from flowevents.retrying import backoff
+
+__version__ = "0.1.0"
 
 _LATER: Final = {
     "ConsoleAnswers": "observers.console",
@@ -96,7 +99,8 @@ _LATER: Final = {
     "JsonLines": "observers.jsonlines",
     "LogObserver": "observers.logs",
     "TerminalDisplay": "observers.display",
-    "backoff": "backoff",
+    "TraceObserver": "observers.traces",
+    "backoff": "retrying",
     "queued": "observers.queued",
     "read_events": "observers.jsonlines",
     "timeline_svg": "observers.timeline",
@@ -114,6 +118,14 @@ def __getattr__(name: str) -> Any:
     return found
 
 
+def __dir__() -> list[str]:
+    names = {*globals(), *_LATER}
+    if importlib.util.find_spec("opentelemetry") is None:
+        names.discard("TraceObserver")  # `help` and the like get all that is listed
+    return sorted(names)
+
+
+# Without `TraceObserver`: `from flowevents import *` shall work where its extra is not installed.
 __all__ = [
     "ANY",
     "Action",

@@ -58,7 +58,7 @@ class Flow(BaseNode):
             return None
         return curr.successors[key]
 
-    def post(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
+    def post(self, shared: Any, prep_res: Any, exec_res: Any, /) -> Any:
         """Return the flow's action; `exec_res` is the last node's."""
         return exec_res
 
@@ -98,7 +98,7 @@ class BatchFlow(Flow):
 
     if TYPE_CHECKING:
 
-        def prep(self, shared: Any) -> Iterable[Mapping[str, Any]] | None:
+        def prep(self, shared: Any, /) -> Iterable[Mapping[str, Any]] | None:
             """Return the items, or nothing."""
             ...
 
@@ -120,7 +120,7 @@ class StreamFlow(Flow):
 class AsyncFlow(Flow, AsyncNode):
     """A flow of sync and async nodes, with `prep_async` and `post_async` of its own."""
 
-    async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
+    async def post_async(self, shared: Any, prep_res: Any, exec_res: Any, /) -> Any:
         """Return the flow's action; `exec_res` is the last node's."""
         return exec_res
 
@@ -143,7 +143,7 @@ class AsyncBatchFlow(AsyncFlow, BatchFlow):
 
     if TYPE_CHECKING:
 
-        async def prep_async(self, shared: Any) -> Iterable[Mapping[str, Any]] | None:
+        async def prep_async(self, shared: Any, /) -> Iterable[Mapping[str, Any]] | None:
             """Return the items, or nothing."""
             ...
 
@@ -164,7 +164,7 @@ class AsyncParallelBatchFlow(AsyncFlow, BatchFlow):
 
     if TYPE_CHECKING:
 
-        async def prep_async(self, shared: Any) -> Iterable[Mapping[str, Any]] | None:
+        async def prep_async(self, shared: Any, /) -> Iterable[Mapping[str, Any]] | None:
             """Return the items, or nothing."""
             ...
 

@@ -20,17 +20,17 @@ __all__ = ["AsyncBatchNode", "AsyncNode", "AsyncParallelBatchNode"]
 class AsyncNode(Node):
     """A node whose methods are awaited; it needs an async run."""
 
-    async def prep_async(self, shared: Any) -> Any:
+    async def prep_async(self, shared: Any, /) -> Any:
         """Take from `shared` what `exec_async` needs."""
 
-    async def exec_async(self, prep_res: Any) -> Any:
+    async def exec_async(self, prep_res: Any, /) -> Any:
         """Do the work, without `shared`: it may be tried again."""
 
-    async def exec_fallback_async(self, prep_res: Any, exc: Exception) -> Any:
+    async def exec_fallback_async(self, prep_res: Any, exc: Exception, /) -> Any:
         """Return a result after the last attempt failed with `exc`, or raise, as this one does."""
         raise exc
 
-    async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
+    async def post_async(self, shared: Any, prep_res: Any, exec_res: Any, /) -> Any:
         """Write to `shared`, and return the action: a string, or `None` for `"default"`."""
 
     async def ask(
@@ -89,7 +89,7 @@ class AsyncBatchNode(AsyncNode, BatchNode):
 
     if TYPE_CHECKING:
 
-        async def prep_async(self, shared: Any) -> Iterable[Any] | None:
+        async def prep_async(self, shared: Any, /) -> Iterable[Any] | None:
             """Return the items, or nothing."""
             ...
 
@@ -117,7 +117,7 @@ class AsyncParallelBatchNode(AsyncNode, BatchNode):
 
     if TYPE_CHECKING:
 
-        async def prep_async(self, shared: Any) -> Iterable[Any] | None:
+        async def prep_async(self, shared: Any, /) -> Iterable[Any] | None:
             """Return the items, or nothing."""
             ...
 

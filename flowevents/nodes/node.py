@@ -69,13 +69,13 @@ class BaseNode:
 
     # -- what users write ---------------------------------------------------------------------
 
-    def prep(self, shared: Any) -> Any:
+    def prep(self, shared: Any, /) -> Any:
         """Take from `shared` what `exec` needs."""
 
-    def exec(self, prep_res: Any) -> Any:
+    def exec(self, prep_res: Any, /) -> Any:
         """Do the work, without `shared`: it may be tried again."""
 
-    def post(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
+    def post(self, shared: Any, prep_res: Any, exec_res: Any, /) -> Any:
         """Write to `shared`, and return the action: a string, or `None` for `"default"`."""
 
     # -- the graph ----------------------------------------------------------------------------
@@ -253,7 +253,7 @@ class Node(BaseNode):
         if retry_on is not None:
             self.retry_on = _checked(retry_on)
 
-    def exec_fallback(self, prep_res: Any, exc: Exception) -> Any:
+    def exec_fallback(self, prep_res: Any, exc: Exception, /) -> Any:
         """Return a result after the last attempt failed with `exc`, or raise, as this one does."""
         raise exc
 
@@ -310,7 +310,7 @@ class BatchNode(Node):
 
     if TYPE_CHECKING:
 
-        def prep(self, shared: Any) -> Iterable[Any] | None:
+        def prep(self, shared: Any, /) -> Iterable[Any] | None:
             """Return the items, or nothing."""
             ...
 

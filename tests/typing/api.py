@@ -115,6 +115,44 @@ class Plan(Node):
         return "act" if exec_res else "done"
 
 
+class Renamed(StreamNode, BatchNode):
+    """What a method gets may have other names than in the base classes."""
+
+    def prep(self, state: Shared) -> list[str]:
+        return list(state)
+
+    def exec_stream(self, word: str) -> Iterator[str]:
+        yield word
+
+    def exec_fallback(self, word: str, error: Exception) -> str:
+        return word
+
+    def item_label(self, word: str) -> str:
+        return word
+
+    def post(self, state: Shared, words: list[str], found: list[str]) -> None:
+        return None
+
+
+class RenamedAsync(AsyncStreamNode):
+    async def prep_async(self, state: Shared) -> str:
+        return str(state["question"])
+
+    async def exec_stream_async(self, question: str) -> AsyncIterator[str]:
+        yield question
+
+    async def exec_fallback_async(self, question: str, error: Exception) -> str:
+        return question
+
+    async def post_async(self, state: Shared, question: str, chunks: list[str]) -> None:
+        return None
+
+
+class RenamedQuestion(AskNode):
+    def question(self, text: str) -> Ask:
+        return Ask(text)
+
+
 class Write(StreamNode):
     keep_chunks = False
 
