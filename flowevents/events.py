@@ -91,11 +91,15 @@ class NodeStart(Event, frozen=True, kw_only=True, tag=True, tag_field="type", gc
 
 
 class ItemStart(Event, frozen=True, kw_only=True, tag=True, tag_field="type", gc=False):
-    """An item of a batch begins; `total` is `None` where the batch does not know its length."""
+    """An item of a batch begins.
+
+    `total` is `None` where the batch does not know its length; `label` is what `item_label` says.
+    """
 
     signal: ClassVar[str] = "item_start"
     parent: int
     total: int | None = None
+    label: str = ""
 
 
 class Chunk(Event, frozen=True, kw_only=True, tag=True, tag_field="type", gc=False):

@@ -53,7 +53,7 @@ class Flow(BaseNode):
             tell_unknown(curr, node_name(curr), curr.successors, action)
         return curr.successors.get(action or "default")
 
-    def post(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
+    def post(self, shared: Any, prep_res: Any, exec_res: Any, /) -> Any:
         """Return the flow's action; `exec_res` is the last node's."""
         return exec_res
 
@@ -90,9 +90,13 @@ class BatchFlow(Flow):
 
     if TYPE_CHECKING:
 
-        def prep(self, shared: Any) -> Iterable[Mapping[str, Any]] | None:
+        def prep(self, shared: Any, /) -> Iterable[Mapping[str, Any]] | None:
             """Return the items, or nothing."""
             ...
+
+    def item_label(self, item: Any, /) -> str:
+        """Return what events call the pass with these params; by default nothing."""
+        return ""
 
     @part_of_run
     def _run(self, shared: Any) -> Any:
@@ -109,7 +113,7 @@ class StreamFlow(Flow):
 class AsyncFlow(Flow, AsyncNode):
     """A flow of sync and async nodes, with `prep_async` and `post_async` of its own."""
 
-    async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
+    async def post_async(self, shared: Any, prep_res: Any, exec_res: Any, /) -> Any:
         """Return the flow's action; `exec_res` is the last node's."""
         return exec_res
 
@@ -139,7 +143,7 @@ class AsyncBatchFlow(AsyncFlow, BatchFlow):
 
     if TYPE_CHECKING:
 
-        async def prep_async(self, shared: Any) -> Iterable[Mapping[str, Any]] | None:
+        async def prep_async(self, shared: Any, /) -> Iterable[Mapping[str, Any]] | None:
             """Return the items, or nothing."""
             ...
 
@@ -161,7 +165,7 @@ class AsyncParallelBatchFlow(AsyncFlow, BatchFlow):
 
     if TYPE_CHECKING:
 
-        async def prep_async(self, shared: Any) -> Iterable[Mapping[str, Any]] | None:
+        async def prep_async(self, shared: Any, /) -> Iterable[Mapping[str, Any]] | None:
             """Return the items, or nothing."""
             ...
 

@@ -215,6 +215,25 @@ def test_items_of_a_parallel_batch_have_a_line_each_up_to_a_limit() -> None:
     assert few[-2:] == ["      [0] 5.0s  one two three", "      … 2 more items at work"]
 
 
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_an_item_stands_under_its_label(text: str) -> None:
+    """In the tree and in plain lines, whatever a model calls it."""
+    run = Recorder()
+    batch = run.start(ev.NodeStart, "Read", run.root)
+    own: dict[str, Any] = {"items": (0,), "total": 2}
+    run.start(ev.ItemStart, "Read", batch, label=f"a.pdf {text}", **own)
+    run.start(ev.ItemStart, "Read", batch, label="b.pdf", **own | {"items": (1,)})
+    lines = region(watching(run.events))
+    assert lines[-2].startswith("    [0] a.pdf")
+    assert lines[-2].endswith(" 5.0s")
+    assert lines[-1] == "    [1] b.pdf 5.0s"
+    plain = Lines(None)
+    told = [line for event in run.events for line in plain.take(event)]
+    assert told[-1] == "Read[1]: start, b.pdf"
+    assert told[-2].startswith("Read[0]: start, a.pdf")
+    assert not CONTROLS & set("".join([*lines, *told]))
+
+
 def test_progress_is_a_bar_with_rate_and_time_left() -> None:
     """From the first progress on; the label stands behind it."""
     run = Recorder()

@@ -23,7 +23,7 @@ from flowevents.engine.step import Step, current_track
 from flowevents.engine.streams import one_chunk, stream, stream_async
 from flowevents.events import Retry
 
-__all__ = ["attempts"]
+__all__ = ["attempts", "pause_after", "retries_on"]
 
 logger: Final = logging.getLogger("flowevents")
 
@@ -52,15 +52,16 @@ def attempts(step: Step, node: Any, argument: Any, error: Exception | None = Non
                 exc_info=error,
             )
             raise stopping
-        if tried >= tries:
+        if tried >= tries or not call(step, retries_on, node, error):
             break
-        yield from _retry(step, error, float(node.wait), False)
-        if node.wait > 0:
+        wait = call(step, pause_after, node, tried, error)
+        yield from _retry(step, error, float(wait), False)
+        if wait > 0:
             clock = state.options.clock
             if state.is_async:
-                yield Await(clock.sleep_async(node.wait))
+                yield Await(clock.sleep_async(wait))
             else:
-                state.stop.sleep(clock, node.wait)
+                state.stop.sleep(clock, wait)
         if state.stop.asked is not None:
             raise state.stop.asked
         if counts:
@@ -90,6 +91,25 @@ async def _fall_back_async(fallback: Callable[..., Any], argument: Any, error: E
         again(error)
     except Exception:
         return await Await(fallback(argument, error))
+
+
+def retries_on(node: Any, error: Exception) -> bool:
+    """Whether this exception of the node is one after which it is tried again."""
+    kinds = getattr(node, "retry_on", Exception)
+    if isinstance(kinds, (type, tuple)):
+        return isinstance(error, kinds)
+    return bool(kinds(error))
+
+
+def pause_after(node: Any, attempt: int, error: Exception) -> float:
+    """Return how many seconds lie between this attempt of the node, which failed, and the next."""
+    wait: Any = node.wait
+    if callable(wait):
+        wait = wait(attempt, error)
+    if not wait >= 0:
+        raise ValueError(f"wait gave {wait!r} after attempt {attempt}: give seconds, 0 or more.")
+    seconds: float = wait
+    return seconds
 
 
 def _retry(step: Step, error: Exception, wait: float, fallback: bool) -> Effects:

@@ -69,7 +69,8 @@ class Shape:
         fallback: It has an `exec_fallback` of its own.
         overrides: Which of PocketFlow's private `run`, `exec` and `orch` it overrides.
         routes: It has a `get_next_node` of its own (or pocketflow's).
-        idle: Which of its async methods are the library's, and await nothing.
+        idle: Which of its async methods, and whether `item_label`, are the library's, which do
+            nothing.
         sets_params: It has a `set_params` of its own.
         class_keys: The keys of the class and its bases, to which handlers may be connected.
         copies_plainly: To copy its instances is no more than to copy their attributes.
@@ -120,7 +121,9 @@ class Shape:
         )
         self.routes: bool = not self.ours or "_Alone" in names or has("get_next_node")
         self.idle: frozenset[str] = frozenset(
-            method for method in ("prep_async", "post_async") if self.is_async and not has(method)
+            method
+            for method in ("item_label", *(("prep_async", "post_async") if self.is_async else ()))
+            if not has(method)
         )
         self.sets_params: bool = has("set_params")
         self.class_keys: tuple[int, ...] = tuple(
@@ -231,6 +234,7 @@ _METHODS = (
     "exec_stream",
     "exec_stream_async",
     "get_next_node",
+    "item_label",
     "post_async",
     "prep_async",
     "set_params",

@@ -128,6 +128,7 @@ class Items:
         index, number: Which one that is, and its number, where nobody hears of them and all share
             one `Step` (`locate`); else the index is -1.
         attempt: The attempt of the last one that ended.
+        label: What its node calls the one that is about to begin.
         rest: What is still to be taken, of a batch flow.
     """
 
@@ -136,6 +137,7 @@ class Items:
         "current",
         "done",
         "index",
+        "label",
         "number",
         "rest",
         "results",
@@ -152,6 +154,7 @@ class Items:
         self.index: int = -1
         self.number: int = 0
         self.attempt: int = 0
+        self.label: str = ""
         self.rest: Iterator[Any] = iter(())
 
     def locate(self) -> Step | None:

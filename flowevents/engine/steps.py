@@ -138,6 +138,7 @@ def _passes(frame: Frame, batch: Any) -> Iterator[Frame]:
     for index, params in enumerate(batch):
         item = item_of(frame.step, items, 0, index, 0)
         inner = Frame(frame.plan, frame.flow, item, frame.shared)
+        inner.prep_res = params
         inner.begin_pass({**frame.flow.params, **params})
         yield inner
 

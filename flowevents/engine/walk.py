@@ -22,7 +22,7 @@ from flowevents.engine.attempts import attempts
 from flowevents.engine.effects import Await, Effects
 from flowevents.engine.frame import Frame, Place
 from flowevents.engine.groups import Group, drive
-from flowevents.engine.items import end_item, start_item
+from flowevents.engine.items import end_item, label_next, start_item
 from flowevents.engine.routes import is_known, routed, tell_unknown
 from flowevents.engine.state import State, hand_over, safe_point
 from flowevents.engine.step import Here, Step, Track
@@ -242,6 +242,9 @@ async def _work(group: Group, index: int, frame: Frame) -> None:
 
 def _pass(track: Track, frame: Frame) -> Effects:
     item = frame.step
+    assert item.member_of is not None
+    if "item_label" not in frame.plan.shape.idle and item.listeners().anybody:
+        label_next(item.member_of, item, frame.flow, frame.prep_res)
     item.span = frame.span = next(item.state.delivery.numbers)
     try:
         if item.listeners().anybody:

@@ -26,7 +26,7 @@ class StreamNode(Node):
 
     keep_chunks: bool = True
 
-    def exec_stream(self, prep_res: Any) -> Iterable[Any]:
+    def exec_stream(self, prep_res: Any, /) -> Iterable[Any]:
         """Yield the output, piece by piece; any iterable will do."""
         return [self.exec(prep_res)]
 
@@ -56,7 +56,7 @@ class AsyncStreamNode(AsyncNode):
 
     keep_chunks: bool = True
 
-    async def exec_stream_async(self, prep_res: Any) -> AsyncIterable[Any]:
+    async def exec_stream_async(self, prep_res: Any, /) -> AsyncIterable[Any]:
         """Yield the output, piece by piece; any async iterable will do."""
         yield await self.exec_async(prep_res)
 

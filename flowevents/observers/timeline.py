@@ -310,6 +310,7 @@ def _facts(bar: Bar) -> Iterator[str]:
         yield f"{bar.failed:,} errors, {bar.retries:,} retries, {bar.questions:,} questions"
         return
     item = f", item {'/'.join(map(str, span.items))}" if span.items else ""
+    item += f" {span.label}" if span.label else ""
     yield f"{span.node or span.name}{item}" + (f", step {span.step}" if span.step > 1 else "")
     yield f"{_LOOKS[span.status][0]}, {duration(span.end - span.start)}"
     if not span.began:

@@ -10,7 +10,8 @@ The rules of this file:
 * An end that is ok waits for its `Action`, which it takes along, and is ended at its own time.
 * What is known of a run is dropped with the last of its spans. The end of its own flow ends all
   that are open, as those of a record with holes.
-* Prompts, outputs, answers and errors' texts are told only with `content`; an error's type always.
+* Prompts, outputs, answers, labels and errors' texts are told only with `content`; an error's type
+  always.
 * Each error is counted once: where it arose, not again in what encloses it.
 """
 
@@ -139,7 +140,11 @@ class TraceObserver:
         """Begin the span of a batch item."""
         run = self._runs.get(event.run_id)
         name = _line(event.node) or (run.flow if run else "")
-        own = {} if event.total is None else {semconv.TOTAL: as_integer(event.total)}
+        own: Attributes = {}
+        if event.total is not None:
+            own[semconv.TOTAL] = as_integer(event.total)
+        if event.label and self._content:
+            own[semconv.LABEL] = _line(event.label)
         self._begin(event, f"item {name}", name, own)
 
     def _begin(

@@ -11,7 +11,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
-from flowevents import FlowEnd, Interrupt, Node, Reply, StreamNode
+from flowevents import BatchNode, FlowEnd, Interrupt, Node, Reply, StreamNode
 from flowevents.observers import semconv
 from flowevents.observers.traces import TraceObserver
 from flowevents.testing import ManualClock
@@ -110,6 +110,24 @@ def test_a_step_tells_its_place_and_its_way(
     scope = plan.instrumentation_scope
     assert scope is not None
     assert scope.name == "flowevents"
+
+
+def test_labels_of_items_are_told_when_asked_for(
+    tracing: TraceObserver, telling: TraceObserver, spans: Balance
+) -> None:
+    """They may name what a person has sent."""
+
+    class Each(BatchNode):
+        def prep(self, shared: Any) -> Any:
+            return "ab"
+
+        def item_label(self, item: Any) -> str:
+            return f"file\n{item}"
+
+    for observer, expected in ((tracing, [None] * 2), (telling, ["file\\na", "file\\nb"])):
+        Each().run({}, observers=[observer])
+        assert [attribute(span, semconv.LABEL) for span in spans.spans()[2:]] == expected
+        spans.clear()
 
 
 def test_an_action_that_leads_nowhere_may_be_a_text(

@@ -213,6 +213,8 @@ def _told(event: Event, run: _Open) -> list[str]:
     """What a line says of an event, after the name."""
     if isinstance(event, FlowStart) and not event.node:
         return [f": start, run {_line(event.run_id)}"]
+    if isinstance(event, ItemStart) and event.label:
+        return [f": start, {_line(event.label)}"]
     if isinstance(event, (FlowStart, NodeStart, ItemStart)):
         return [": start"]
     if isinstance(event, (FlowEnd, NodeEnd, ItemEnd)):
@@ -231,7 +233,7 @@ def _told(event: Event, run: _Open) -> list[str]:
         return [f": asks: {_line(wording(event.prompt) + known)}"]
     if isinstance(event, Reply):
         return [f": answered: {_line(wording(event.value))}"]
-    return _progress(event, run) if isinstance(event, Progress) else []
+    return _progress(event, run.tenths) if isinstance(event, Progress) else []
 
 
 def _ended(event: FlowEnd | NodeEnd | ItemEnd, run: _Open) -> str:
