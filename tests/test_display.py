@@ -585,7 +585,7 @@ def test_what_a_node_returns_that_says_nothing_is_shown() -> None:
     assert picture(captured()).splitlines()[:14] == [
         *("✓ Read  0.5s  → Count", "  two", "  lines"),
         *("✓ Count  0.5s  → Talk", "  {'words': 3}"),
-        *("✓ Talk  0.5s  → Quiet  10 tok/s  first 0.1s", "  Hello you"),
+        *("✓ Talk  0.5s  → Quiet  first 0.1s", "  Hello you"),
         *("✓ Each  0.5s  → Stream", "  ['item 0', 'item 1']"),
         *("✓ Stream[0]  0.3s  first 0.1s", "  item 0", "✓ Stream[1]  0.3s  first 0.1s", "  item 1"),
         "✓ agent  3.0s",

@@ -163,7 +163,7 @@ def test_a_label_is_a_text() -> None:
     script = flow()
     node = script.start(NodeStart, node="A", parent=1)
     script.start(ItemStart, parent=node, label=7)
-    names_the_first(script, "label is 7, no text")
+    names_the_first(script, "label is 7: Expected `str`, got `int`")
 
 
 def test_an_end_is_of_its_starts_kind() -> None:
