@@ -24,6 +24,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from flowevents.escape import escape_controls
+
 __all__ = [
     "AsyncNodeError",
     "Conflict",
@@ -45,7 +47,10 @@ __all__ = [
 
 
 class FlowEventsError(Exception):
-    """The root of every error that flowevents itself raises."""
+    """The root of every error that flowevents itself raises; its text is one line, escaped."""
+
+    def __str__(self) -> str:
+        return escape_controls(super().__str__(), one_line=True)
 
 
 class RunStateError(FlowEventsError, RuntimeError):

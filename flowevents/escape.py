@@ -1,7 +1,9 @@
 """How text that a model may have written is shown: its control characters made visible.
 
 Chunks, actions, names, errors, prompts, choices and labels may all hold such text. Whatever writes
-one of them where a terminal, a log or a person reads it passes it through `escape_controls` first.
+one of them where a terminal, a log or a person reads it passes it through `escape_controls` first:
+displays, `LogObserver`, the package's own errors (`errors.py`), and `messages.py` for warnings, log
+records, notes and tracebacks.
 """
 
 from __future__ import annotations

@@ -91,11 +91,15 @@ class NodeStart(Event, frozen=True, kw_only=True, tag=True, tag_field="type", gc
 
 
 class ItemStart(Event, frozen=True, kw_only=True, tag=True, tag_field="type", gc=False):
-    """An item of a batch begins; `total` is `None` where the batch does not know its length."""
+    """An item of a batch begins.
+
+    `total` is `None` where the batch does not know its length; `label` is what `item_label` says.
+    """
 
     signal: ClassVar[str] = "item_start"
     parent: int
     total: int | None = None
+    label: str = ""
 
 
 class Chunk(Event, frozen=True, kw_only=True, tag=True, tag_field="type", gc=False):
@@ -169,11 +173,15 @@ class NodeEnd(Event, frozen=True, kw_only=True, tag=True, tag_field="type", gc=F
 
 
 class Action(Event, frozen=True, kw_only=True, tag=True, tag_field="type", gc=False):
-    """The transition taken after a step that is ok; `target` is the next node's path."""
+    """The transition taken after a step that is ok; `target` is the next node's path.
+
+    `known` is `False` where the node has successors and the action is none of them.
+    """
 
     signal: ClassVar[str] = "action"
     action: str | None
     target: str | None = None
+    known: bool = True
 
 
 class FlowEnd(Event, frozen=True, kw_only=True, tag=True, tag_field="type", gc=False):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import warnings
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from flowevents.engine.routes import is_known, tell_unknown
 from flowevents.engine.shape import is_node, node_name, shape_of
 from flowevents.errors import GraphError
 from flowevents.nodes.async_node import AsyncNode, at_least_one, part_of_run_async
@@ -49,18 +49,24 @@ class Flow(BaseNode):
 
     def get_next_node(self, curr: Any, action: Any) -> Any:
         """The node after `curr` for that action, or `None` at the end. May be overridden."""
-        key = action or "default"
-        if key not in curr.successors:
-            if curr.successors:
-                warnings.warn(
-                    f"Flow ends: '{action}' not found in {list(curr.successors)}", stacklevel=2
-                )
-            return None
-        return curr.successors[key]
+        if not is_known(curr.successors, action):
+            tell_unknown(curr, node_name(curr), curr.successors, action)
+        return curr.successors.get(action or "default")
 
-    def post(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
+    def post(self, shared: Any, prep_res: Any, exec_res: Any, /) -> Any:
         """Return the flow's action; `exec_res` is the last node's."""
         return exec_res
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        """Draw it in a notebook, where that draws Mermaid; called by IPython."""
+        from flowevents.mermaid import to_mermaid  # an import of the package does without it
+
+        try:
+            drawn = to_mermaid(self)
+        except GraphError:  # `run` says so
+            return {"text/plain": repr(self)}
+        fenced = f"```mermaid\n{drawn}```\n"
+        return {"text/vnd.mermaid": drawn, "text/markdown": fenced, "text/plain": repr(self)}
 
     # -- PocketFlow's private methods: called by overrides, and by its own flows --------------
 
@@ -84,9 +90,13 @@ class BatchFlow(Flow):
 
     if TYPE_CHECKING:
 
-        def prep(self, shared: Any) -> Iterable[Mapping[str, Any]] | None:
+        def prep(self, shared: Any, /) -> Iterable[Mapping[str, Any]] | None:
             """Return the items, or nothing."""
             ...
+
+    def item_label(self, item: Any, /) -> str:
+        """Return what events call the pass with these params; by default nothing."""
+        return ""
 
     @part_of_run
     def _run(self, shared: Any) -> Any:
@@ -103,7 +113,7 @@ class StreamFlow(Flow):
 class AsyncFlow(Flow, AsyncNode):
     """A flow of sync and async nodes, with `prep_async` and `post_async` of its own."""
 
-    async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
+    async def post_async(self, shared: Any, prep_res: Any, exec_res: Any, /) -> Any:
         """Return the flow's action; `exec_res` is the last node's."""
         return exec_res
 
@@ -133,7 +143,7 @@ class AsyncBatchFlow(AsyncFlow, BatchFlow):
 
     if TYPE_CHECKING:
 
-        async def prep_async(self, shared: Any) -> Iterable[Mapping[str, Any]] | None:
+        async def prep_async(self, shared: Any, /) -> Iterable[Mapping[str, Any]] | None:
             """Return the items, or nothing."""
             ...
 
@@ -155,7 +165,7 @@ class AsyncParallelBatchFlow(AsyncFlow, BatchFlow):
 
     if TYPE_CHECKING:
 
-        async def prep_async(self, shared: Any) -> Iterable[Mapping[str, Any]] | None:
+        async def prep_async(self, shared: Any, /) -> Iterable[Mapping[str, Any]] | None:
             """Return the items, or nothing."""
             ...
 

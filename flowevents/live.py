@@ -136,12 +136,14 @@ class Background:
 
         Raises `RunStateError` in the run's own code, and where its loop cannot go on meanwhile.
         """
+        __tracebackhide__ = True
         self._check(self._hindered(blocks=True))
         self._join()
         return self._result()
 
     async def wait_async(self) -> Any:
         """`wait` in a loop, also that of the run."""
+        __tracebackhide__ = True
         self._check(self._hindered(blocks=False))
         await self._join_async()
         return self._result()
@@ -155,6 +157,7 @@ class Background:
             raise (life.without_loop if lost else life.began_async)("wait for it")
 
     def _result(self) -> Any:
+        __tracebackhide__ = True
         outcome = self._driver.state.outcome
         if isinstance(outcome.error, asyncio.CancelledError):
             outcome.report()  # its task was cancelled, not that of whoever waits for it
@@ -312,6 +315,7 @@ class LiveEvents(Iterator[Event]):
         self._told = False  # how the run ended
 
     def __next__(self) -> Event:
+        __tracebackhide__ = True
         event = self._channel.take()
         if event is None:
             self._tell()
@@ -323,6 +327,7 @@ class LiveEvents(Iterator[Event]):
 
         Raises, once, what the run failed with, when they have been taken.
         """
+        __tracebackhide__ = True
         events = self._channel.take_all()
         if not events and self._channel.over():
             self._tell()
@@ -351,6 +356,7 @@ class LiveEvents(Iterator[Event]):
         self._channel.close()
 
     def _tell(self) -> None:
+        __tracebackhide__ = True
         if not self._told:
             self._told = True
             self._run.wait()

@@ -42,7 +42,8 @@ def simpler(value: Any) -> object:
     Texts and numbers of a subclass are texts and numbers, as are a numeric library's scalars; its
     small arrays are lists, pydantic's models their fields.
     """
-    kind = type(value)
+    kind: type = type(value)
+    given = value  # which stays of any type
     try:
         if issubclass(kind, str):
             return str.__str__(value)
@@ -56,7 +57,7 @@ def simpler(value: Any) -> object:
             return value.model_dump(warnings=False)
         for claimed, make in _MADE:
             if isinstance(value, claimed):
-                found = make(value)
+                found = make(given)
                 return found if issubclass(kind, claimed) or found == value else _named(value)
     except Exception:  # it is somebody else's code
         pass

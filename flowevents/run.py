@@ -27,9 +27,10 @@ from flowevents.clock import SYSTEM, Clock
 from flowevents.engine.course import Course
 from flowevents.engine.drivers import PAUSED, AsyncDriver, Consumer, SyncDriver, pull
 from flowevents.engine.options import ResumeOptions, RunOptions, options_of
-from flowevents.engine.publish import after_delivery
 from flowevents.engine.shape import is_node, node_name
+from flowevents.engine.whose import after_delivery
 from flowevents.errors import EventsLost, GraphError, JournalError, ObserverError, Paused
+from flowevents.escape import escape_controls
 from flowevents.events import Event, Interrupt
 from flowevents.journal.codec import Codec
 from flowevents.journal.journal import Journal
@@ -74,8 +75,8 @@ class Run:
     ended.
 
     Raises `GraphError` where `flow` is no node, `ObserverError` for an observer that is none and
-    `ValueError` for an option that makes no sense. When it begins: `GraphError` for a successor
-    that is no node and `ValueError` for a name that a path cannot hold.
+    `ValueError` for an option that makes no sense. Where it reaches something that is no node it
+    fails with a `GraphError`.
     """
 
     def __init__(
@@ -260,7 +261,8 @@ class Run:
         return self._state.audience
 
     def __repr__(self) -> str:
-        return f"<Run {self.id} of {node_name(self._course.flow)!r}, {self.status}>"
+        id = escape_controls(self.id, one_line=True)
+        return f"<Run {id} of {node_name(self._course.flow)!r}, {self.status}>"
 
     # -- driving it, sync ---------------------------------------------------------------------
 
@@ -276,6 +278,7 @@ class Run:
         `RunCancelled`, `Paused` where a node waits for an answer, or `RunStateError` where another
         thread drives the run, and where it would wait for itself: in the run's code or its loop.
         """
+        __tracebackhide__ = True
         if self._background is not None:
             return self._background.wait()
         if not self._life.is_over and self._wait_here() is PAUSED:
@@ -284,6 +287,7 @@ class Run:
         return self._state.outcome.result()
 
     def _wait_here(self) -> Any:
+        __tracebackhide__ = True
         waiting = pull(self._drive_sync, None, self._close_at_exit)
         try:
             while True:
@@ -312,6 +316,7 @@ class Run:
 
     async def wait_async(self) -> Any:
         """`wait` in a loop: for an async run, which this task then drives, or in the background."""
+        __tracebackhide__ = True
         if self._background is not None:
             return await self._background.wait_async()
         if not self._life.is_over:
@@ -484,6 +489,7 @@ class Run:
     # -- its end ------------------------------------------------------------------------------
 
     def _result(self) -> Any:
+        __tracebackhide__ = True
         if self.status == "paused":
             raise self._paused()
         return self._state.outcome.result()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import (
     AsyncIterator,
     Callable,
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from flowevents.engine.effects import CancelledBy
 from flowevents.errors import ObserverError
 from flowevents.events import Chunk
+from flowevents.messages import warn
 from flowevents.run import Run, RunOptions
 from flowevents.signals import is_async_callable
 
@@ -47,6 +47,7 @@ class Stream(Iterator[Any]):
         return self._data
 
     def __next__(self) -> Any:
+        __tracebackhide__ = True
         self._begun = True
         return next(self._data)
 
@@ -102,11 +103,10 @@ async def _nothing_more() -> Any:
 
 def _warn_unused(stream: Stream | AsyncStream, how: str) -> None:
     if not getattr(stream, "_begun", True):
-        warnings.warn(
+        warn(
             f"{type(stream).__name__} of {stream.run!r} was never iterated, so nothing ran. "
             f"Use `{how}`, or give a callback (or callback=None) to run to the end.",
             RuntimeWarning,
-            stacklevel=3,
         )
 
 
@@ -159,6 +159,7 @@ def run_stream(
     The callback gets each output chunk's data and its node's path. What it raises cancels the
     run and is raised here.
     """
+    __tracebackhide__ = True
     if callback is UNSET:
         return Stream(Run(node, shared, **options))
     return Run(node, shared, **_with_callback(callback, options)).wait()

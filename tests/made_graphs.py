@@ -360,7 +360,8 @@ def outcome_of(run: Callable[[dict[str, Any]], Any]) -> Outcome:
         except (Exception, Halt) as error:
             outcome.error = (type(error), str(error))
     outcome.warnings = [
-        (each.category, str(each.message))
+        # Behind pocketflow's own text flowevents says which node it was, and why.
+        (each.category, str(each.message).partition("]. ")[0].removesuffix("]"))
         for each in caught
         if "has no start node" not in str(each.message)  # flowevents only, by design
     ]

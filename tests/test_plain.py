@@ -206,7 +206,10 @@ NAMED = {"$type": "builtins.object"}
     ("data", "read"),
     [
         (Model(of=Model(of=ODD)), {"name": "m", "of": {"name": "m", "of": NAMED}}),
-        (Model(**{"of": "\ud800", "more": [1]}), {"name": "m", "of": "\ufffd", "more": [1]}),
+        (
+            Model.model_validate({"of": "\ud800", "more": [1]}),
+            {"name": "m", "of": "\ufffd", "more": [1]},
+        ),
         (Attributes(ODD), {"of": NAMED}),
         (Attributes("\ud800"), {"of": "\ufffd"}),
         (Slotted([ODD, "\ud800"]), {"of": [NAMED, "\ufffd"]}),

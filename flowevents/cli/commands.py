@@ -1,29 +1,31 @@
 """The commands.
 
-Exit codes: 0; 1 where a node failed, or a question was left open; 2 for input that is wrong, with
-one line that says what is and what to do; 130 after Ctrl-C.
+Exit codes: 0; 1 where a node failed, a question was left open, or something could not be written
+(a full disk, a pipe whose reader has left), which is said in one line; 2 for input that is wrong,
+with one line that says what is and what to do; 130 after Ctrl-C.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import os
 import sys
 import time
-import traceback
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, redirect_stdout, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO, cast
 
 from flowevents.cli.driving import drive
 from flowevents.cli.loading import WrongInput, load_events, load_flow, load_shared
+from flowevents.cli.output import Guarded, Output, why
 from flowevents.cli.replaying import replay as replay_events
 from flowevents.engine.shape import shape_of
-from flowevents.errors import MissingExtra, Paused, RecordError
+from flowevents.errors import GraphError, MissingExtra, Paused, RecordError
 from flowevents.escape import escape_controls
+from flowevents.events import Event
+from flowevents.messages import traceback_text
 from flowevents.run import Run
 
 try:
@@ -40,15 +42,25 @@ FAILED: Final = 1
 WRONG_INPUT: Final = 2
 INTERRUPTED: Final = 130
 
-_OURS: Final = (
-    os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
-    os.path.dirname(asyncio.__file__),
-)
-"""Where the code is whose frames say nothing of a node's error."""
-
 
 def run_command(arguments: Sequence[str]) -> int:
     """Run a command with these arguments, without the program's name. Gives the exit code."""
+    output, code = Output(sys.stdout), FAILED
+    with redirect_stdout(cast(TextIO, output)):
+        try:
+            code = _run(arguments)
+            output.flush()
+        except (OSError, SystemExit):
+            if output.error is None:
+                raise
+    if output.error is None:
+        return code
+    output.discard()
+    _say(why("The output", output.error))
+    return code or FAILED
+
+
+def _run(arguments: Sequence[str]) -> int:
     try:
         code = _commands.main(list(arguments), prog_name="flowevents", standalone_mode=False)
     except click.ClickException as error:
@@ -65,7 +77,8 @@ def run_command(arguments: Sequence[str]) -> int:
 
 
 def _say(text: str) -> None:
-    print(f"flowevents: {escape_controls(text, one_line=True)}", file=sys.stderr)
+    with suppress(OSError):
+        print(f"flowevents: {escape_controls(text, one_line=True)}", file=sys.stderr)
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -159,7 +172,12 @@ def graph(flow: str, output: str, events: str | None) -> None:
     """
     from flowevents.mermaid import to_mermaid
 
-    _write(output, to_mermaid(load_flow(flow), None if events is None else load_events(events)))
+    loaded = load_flow(flow)
+    try:
+        drawn = to_mermaid(loaded, None if events is None else load_events(events))
+    except GraphError as error:
+        raise WrongInput(str(error)) from None
+    _write(output, drawn)
 
 
 @_commands.command()
@@ -178,13 +196,24 @@ def run(flow: str, shared: str | None, log: bool, record: str | None, otel: bool
     given = {} if shared is None else load_shared(shared)
     with ExitStack() as stack:
         observers = _observers(stack, log=log, record=record, otel=otel)
-        error = drive(Run(loaded, given, observers=observers), is_async=shape_of(loaded).is_async)
+        driven = Run(loaded, given, observers=observers)
+        error = drive(driven, is_async=shape_of(loaded).is_async)
     if isinstance(error, Paused):  # said when the display is done
         for asked in error.interrupts:
             _say(f"{asked.node} asked {asked.prompt!r}, and nobody answered: stdin has ended.")
-    elif error is not None:
-        _tell(error)
-    return 0 if error is None else FAILED
+    elif error is not None and not _is_of_output(error):
+        watched = log or _is_one_place(sys.stdout, sys.stderr)
+        _tell(error, shown=watched and driven.status == "failed")
+    lost = [each for each in observers if isinstance(each, Guarded) and each.error is not None]
+    for each in lost:
+        _say(why(each.name, cast(Exception, each.error)))
+    return FAILED if lost or error is not None else 0
+
+
+def _is_of_output(error: Exception) -> bool:
+    """Whether a node could not print, which is said of the output as a whole."""
+    lost = getattr(sys.stdout, "error", None)
+    return isinstance(error, OSError) and lost is not None and error.errno == lost.errno
 
 
 def _observers(stack: ExitStack, *, log: bool, record: str | None, otel: bool) -> list[object]:
@@ -193,9 +222,9 @@ def _observers(stack: ExitStack, *, log: bool, record: str | None, otel: bool) -
 
     observers: list[object] = []
     if log:
-        observers.append(_log())
+        observers.append(Guarded(_log(), "stderr"))
     if record is not None:
-        observers.append(stack.enter_context(_recorder(record)))
+        observers.append(Guarded(stack.enter_context(_recorder(record)), record))
     if otel:
         try:
             from flowevents.observers.traces import TraceObserver
@@ -218,16 +247,21 @@ def _recorder(path: str) -> Any:
     try:
         return JsonLines(path)
     except OSError as error:
-        raise WrongInput(f"{path} cannot be written: {error.strerror}.") from None
+        raise WrongInput(why(path, error)) from None
     except RecordError as error:
         raise WrongInput(str(error)) from None
 
 
-def _log() -> object:
+class _ToStderr(logging.StreamHandler[Any]):
+    def handleError(self, record: logging.LogRecord) -> None:
+        raise  # what it failed with
+
+
+def _log() -> Callable[[Event], object]:
     from flowevents.observers.logs import LogObserver
 
     logger = logging.getLogger("flowevents.events")
-    handler = logging.StreamHandler()
+    handler = _ToStderr()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
@@ -235,14 +269,19 @@ def _log() -> object:
     return LogObserver(logger)
 
 
-def _tell(error: Exception) -> None:
-    """Write an error's traceback, of the user's code only."""
-    whole = traceback.TracebackException.from_exception(error)
-    part: traceback.TracebackException | None = whole
-    while part is not None:
-        part.stack[:] = [frame for frame in part.stack if not frame.filename.startswith(_OURS)]
-        part = part.__cause__ or part.__context__
-    print(escape_controls("".join(whole.format())), end="", file=sys.stderr)
+def _tell(error: Exception, *, shown: bool) -> None:
+    """Write an error's traceback, of the user's code only, and what it says, unless it is shown."""
+    with suppress(OSError):
+        text = traceback_text(error, whole=False, message=not shown)
+        print(text, end="", file=sys.stderr)
+
+
+def _is_one_place(one: TextIO, other: TextIO) -> bool:
+    """Whether they write to the same terminal or file."""
+    try:
+        return os.path.sameopenfile(one.fileno(), other.fileno())
+    except (OSError, ValueError):
+        return False
 
 
 def _write(path: str, text: str) -> None:
@@ -252,4 +291,4 @@ def _write(path: str, text: str) -> None:
     try:
         Path(path).write_text(text, encoding="utf-8")
     except OSError as error:
-        raise WrongInput(f"{path} cannot be written: {error.strerror}.") from None
+        raise WrongInput(why(path, error)) from None

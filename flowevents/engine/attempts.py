@@ -8,21 +8,27 @@ is an attempt too. Cancellation and what fails the run are no `Exception`, so th
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from flowevents.asking import Ask
 from flowevents.engine.ask import ask
 from flowevents.engine.calls import call, invoke, own_track
-from flowevents.engine.effects import Await, Effects
+from flowevents.engine.effects import Await, Effects, again
 from flowevents.engine.groups import in_own_task
+from flowevents.engine.items import end_item
 from flowevents.engine.offload import OffloadedStream, offload
 from flowevents.engine.state import hand_over
-from flowevents.engine.step import Step
+from flowevents.engine.step import Step, current_track
 from flowevents.engine.streams import one_chunk, stream, stream_async
 from flowevents.errors import FlowEventsError
 from flowevents.events import Retry
 
-__all__ = ["attempts", "begin_again"]
+__all__ = ["Attempts", "attempts", "attempts_of", "begin_again", "pause_after", "retries_on"]
+
+Attempts = Callable[..., Effects]
+"""`attempts`, or what does more about them."""
 
 logger: Final = logging.getLogger("flowevents")
 
@@ -57,15 +63,16 @@ def attempts(step: Step, node: Any, argument: Any, error: Exception | None = Non
                 exc_info=error,
             )
             raise stopping
-        if tried >= tries:
+        if tried >= tries or not call(step, retries_on, node, error):
             break
-        yield from _retry(step, error, float(node.wait), False)
-        if node.wait > 0:
+        wait = call(step, pause_after, node, tried, error)
+        yield from _retry(step, error, float(wait), False)
+        if wait > 0:
             clock = state.options.clock
             if state.is_async:
-                yield Await(clock.sleep_async(node.wait))
+                yield Await(clock.sleep_async(wait))
             else:
-                state.stop.sleep(clock, node.wait)
+                state.stop.sleep(clock, wait)
         if state.stop.asked is not None:
             raise state.stop.asked
         if counts:
@@ -73,11 +80,30 @@ def attempts(step: Step, node: Any, argument: Any, error: Exception | None = Non
         error = None
     assert error is not None
     if not shape.fallback:
-        raise error
+        again(error)
     if step.lost is None or step.lost.error is None:  # else that was said before it was lost
         yield from _retry(step, error, 0.0, True)
-    fallback = node.exec_fallback_async if shape.is_async else node.exec_fallback
+    if shape.is_async:
+        fallback: Any = partial(_fall_back_async, node.exec_fallback_async)
+    else:
+        fallback = partial(_fall_back, node.exec_fallback)
     return (yield from invoke(step, fallback, argument, error))
+
+
+def attempts_of(step: Step, node: Any) -> Attempts:
+    """Return how each item of the batch is tried."""
+    return _kept if step.plan.shape.ours and node.return_exceptions else attempts
+
+
+def _kept(item: Step, node: Any, argument: Any, error: Exception | None = None) -> Effects:
+    """Return what the attempts give; or what they raise, and then the item has ended."""
+    try:
+        return (yield from attempts(item, node, argument, error))
+    except Exception as failed:
+        if item.state.options.recorder is not None:
+            item.state.options.recorder.notes.excused()
+        yield from end_item(item, failed)
+        return failed
 
 
 def begin_again(step: Step) -> Effects:
@@ -87,6 +113,40 @@ def begin_again(step: Step) -> Effects:
     if recorder is not None:
         recorder.notes.lost()
     yield from _publish_retry(step, _LOST, 0.0, False)
+
+
+def _fall_back(fallback: Callable[..., Any], argument: Any, error: Exception) -> Any:
+    """Fall back while the error is being handled, as in PocketFlow: what is raised comes of it."""
+    try:
+        again(error)
+    except Exception:
+        return fallback(argument, error)
+
+
+async def _fall_back_async(fallback: Callable[..., Any], argument: Any, error: Exception) -> Any:
+    try:
+        again(error)
+    except Exception:
+        return await Await(fallback(argument, error))
+
+
+def retries_on(node: Any, error: Exception) -> bool:
+    """Whether this exception of the node is one after which it is tried again."""
+    kinds = getattr(node, "retry_on", Exception)
+    if isinstance(kinds, (type, tuple)):
+        return isinstance(error, kinds)
+    return bool(kinds(error))
+
+
+def pause_after(node: Any, attempt: int, error: Exception) -> float:
+    """Return how many seconds lie between this attempt of the node, which failed, and the next."""
+    wait: Any = node.wait
+    if callable(wait):
+        wait = wait(attempt, error)
+    if not wait >= 0:
+        raise ValueError(f"wait gave {wait!r} after attempt {attempt}: give seconds, 0 or more.")
+    seconds: float = wait
+    return seconds
 
 
 def _retry(step: Step, error: Exception, wait: float, fallback: bool) -> Effects:
@@ -102,13 +162,21 @@ def _publish_retry(step: Step, text: str, wait: float, fallback: bool) -> Effect
     handlers = step.listeners().retry
     state.door.empty()
     if handlers is None:
-        step.attempt += 1
+        _next_attempt(step)
         return
     number = next(state.delivery.numbers)
     event = step.make(Retry, number, error=text, wait=wait, fallback=fallback)
-    step.attempt += 1
+    _next_attempt(step)
     if state.delivery.deliver(event, handlers):
         yield from hand_over(state)
+
+
+def _next_attempt(step: Step) -> None:
+    step.attempt += 1
+    track, items = current_track() if step.state.is_async else None, step.member_of
+    # What items share that nobody hears of is moved on, so that it says nothing of one of them.
+    if track is not None and (items is None or items.index < 0):
+        track.stand(step)
 
 
 def _attempt(step: Step, node: Any, argument: Any) -> Effects:

@@ -9,15 +9,15 @@ from typing import Any
 from flowevents.engine.delivery import name_of
 from flowevents.engine.drivers import AsyncDriver, SyncDriver, claim_id
 from flowevents.engine.frame import Frame
-from flowevents.engine.graph import Plan, check_graph, plan_of
+from flowevents.engine.graph import Plan, plan_of
 from flowevents.engine.options import Options
 from flowevents.engine.recorder import Recorder
 from flowevents.engine.resume import Resumed
-from flowevents.engine.publish import Root
 from flowevents.engine.shape import node_name, shape_of
 from flowevents.engine.state import State
 from flowevents.engine.step import Step, Track
 from flowevents.engine.walk import walk
+from flowevents.engine.whose import Root
 from flowevents.errors import ObserverError
 from flowevents.journal.kept import KeptOptions
 from flowevents.journal.standing import Standing
@@ -58,7 +58,7 @@ def begin(
 
     It goes on where `frames` stand, where there are some.
 
-    Raises what is wrong with the graph, or what a sync run cannot do, before anything has begun.
+    Raises what a sync run cannot do, before anything has begun.
     """
     if loop is None:
         _check_sync(state.options, observers)
@@ -75,7 +75,7 @@ def begin(
     state.door.belong_to(loop)
     track = Track()
     engine = walk(state, track, frames)
-    root = Root(state, track, engine, flow)
+    root = Root(frames[0].step, track, engine, flow)
     life.move("running")
     driver: SyncDriver | AsyncDriver
     if loop is None:
@@ -93,7 +93,8 @@ def go_on(state: State, flow: Any, standing: Standing) -> list[Frame]:
     Raises `GraphError` where the graph lacks a node that the log still needs.
     """
     recorder, root, plan = state.options.recorder, standing.root, root_plan(flow)
-    assert recorder is not None and root is not None
+    assert recorder is not None
+    assert root is not None
     state.delivery.go_on(standing.seq)
     state.questions.go_on(standing.asked, standing.open_questions())
     state.count_steps(standing.steps)
@@ -103,7 +104,8 @@ def go_on(state: State, flow: Any, standing: Standing) -> list[Frame]:
 def fork(state: State, flow: Any, standing: Standing) -> list[Frame]:
     """Return the frames of a run that begins where the log of another one stands."""
     recorder, root, plan = state.options.recorder, standing.root, root_plan(flow)
-    assert recorder is not None and root is not None
+    assert recorder is not None
+    assert root is not None
     state.count_steps(standing.steps)
     return Resumed(state, recorder.notes.read, anew=True).frames(root, plan, plan.node)
 
@@ -115,7 +117,6 @@ def root_plan(node: Any) -> Plan:
     """
     if shape_of(node).nests:
         return plan_of(node)
-    check_graph(node)
     alone = _Alone(node)
     plan = Plan(alone, alone.node_name, "")
     plan.stand_alone(node)

@@ -14,6 +14,7 @@ from flowevents.engine.state import State, hand_over
 from flowevents.engine.step import Step, Track, current_track
 from flowevents.errors import AsyncNodeError
 from flowevents.events import Event, Status
+from flowevents.messages import add_note
 from flowevents.signals import Handlers
 
 __all__ = ["call", "end", "invoke", "require_await"]
@@ -48,7 +49,7 @@ def own_track(step: Step) -> Track | None:
     """Return the run's own track, where its code needs a task of its own: in a pulled run."""
     if step.state.audience.consumer is None:
         return None
-    track = current_track.get()
+    track = current_track()
     return track if track is not None and track.blocked is None else None
 
 
@@ -80,6 +81,8 @@ def end(
     state = step.state
     if error is not None and state.options.recorder is not None:
         _release(state, state.options.recorder, error)
+    if isinstance(error, Exception):
+        _add_note(step, error)
     if error is not None and isinstance(error, GeneratorExit) and state.door.is_closed():
         step.open = False
         return
@@ -123,3 +126,12 @@ def _release(state: State, recorder: Recorder, error: BaseException) -> None:
         releases = True
     if releases:
         recorder.release()
+
+
+def _add_note(step: Step, error: Exception) -> None:
+    """Say where an error came from: the innermost that ends by it is told first, and alone."""
+    plan, run_id = step.plan, step.state.options.run_id
+    place = f"node {plan.path!r}" if plan.path else f"flow {plan.name!r}"
+    items = "".join(f", item {index}" for index in step.items)
+    attempt = f", attempt {step.attempt}" if step.attempt else ""
+    add_note(error, f"In {place}{items}{attempt}", f"run {run_id}")

@@ -69,12 +69,7 @@ def sender(step: Step) -> Send | None:
         recorder: Recorder | None = options.recorder,
     ) -> Any:
         event = Chunk(run_id, next(numbers), now(), span, path, items, number, attempt, data=data)
-        if (
-            outbox
-            or backlog
-            or waits
-            or (recorder is not None and not recorder.later(event))
-        ):
+        if outbox or backlog or waits or (recorder is not None and not recorder.later(event)):
             delivery.deliver(event, handlers)
             return HAND_OVER
         if call is not None:

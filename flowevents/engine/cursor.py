@@ -18,7 +18,7 @@ class Cursor:
 
     Attributes:
         stands: What comes next.
-        prep_res: What the flow's `prep` returned.
+        prep_res: What the flow's `prep` returned; of a pass that is an item, that item.
         params: What its nodes get.
         index: How many items of a sequential batch have begun.
         action: What the last node of the pass returned.

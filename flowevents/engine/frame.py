@@ -7,7 +7,9 @@ from typing import Any
 
 from flowevents.engine.cursor import Cursor
 from flowevents.engine.graph import Plan
-from flowevents.engine.items import begin_items, item_of
+from flowevents.engine.items import begin_items, item_of, label_next
+from flowevents.engine.routes import routed
+from flowevents.engine.shape import node_name
 from flowevents.engine.step import Items, Step
 
 __all__ = ["Frame", "Passes", "Place"]
@@ -115,6 +117,8 @@ class Frame:
             cursor.params = {**flow.params, **params}
             index = cursor.index
             cursor.index = index + 1
+            if heard and "item_label" not in self.plan.shape.idle:
+                label_next(items, self.step, flow, params)
             self.span = number = next(numbers)
             self.items = (*self.step.within, index)
             if heard or item is None:
@@ -134,7 +138,7 @@ class Frame:
     def follow(self, node: Any, action: Any) -> Any:
         """Return the node to which this action of that one leads, or `None`."""
         if self.plan.shape.routes:
-            return self.flow.get_next_node(node, action)
+            return routed(self.flow, node, node_name(node), action)
         return node.successors.get(action or "default")
 
     def place_of(self, node: Any) -> Place | None:

@@ -96,6 +96,10 @@ class Notes:
             return False
         return True
 
+    def excused(self) -> None:
+        """Keep that an item has failed, which does not fail its batch."""
+        self._next().excused = True
+
     def asked(self, asked: int) -> None:
         """Keep how many questions its step has asked before the one that comes next."""
         self._next().asked = asked

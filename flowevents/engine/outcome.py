@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from flowevents.engine.effects import Cancelled, CancelledBy, Failed, pep479
+from flowevents.engine.effects import Cancelled, CancelledBy, Failed, again, pep479
 from flowevents.engine.options import Options
 from flowevents.errors import RunCancelled
 from flowevents.events import Status
+from flowevents.messages import trim
 from flowevents.status import RunStatus
 
 __all__ = ["Outcome", "outranks", "verdict"]
@@ -87,7 +88,9 @@ class Outcome:
 
     def result(self) -> Any:
         """Return the action, or raise the error, to whoever drove the run."""
+        __tracebackhide__ = True  # from IPython and pytest; also in what leads here
         self.reported = True
         if self.error is not None:
-            raise self.error
+            trim(self.error)
+            again(self.error)
         return self.action

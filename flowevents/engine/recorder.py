@@ -191,7 +191,8 @@ class Recorder:
             return True
         messages = self.lease.pause()
         self.paused = True
-        if any([self.hear(each, questions) for each in messages]):
+        taken = [self.hear(each, questions) for each in messages]
+        if any(taken):
             self._take_again()
             return False
         return True

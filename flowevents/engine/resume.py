@@ -5,7 +5,7 @@ No code of a node runs here, but that of copies, as in the walk.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from msgspec import UNSET, Raw

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-import warnings
 import weakref
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any, Final, Literal
 
-__all__ = ["Shape", "is_node", "node_name", "shape_of"]
+from flowevents.messages import warn
+
+__all__ = ["Shape", "is_node", "node_name", "own_method", "shape_of"]
 
 _LIBRARY_CLASSES = frozenset(
     {
@@ -34,19 +35,26 @@ _LIBRARY_CLASSES = frozenset(
 
 
 def is_node(value: object) -> bool:
-    """Whether the engine can run it: it has what PocketFlow's nodes have."""
+    """Whether the engine can run it: it has what PocketFlow's nodes have, or does with a node."""
     return (
         not isinstance(value, type)
-        and hasattr(value, "prep")
-        and hasattr(value, "post")
         and hasattr(value, "successors")
+        and (hasattr(value, "_run") or (hasattr(value, "prep") and hasattr(value, "post")))
     )
 
 
 def node_name(node: object) -> str:
-    """A node's `node_name`, by default its class name."""
-    name = getattr(node, "node_name", None)
-    return name if isinstance(name, str) else type(node).__name__
+    """A node's `node_name`, by default its class name, as paths hold it.
+
+    `/` and `#`, which separate and number the names in a path, are shown as `∕` and `♯`. A program
+    for PocketFlow may have a `node_name` of its own, which is anything.
+    """
+    try:
+        name = getattr(node, "node_name", None)
+    except Exception:
+        name = None
+    name = name if isinstance(name, str) and name else type(node).__name__
+    return name.replace("/", "∕").replace("#", "♯")
 
 
 class Shape:
@@ -61,7 +69,8 @@ class Shape:
         fallback: It has an `exec_fallback` of its own.
         overrides: Which of PocketFlow's private `run`, `exec` and `orch` it overrides.
         routes: It has a `get_next_node` of its own (or pocketflow's).
-        idle: Which of its async methods are the library's, and await nothing.
+        idle: Which of its async methods, and whether `item_label`, are the library's, which do
+            nothing.
         sets_params: It has a `set_params` of its own.
         class_keys: The keys of the class and its bases, to which handlers may be connected.
         copies_plainly: To copy its instances is no more than to copy their attributes.
@@ -112,7 +121,9 @@ class Shape:
         )
         self.routes: bool = not self.ours or "_Alone" in names or has("get_next_node")
         self.idle: frozenset[str] = frozenset(
-            method for method in ("prep_async", "post_async") if self.is_async and not has(method)
+            method
+            for method in ("item_label", *(("prep_async", "post_async") if self.is_async else ()))
+            if not has(method)
         )
         self.sets_params: bool = has("set_params")
         self.class_keys: tuple[int, ...] = tuple(
@@ -138,6 +149,13 @@ class Shape:
         return self.calls and not (self.is_flow or self.is_async or self.batch or self.overrides)
 
 
+def own_method(node: Any, method: str) -> Callable[..., Any] | None:
+    """Return that method of a node, where it is the user's."""
+    library = [each for each in type(node).__mro__ if _is_library(each)]
+    own = _overrides(type(node), list(vars(node)), library, method)
+    return getattr(node, method) if own else None
+
+
 def _overrides(cls: type, own: Sequence[str], library: Sequence[type], method: str) -> bool:
     """Whether it is the instance's own, or the first class that defines it is the user's."""
     if method in own:
@@ -148,10 +166,10 @@ def _overrides(cls: type, own: Sequence[str], library: Sequence[type], method: s
     return False
 
 
-def _mistake(cls: Any, shape: Shape) -> str:
-    """Return what its author has probably not meant, as a sentence, or `""`."""
+def _mistake(cls: Any, shape: Shape) -> tuple[str, str] | None:
+    """Return what its author has probably not meant: the method, and a sentence."""
     if shape.overrides or not shape.ours:
-        return ""
+        return None
     wanted, other = "exec_stream", "exec_stream_async"
     if shape.is_async:
         wanted, other = other, wanted
@@ -159,20 +177,21 @@ def _mistake(cls: Any, shape: Shape) -> str:
     run = "exec_async" if shape.is_async else "exec"
     streams = hasattr(cls, "keep_chunks")
     if not streams and hasattr(cls, wanted):
-        return f"has {wanted}, but is no {kind}: nothing of it is streamed."
+        return wanted, f"has {wanted}, but is no {kind}: nothing of it is streamed."
     if shape.attempt == "chunk":
         if hasattr(cls, other):
-            return f"has {other}, but its class streams {wanted}: that is never called."
+            return other, f"has {other}, but its class streams {wanted}: that is never called."
         if inspect.isgeneratorfunction(getattr(cls, run)):
-            return f"has a generator as {run}: call it {wanted}, to stream what it yields."
+            return run, f"has a generator as {run}: call it {wanted}, to stream what it yields."
     library = [each for each in cls.__mro__ if _is_library(each)]
     for method in ("prep", "exec", "exec_fallback", "post") if shape.is_async else ():
         plain = _overrides(cls, (), library, method)
         if plain and not _overrides(cls, (), library, f"{method}_async"):
-            return f"has {method}, but is async: it runs {method}_async, and never {method}."
+            text = f"has {method}, but is async: it runs {method}_async, and never {method}."
+            return method, text
     if not shape.is_flow and not shape.is_async and inspect.iscoroutinefunction(cls.exec):
-        return "has an async exec: derive it from AsyncNode, and call it exec_async."
-    return ""
+        return "exec", "has an async exec: derive it from AsyncNode, and call it exec_async."
+    return None
 
 
 def _is_ours(cls: type) -> bool:
@@ -215,6 +234,7 @@ _METHODS = (
     "exec_stream",
     "exec_stream_async",
     "get_next_node",
+    "item_label",
     "post_async",
     "prep_async",
     "set_params",
@@ -244,11 +264,14 @@ _known: Final[dict[int, _Known]] = {}  # by the id of the class
 def shape_of(node: Any) -> Shape:
     """Return a node's shape: that of its class, read once, unless it has methods of its own."""
     cls = type(node)
-    if not _METHOD_SET.isdisjoint(node.__dict__):
-        return Shape(cls, [name for name in _METHODS if name in node.__dict__])
+    own = getattr(node, "__dict__", ())
+    if not _METHOD_SET.isdisjoint(own):
+        return Shape(cls, [name for name in _METHODS if name in own])
     known = _known.get(id(cls))
     if known is None or known.methods_of(cls) != known.methods:
         known = _known[id(cls)] = _Known(cls)
         if mistake := _mistake(cls, known.shape):
-            warnings.warn(f"{cls.__qualname__} {mistake}", RuntimeWarning, stacklevel=2)
+            method, text = mistake
+            at = getattr(cls, method)
+            warn(f"{cls.__qualname__} {text}", RuntimeWarning, at=at, always=True)
     return known.shape

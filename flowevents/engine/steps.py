@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
+from flowevents.engine.attempts import begin_again
 from flowevents.engine.batches import execute
 from flowevents.engine.calls import call, end, invoke, require_await
 from flowevents.engine.effects import Await, Effects
 from flowevents.engine.frame import Frame
-from flowevents.engine.attempts import begin_again
 from flowevents.engine.items import begin_items, item_of
 from flowevents.engine.state import hand_over, safe_point
-from flowevents.engine.step import Items, Step, Track
+from flowevents.engine.step import Here, Items, Step, Track
 from flowevents.events import FlowEnd, FlowStart, NodeEnd, NodeStart
+from flowevents.messages import warn
 
 __all__ = ["action_text", "begin_pass", "end_flow", "end_step", "enter", "leave", "run_step"]
 
@@ -105,6 +105,8 @@ def enter(track: Track, frame: Frame, parent: int) -> Effects:
     state = step.state
     step.attempt = 0
     track.step = step
+    if state.is_async:
+        track.stand(step)
     if frame.cursor.stands == "enter":  # else it has begun before
         handlers = step.listeners().flow_start
         metadata = state.options.metadata if frame.plan.path == "" else {}
@@ -122,11 +124,12 @@ def enter(track: Track, frame: Frame, parent: int) -> Effects:
             prep_res = list(prep_res or ())
         state.options.recorder.notes.prep(step.span, prep_res, step.plan.path)
     track.step = None
+    if state.is_async:
+        track.stand_at(Here(track))
     if flow.start_node is None:
-        warnings.warn(
+        warn(
             f"Flow {frame.plan.name!r} has no start node: nothing runs. "
-            "Use Flow(start=node) or flow.start(node).",
-            stacklevel=2,
+            "Use Flow(start=node) or flow.start(node)."
         )
     if shape.batch is None:
         frame.begin_pass()
@@ -152,6 +155,7 @@ def begin_pass(frame: Frame, items: Items, index: int, params: Any) -> Frame:
     """Return the frame of a pass over the graph of a parallel batch flow, at its beginning."""
     item = item_of(frame.step, items, 0, index, 0)
     inner = Frame(frame.plan, frame.flow, item)
+    inner.cursor.prep_res = params
     inner.begin_pass({**frame.flow.params, **params})
     return inner
 
@@ -161,6 +165,8 @@ def leave(track: Track, frame: Frame, last: bool) -> Effects:
     step, shape, flow = frame.step, frame.plan.shape, frame.flow
     state = step.state
     track.step = step
+    if state.is_async:
+        track.stand(step)
     exec_res = frame.cursor.action if shape.batch is None else None
     action = exec_res
     if "post_async" not in shape.idle:

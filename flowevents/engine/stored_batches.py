@@ -14,12 +14,13 @@ from typing import Any, Final
 
 from msgspec import UNSET
 
-from flowevents.engine.attempts import attempts, begin_again
+from flowevents.engine.attempts import attempts_of, begin_again
 from flowevents.engine.effects import Await, Cancelled, Effects
 from flowevents.engine.groups import Group, drive
-from flowevents.engine.items import begin_items, end_item, item_of, start_item, taken
+from flowevents.engine.items import begin_items, end_item, item_of, label_next, start_item, taken
 from flowevents.engine.recorder import Recorder
-from flowevents.engine.step import Items, LostItem, Step, Track, current_track, on_track
+from flowevents.engine.step import Items, LostItem, Step, Track, on_track
+from flowevents.errors import FlowEventsError
 from flowevents.journal.standing import Item
 
 __all__ = ["execute_stored"]
@@ -43,26 +44,35 @@ def execute_stored(track: Track, step: Step, node: Any, batch: Any, recorder: Re
             known = {}
     items.done = sum(isinstance(each, Item) for each in known.values())
     work = _Work(step, items, node, known, recorder)
+    outside = track.here
     arguments = _still_to_run(enumerate(chain(head, source)), work)
     if step.plan.shape.batch == "parallel":
         limit = node.max_concurrency if step.plan.shape.ours else None
         yield Await(Group(step.state).run(work.in_task, arguments, limit))
     else:
         for index, argument in arguments:
-            item = items.current = work.item(index)
+            item = items.current = work.item(index, argument)
+            if outside is not None:
+                track.stand(item)
             yield from work.run(track, item, argument)
             yield from end_item(item)
             items.attempt = item.attempt
+            if outside is not None:
+                track.stand_at(outside)
         items.current = None
     return items.results
 
 
 def _are_as_before(known: Known, head: list[Any], recorder: Recorder) -> bool:
     """Whether `prep` gave the same items again, and the results of all that finished are kept."""
+    if len(known) <= max(known):  # one was cancelled
+        return False
     for index, each in known.items():
-        if index >= len(head) or not each.digest or each.digest != recorder.notes.digest(head[index]):
+        if index >= len(head) or not each.digest:
             return False
-        if isinstance(each, Item) and each.result is UNSET:
+        if each.digest != recorder.notes.digest(head[index]):
+            return False
+        if isinstance(each, Item) and each.result is UNSET and each.error is None:
             return False
     return True
 
@@ -79,15 +89,13 @@ def _void(step: Step, items: Items, known: Known) -> Effects:
     yield from begin_again(step)
 
 
-def _still_to_run(
-    arguments: Iterable[tuple[int, Any]], work: _Work
-) -> Iterator[tuple[int, Any]]:
+def _still_to_run(arguments: Iterable[tuple[int, Any]], work: _Work) -> Iterator[tuple[int, Any]]:
     """Put the results of finished items where they belong, and return the other items."""
     for index, argument in arguments:
         work.items.results.append(None)
         known = work.known.get(index)
         if isinstance(known, Item):
-            work.items.results[index] = work.recorder.notes.read(known.result)
+            work.items.results[index] = work.result_of(known)
         else:
             yield index, argument
 
@@ -107,7 +115,13 @@ class _Work:
         self.recorder: Recorder = recorder
         self.told: bool = False
 
-    def item(self, index: int) -> Step:
+    def result_of(self, known: Item) -> Any:
+        """Return what a finished item gave, or an error that says what it failed with."""
+        if known.result is UNSET:
+            return FlowEventsError(known.error)
+        return self.recorder.notes.read(known.result)
+
+    def item(self, index: int, argument: Any) -> Step:
         """Return the item, which begins, or goes on."""
         lost = self.known.get(index)
         self.items.index = -1
@@ -115,6 +129,8 @@ class _Work:
             item = item_of(self.step, self.items, lost.span, index, lost.attempt)
             item.lost = lost.lost
         else:
+            if "item_label" not in self.step.plan.shape.idle:
+                label_next(self.items, self.step, self.node, argument)
             number = next(self.step.state.delivery.numbers)
             item = item_of(self.step, self.items, number, index)
         item.context = self.step.context
@@ -127,9 +143,9 @@ class _Work:
         else:
             self.recorder.notes.given(argument)
             yield from start_item(item, track)
-        result = yield from attempts(item, self.node, argument)
+        result = yield from attempts_of(self.step, self.node)(item, self.node, argument)
         self.items.results[item.index] = result
-        if not self.recorder.notes.result(result) and not self.told:
+        if item.open and not self.recorder.notes.result(result) and not self.told:
             self.told = True
             logger.warning(
                 "Node %r of run %s: the result of an item is %s, which a journal cannot keep; if "
@@ -142,9 +158,9 @@ class _Work:
     async def in_task(self, group: Group, _: int, argument: tuple[int, Any]) -> None:
         """Run an item in a task of its own."""
         state = self.step.state
-        item = self.item(argument[0])
+        item = self.item(*argument)
         track = Track(item, group.blocked, asyncio.current_task(state.door.loop))
-        current_track.set(track)
+        track.stand(item)
         if self.step.context is not None:
             item.context = on_track(self.step.context.copy(), track)
         await drive(state.delivery, self._whole(track, item, argument[1]))

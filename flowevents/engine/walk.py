@@ -15,8 +15,7 @@ The rules of this file:
 from __future__ import annotations
 
 import asyncio
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from flowevents.engine.anew import begin_anew
@@ -24,9 +23,10 @@ from flowevents.engine.attempts import attempts
 from flowevents.engine.effects import Await, Effects
 from flowevents.engine.frame import Frame, Place
 from flowevents.engine.groups import Group, drive
-from flowevents.engine.items import end_item, start_item
+from flowevents.engine.items import end_item, label_next, start_item
+from flowevents.engine.routes import is_known, routed, tell_unknown
 from flowevents.engine.state import State, hand_over, safe_point
-from flowevents.engine.step import Step, Track, current_track
+from flowevents.engine.step import Here, Step, Track
 from flowevents.engine.steps import action_text, enter, leave, run_step
 from flowevents.engine.trampoline import close_all
 from flowevents.engine.unwind import unwind
@@ -43,7 +43,7 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
     bottom, frame = stack[0], stack[-1]
     shared = state.shared
     audience, delivery, options, door = state.audience, state.delivery, state.options, state.door
-    limited = options.max_steps is not None
+    limited, is_async = options.max_steps is not None, door.loop is not None
     run_id, numbers, now = options.run_id, delivery.numbers, options.clock.time
     monotonic = options.clock.monotonic
     new: Callable[[type], Any] = object.__new__
@@ -77,6 +77,8 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                 action = frame.cursor.action
                 if step.open:
                     track.step = step
+                    if is_async:
+                        track.stand(step)
                     action = yield from run_step(track, step, node, shared, parent)
                 listeners = step.listeners()
                 step = None
@@ -127,6 +129,8 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                     attributes["_flowevents_step"] = step
                 else:
                     node = plan.copy(params, step)
+                    if is_async:
+                        track.stand(step)
                 listeners = plan.known if plan.version is version else plan.listeners(audience)
                 if plan.inline:
                     track.step = step
@@ -139,12 +143,16 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                             yield from hand_over(state)
                     door.open = True
                     prep_res = node.prep(shared)
-                    try:
-                        exec_res = node.exec(prep_res)
-                    except Exception as error:
+                    while True:  # once: what fails goes on below, where its error is not handled
+                        try:
+                            exec_res = node.exec(prep_res)
+                            break
+                        except Exception as error:
+                            failed = error
                         door.shut()
-                        exec_res = yield from attempts(step, node, prep_res, error)
+                        exec_res = yield from attempts(step, node, prep_res, failed)
                         door.open = True
+                        break
                     if audience.version is not version:
                         door.shut()
                         yield from safe_point(state)
@@ -184,17 +192,19 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                     continue
                 else:
                     track.step = step
+                    if is_async:
+                        track.stand(step)
                     action = yield from run_step(track, step, node, shared, parent)
                     listeners = plan.listeners(audience)
                 step = None
             following = None
             if frame.plan.shape.routes:
-                following = frame.flow.get_next_node(node, action)
+                following = routed(frame.flow, node, ended.plan.path, action)
             elif successors := node.successors:
                 try:
                     following = successors[action or "default"]
                 except (KeyError, TypeError):
-                    _no_successor(successors, ended, action)
+                    tell_unknown(node, ended.plan.path, successors, action)
             after = None
             if following is not None:
                 assert place is not None
@@ -217,6 +227,8 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                     ended.attempt,
                     action=text,
                     target=None if place is None else place.plan.path,
+                    known=(place is not None and not frame.plan.shape.routes)
+                    or is_known(node.successors, action),
                 )
                 if delivery.deliver(event, handlers):
                     yield from hand_over(state)
@@ -233,21 +245,10 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
         raise final from final.__cause__
 
 
-def _no_successor(successors: dict[Any, Any], step: Step, action: Any) -> None:
-    """The flow ends: warn, as PocketFlow does. Raises `TypeError` for what is no action."""
-    try:
-        hash(action)
-    except TypeError:
-        raise TypeError(
-            f"Node {step.plan.path!r} returned {action!r} from post: an action is a str or None."
-        ) from None
-    warnings.warn(f"Flow ends: '{action}' not found in {list(successors)}", stacklevel=2)
-
-
 # -- batch flows ----------------------------------------------------------------------------------
 
 
-async def _parallel(frame: Frame, passes: Iterator[list[Frame]]) -> None:
+async def _parallel(frame: Frame, passes: Iterable[list[Frame]]) -> None:
     """Run the items of a parallel batch flow at the same time, each on a track of its own."""
     limit = frame.flow.max_concurrency if frame.plan.shape.ours else None
     await Group(frame.step.state).run(_work, passes, limit)
@@ -255,7 +256,7 @@ async def _parallel(frame: Frame, passes: Iterator[list[Frame]]) -> None:
 
 async def _work(group: Group, index: int, stack: list[Frame]) -> None:
     track = Track(None, group.blocked, asyncio.current_task())
-    current_track.set(track)
+    track.stand_at(Here(track))
     await drive(group.state.delivery, _pass(track, stack))
 
 
@@ -263,6 +264,9 @@ def _pass(track: Track, stack: list[Frame]) -> Effects:
     item = stack[0].step
     try:
         if not item.span:  # else it has begun before
+            assert item.member_of is not None
+            if "item_label" not in stack[0].plan.shape.idle and item.listeners().anybody:
+                label_next(item.member_of, item, stack[0].flow, stack[0].cursor.prep_res)
             item.span = stack[0].span = next(item.state.delivery.numbers)
             if item.listeners().anybody:
                 yield from start_item(item, track)

@@ -85,9 +85,7 @@ class Codec:
         try:
             return _encode(self._tagged(value, where, ()))
         except RecursionError:
-            raise JournalError(
-                f"{where} is nested too deeply to be kept in a journal."
-            ) from None
+            raise JournalError(f"{where} is nested too deeply to be kept in a journal.") from None
 
     def decode(self, raw: bytes) -> Any:
         """Return the value. Raises `JournalError` for a class that is not in `state_types`."""
@@ -120,17 +118,16 @@ class Codec:
             return self._dict(value, where, above)
         name = f"{kind.__module__}.{kind.__qualname__}"
         if self._types.get(name) is not kind:
-            raise JournalError(f"{where} is {_describe(kind)}, which a journal cannot keep. "
-                               f"{_WAYS_OUT}")
+            raise JournalError(
+                f"{where} is {_describe(kind)}, which a journal cannot keep. {_WAYS_OUT}"
+            )
         return _mark("type", name, self._tagged(_parts_of(value), where, above))
 
     def _each(self, values: Iterable[Any], where: str, above: tuple[int, ...]) -> list[Any]:
         return [self._tagged(each, f"{where}[{at}]", above) for at, each in enumerate(values)]
 
     def _dict(self, value: dict[Any, Any], where: str, above: tuple[int, ...]) -> Any:
-        found = {
-            key: self._tagged(each, f"{where}[{key!r}]", above) for key, each in value.items()
-        }
+        found = {key: self._tagged(each, f"{where}[{key!r}]", above) for key, each in value.items()}
         if _MARK not in found and all(type(key) is str and _is_text(key) for key in found):
             return found
         pairs = []

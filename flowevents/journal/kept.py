@@ -48,7 +48,7 @@ class KeptCursor(msgspec.Struct, omit_defaults=True):
     span: int
     visits: dict[str, int] = msgspec.field(default_factory=dict)
     action: Raw | UnsetType = UNSET
-    target: str | None | UnsetType = UNSET
+    target: str | UnsetType | None = UNSET
     begun: int = 0
     done: int = 0
     finished: list[int] = msgspec.field(default_factory=list)
@@ -66,6 +66,7 @@ class Kept(msgspec.Struct, omit_defaults=True):
         lost: With a `Retry`: the attempt did not fail, its process did.
         digest: With the start of an item: of what it was given.
         result: With the ok end of an item of a node: its result.
+        excused: With the end of an item that has failed: that does not fail its batch.
         asked: With a question: how many its step had asked before.
         answer: With a `Reply`: what the node was given.
     """
@@ -78,6 +79,7 @@ class Kept(msgspec.Struct, omit_defaults=True):
     lost: bool = False
     digest: str | UnsetType = UNSET
     result: Raw | UnsetType = UNSET
+    excused: bool = False
     asked: int | UnsetType = UNSET
     answer: Raw | UnsetType = UNSET
 

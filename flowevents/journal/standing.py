@@ -33,6 +33,7 @@ from flowevents.opened import End, Opened, OpenStarts, Start
 
 __all__ = ["Asked", "Ended", "Item", "Scope", "Standing", "encoded", "last_finished"]
 
+
 class Asked(msgspec.Struct):
     """A question of a step, and the answer that was accepted, if one was."""
 
@@ -54,10 +55,12 @@ class Item(msgspec.Struct):
     Attributes:
         digest: Of what it was given.
         result: What it gave, where that was kept.
+        error: What it failed with, where that does not fail its batch.
     """
 
     digest: str
     result: Raw | UnsetType
+    error: str | None = None
 
 
 class Ended(msgspec.Struct):
@@ -98,7 +101,7 @@ class Scope(Opened):
         self.prep: Raw | UnsetType = UNSET
         self.visits: dict[str, int] = {}
         self.action: Raw | UnsetType = UNSET
-        self.target: str | None | UnsetType = UNSET
+        self.target: str | UnsetType | None = UNSET
         self.ended: Ended | None = None
         self.failed: End | None = None
         self.broken: dict[int, Scope] = {}
@@ -268,8 +271,8 @@ class Standing:
             self.end, self.root = event, None
         elif isinstance(event, ItemEnd):
             parent.done = event.done
-            if event.status == "ok":
-                parent.finished[scope.index] = Item(scope.digest, kept.result)
+            if event.status == "ok" or kept.excused:
+                parent.finished[scope.index] = Item(scope.digest, kept.result, event.error)
             else:
                 parent.failed = event
                 parent.broken[event.span] = scope

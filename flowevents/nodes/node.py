@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import functools
 import time
-import warnings
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
+from flowevents.engine.attempts import pause_after, retries_on
 from flowevents.engine.publish import (
     attempt_of,
     emit,
@@ -22,6 +22,7 @@ from flowevents.engine.publish import (
 from flowevents.engine.shape import is_node, node_name
 from flowevents.errors import GraphError
 from flowevents.events import Event
+from flowevents.messages import warn
 from flowevents.run import Run, RunOptions
 from flowevents.signals import Identity, on
 from flowevents.stream import UNSET, AsyncStream, Stream, run_stream, run_stream_async
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from typing import Self, Unpack
 
-__all__ = ["BaseNode", "BatchNode", "Node"]
+__all__ = ["BaseNode", "BatchNode", "Node", "RetryOn", "Wait"]
 
 E = TypeVar("E", bound=Event)
 R = TypeVar("R")
@@ -73,7 +74,7 @@ class BaseNode:
         params: What a flow hands down to its nodes.
         successors: The next nodes by action.
         node_name: Its name in events, by default the name of its class; set it on a class or on
-            an instance. It may hold no `/` and no `#`.
+            an instance. A path shows `/` and `#` in it as `∕` and `♯`.
     """
 
     node_name: Any = _ClassName()
@@ -91,13 +92,13 @@ class BaseNode:
 
     # -- what users write ---------------------------------------------------------------------
 
-    def prep(self, shared: Any) -> Any:
+    def prep(self, shared: Any, /) -> Any:
         """Take from `shared` what `exec` needs."""
 
-    def exec(self, prep_res: Any) -> Any:
+    def exec(self, prep_res: Any, /) -> Any:
         """Do the work, without `shared`: it may be tried again."""
 
-    def post(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
+    def post(self, shared: Any, prep_res: Any, exec_res: Any, /) -> Any:
         """Write to `shared`, and return the action: a string, or `None` for `"default"`."""
 
     # -- the graph ----------------------------------------------------------------------------
@@ -118,7 +119,7 @@ class BaseNode:
                 f"is not a node.{hint}"
             )
         if action in self.successors:
-            warnings.warn(f"Overwriting successor for action '{action}'", stacklevel=2)
+            warn(f"Overwriting successor for action '{action}'")
         self.successors[action] = node
         return node
 
@@ -135,7 +136,9 @@ class BaseNode:
     def emit(self, data: Any, kind: str = "output") -> None:
         """Publish `data` as a `Chunk` of the step or item that runs; where none does, nothing.
 
-        May be called from any thread. After its step has ended it is dropped, with a warning.
+        May be called from any task or thread. It belongs to the step, item and attempt in whose
+        context it was made; a bare thread's to the step alone. What comes after the end of that, or
+        from nobody knows which run, is dropped with a warning.
         """
         emit(self, data, kind)
 
@@ -157,6 +160,7 @@ class BaseNode:
 
     def run(self, shared: Any, **options: Unpack[RunOptions]) -> Any:
         """Run it to the end and return its last action; options as of `Run`."""
+        __tracebackhide__ = True
         self._warn_successors("Flow")
         return Run(self, shared, **options).wait()
 
@@ -185,6 +189,7 @@ class BaseNode:
         With a `callback(chunk, node)`, even `None`, it runs to the end and gives the action; what
         the callback raises cancels the run and is raised.
         """
+        __tracebackhide__ = True
         self._warn_successors("Flow")
         return run_stream(self, shared, callback, **options)
 
@@ -209,7 +214,7 @@ class BaseNode:
 
     def _warn_successors(self, flow: str) -> None:
         if self.successors:
-            warnings.warn(f"Node won't run successors. Use {flow}.", stacklevel=3)
+            warn(f"Node won't run successors. Use {flow}.")
 
     # -- PocketFlow's private methods: called by overrides, and by its own flows --------------
 
@@ -234,10 +239,22 @@ class ConditionalTransition:
         return self.src.next(tgt, self.action)
 
 
+Wait = float | Callable[[int, Exception], float]
+"""Seconds before the next attempt; or what gives them for the attempt and its error."""
+
+RetryOn = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], object]
+"""The exceptions after which a node is tried again; or what says it of one."""
+
+
 class Node(BaseNode):
-    """A node whose `exec` is tried up to `max_retries` times, `wait` seconds apart.
+    """A node whose `exec` is tried up to `max_retries` times.
 
     Attributes:
+        max_retries: The most attempts: 1 is no retry.
+        wait: Seconds before the next attempt, or a function `wait(attempt, error)` that gives
+            them; `backoff` makes one.
+        retry_on: After which exceptions it is tried again: types, or a function of the exception.
+            After another one its `exec_fallback` follows at once.
         cur_retry: Which retry the code is in that asks, from 0; in a batch, of its item.
     """
 
@@ -246,16 +263,22 @@ class Node(BaseNode):
     else:
         cur_retry = _CurrentRetry()
 
-    def __init__(self, max_retries: int = 1, wait: float = 0) -> None:
+    retry_on: RetryOn = Exception
+
+    def __init__(
+        self, max_retries: int = 1, wait: Wait = 0, *, retry_on: RetryOn | None = None
+    ) -> None:
         if max_retries < 1:
             raise ValueError(f"max_retries must be at least 1, not {max_retries!r}: 1 is no retry.")
-        if wait < 0:
+        if not callable(wait) and wait < 0:
             raise ValueError(f"wait must be non-negative, not {wait!r}; it is in seconds.")
         super().__init__()
         self.max_retries = max_retries
         self.wait = wait
+        if retry_on is not None:
+            self.retry_on = _checked(retry_on)
 
-    def exec_fallback(self, prep_res: Any, exc: Exception) -> Any:
+    def exec_fallback(self, prep_res: Any, exc: Exception, /) -> Any:
         """Return a result after the last attempt failed with `exc`, or raise, as this one does."""
         raise exc
 
@@ -265,24 +288,68 @@ class Node(BaseNode):
             try:
                 return self._try(prep_res)
             except Exception as error:
-                if retry == self.max_retries - 1:
+                if retry == self.max_retries - 1 or not retries_on(self, error):
                     return self.exec_fallback(prep_res, error)
-                if self.wait > 0:
-                    time.sleep(self.wait)
+                pause = pause_after(self, retry + 1, error)
+                if pause > 0:
+                    time.sleep(pause)
         return None
 
     def _try(self, prep_res: Any) -> Any:
         return self.exec(prep_res)
 
 
+def _checked(retry_on: RetryOn) -> RetryOn:
+    kinds = retry_on if isinstance(retry_on, tuple) else (retry_on,)
+    function = callable(retry_on) and not isinstance(retry_on, type)
+    if not function and not all(
+        isinstance(each, type) and issubclass(each, BaseException) for each in kinds
+    ):
+        raise TypeError(
+            f"retry_on must be types of exceptions, or a function of one, not {retry_on!r}."
+        )
+    return retry_on
+
+
 class BatchNode(Node):
-    """A node whose `prep` gives items, each of which `exec` gets; `post` gets the results."""
+    """A node whose `prep` gives items, each of which `exec` gets; `post` gets the results.
+
+    Attributes:
+        return_exceptions: Where an item fails the others go on, and `post` finds the exception at
+            its place.
+    """
+
+    return_exceptions: bool = False
+
+    def __init__(
+        self,
+        max_retries: int = 1,
+        wait: Wait = 0,
+        *,
+        retry_on: RetryOn | None = None,
+        return_exceptions: bool = False,
+    ) -> None:
+        super().__init__(max_retries, wait, retry_on=retry_on)
+        if return_exceptions:
+            self.return_exceptions = True
 
     if TYPE_CHECKING:
 
-        def prep(self, shared: Any) -> Iterable[Any] | None:
+        def prep(self, shared: Any, /) -> Iterable[Any] | None:
             """Return the items, or nothing."""
             ...
 
+    def item_label(self, item: Any, /) -> str:
+        """Return what events call this item; by default nothing."""
+        return ""
+
     def _exec(self, prep_res: Any) -> Any:
-        return [super(BatchNode, self)._exec(item) for item in (prep_res or [])]
+        results: list[Any] = []
+        for item in prep_res or []:
+            try:
+                results.append(super()._exec(item))
+            except Exception as error:
+                if not self.return_exceptions:
+                    raise
+                results.append(error)
+        return results

@@ -123,14 +123,16 @@ def _said(event: Event, fields: Mapping[str, Any]) -> str:
     if isinstance(event, NodeStart):
         return "begins"
     if isinstance(event, ItemStart):
-        return "begins" if event.total is None else f"begins, one of {event.total}"
+        of = "" if event.total is None else f", one of {event.total}"
+        return f"begins{of}: {_shown(fields['label'])}" if event.label else f"begins{of}"
     if isinstance(event, (NodeEnd, FlowEnd, ItemEnd)):
         verb = {"error": "failed", "cancelled": "was cancelled"}.get(event.status, "ended")
         because = f": {fields['error']}" if event.error else ""
         return f"{verb} after {event.duration:.3f} s{because}"
     if isinstance(event, Action):
         by = "" if event.action is None else f" by {_shown(fields['action'])}"
-        return f"-> {fields['target'] or 'the end'}{by}"
+        unknown = "" if event.known else ", which is no successor"
+        return f"-> {fields['target'] or 'the end'}{by}{unknown}"
     if isinstance(event, Retry):
         what = "falls back" if event.fallback else "tries again"
         wait = f" in {event.wait:g} s" if event.wait else ""

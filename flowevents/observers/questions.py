@@ -15,7 +15,7 @@ import msgspec
 from flowevents.events import Interrupt
 from flowevents.plain import text_in
 
-__all__ = ["choices_of", "hint", "is_numbered", "parse", "wording"]
+__all__ = ["choices_of", "hint", "is_numbered", "more_wait", "parse", "wording"]
 
 
 _YES: Final = frozenset({"y", "yes", "true"})
@@ -40,6 +40,11 @@ def wording(value: object) -> str:
         return msgspec.json.encode(value).decode()
     except Exception:  # whatever a node gave that is no JSON
         return f"<{type(value).__name__}>"
+
+
+def more_wait(count: int) -> str:
+    """How it is said that so many other questions wait for their turn."""
+    return f"{count} more question{' waits' if count == 1 else 's wait'}"
 
 
 def choices_of(question: Interrupt) -> list[Any] | None:

@@ -71,9 +71,7 @@ class Audience(Identity):
         "version",
     )
 
-    def __init__(
-        self, run_key: Hashable, *, special: bool = False, recorded: bool = False
-    ) -> None:
+    def __init__(self, run_key: Hashable, *, special: bool = False, recorded: bool = False) -> None:
         self.run_key: Hashable = run_key
         self.special: bool = special or recorded
         self.recorded: bool = recorded

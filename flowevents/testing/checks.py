@@ -277,6 +277,8 @@ class _Stream:
             del self._due[scope.ended.span]
         if parent is None:
             return
+        if isinstance(event, ItemEnd) and event.status == "error" and parent.kind == "node":
+            return  # which may go on, with `return_exceptions`
         if event.status != "ok":
             parent.failed = parent.failed or event
         elif not isinstance(event, ItemEnd):

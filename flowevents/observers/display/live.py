@@ -51,6 +51,8 @@ class TerminalDisplay:
         max_items: How many items of a parallel batch have a line of their own.
         answers_here: Whether questions are answered in this terminal; with `False` it does not
             stand still.
+        markdown: Whether what nodes say is Markdown, which it then shows as such when they have
+            ended.
 
     Raises `ValueError` for a `refresh_per_second` that is not from 0 to 10.
     """
@@ -65,6 +67,7 @@ class TerminalDisplay:
         refresh_per_second: float = _MOST,
         max_items: int = 8,
         answers_here: bool = True,
+        markdown: bool = False,
     ) -> None:
         if not 0 <= refresh_per_second <= _MOST:
             raise ValueError(
@@ -72,7 +75,14 @@ class TerminalDisplay:
                 f"0 to {_MOST}."
             )
         self._options = Options(
-            console, transient, shower(show), get_time, refresh_per_second, max_items, answers_here
+            console,
+            transient,
+            shower(show),
+            get_time,
+            refresh_per_second,
+            max_items,
+            answers_here,
+            markdown,
         )
         self._noted: deque[tuple[Event, float]] = deque()  # to be taken, each with when it came
         self._lock = threading.RLock()  # of who takes and draws

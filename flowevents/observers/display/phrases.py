@@ -32,10 +32,12 @@ def spinner(now: float, canvas: Canvas) -> str:
 
 
 def add_move(line: Line, moved: Action, canvas: Canvas) -> None:
-    """Add where it went: `→ Search (search)`, `→ end (done)`."""
+    """Add where it went: `→ Search (search)`, `→ end (done)`, `→ end (serach: no successor)`."""
     target = "end" if moved.target is None else moved.target.rpartition("/")[2]
     line.add(f"  {canvas.signs['to']} {canvas.line(target)}", "cyan")
-    if moved.action is not None:
+    if moved.target is None and not moved.known:
+        line.add(f" ({canvas.line(str(moved.action))}: no successor)", "yellow")
+    elif moved.action is not None:
         line.add(f" ({canvas.line(moved.action)})", "dim")
 
 

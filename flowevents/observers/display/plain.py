@@ -46,12 +46,16 @@ class _Open:
     Attributes:
         begun: The lines of texts that have no end yet, by span.
         tenths: The tenth of each span's progress that was told last.
+        spoke: The steps and items that have said something, each by its path and items.
+        error: The last error that was told; it is not told again of what that ended, too.
     """
 
     name: str
     number: int
     begun: dict[int, str] = field(default_factory=dict)
     tenths: dict[int, int] = field(default_factory=dict)
+    spoke: set[tuple[str, tuple[int, ...]]] = field(default_factory=set)
+    error: str | None = None
 
 
 class Lines:
@@ -77,10 +81,12 @@ class Lines:
         if self._is_shown(event):
             name = self._name(run, event)
             if isinstance(event, Chunk):
+                run.spoke |= {(event.node, event.items), (event.node, event.items[:-1])}
                 lines = self._chunk(run, event, name)
             else:
                 lines = self._rest(run, event.span, name)
-                lines += [f"{name}{each}" for each in _told(event, run.tenths)]
+                lines += _result(event, run, name)
+                lines += [f"{name}{each}" for each in _told(event, run)]
         if isinstance(event, FlowEnd) and not event.node:
             lines = [*self._all_rests(run), *lines]
             del self.runs[event.run_id]
@@ -167,11 +173,24 @@ def _joined(begun: str, more: str) -> list[str]:
     return (begun + more).replace("\r\n", "\n").split("\n")
 
 
+def _result(event: Event, run: _Open, name: str) -> list[str]:
+    """What a step that said nothing has returned, where its run captures that."""
+    if not isinstance(event, (NodeEnd, ItemEnd)):
+        return []
+    spoke = (event.node, event.items) in run.spoke
+    run.spoke.discard((event.node, event.items))
+    if spoke or isinstance(event, ItemEnd) or event.result is None:
+        return []
+    return [f"{name} | {_line(each)}" for each in _joined("", figures.value(event.result))]
+
+
 def _kept(entry: Entry) -> Iterator[str]:
     """The lines of something that was to stay on the screen."""
     number = f"({entry.run}) " if entry.run else ""
     name = f"{number}{_line(entry.node)}{figures.items(entry.items)}"
     event: Event | None = None
+    if isinstance(entry, Asked) and entry.about is not None:
+        yield from _kept(entry.about)
     if isinstance(entry, Said):
         for block in entry.blocks:
             for line in _joined("", labelled(block, block.text()).rstrip("\n")):
@@ -187,18 +206,20 @@ def _kept(entry: Entry) -> Iterator[str]:
         root = entry.whole.root
         yield f"{number}{_line(root.name)}: {root.status} in {durations.short(root.spent)}"
     if event is not None:
-        yield from (f"{name}{each}" for each in _told(event, {}))
+        yield from (f"{name}{each}" for each in _told(event, _Open("", 0)))
 
 
-def _told(event: Event, tenths: dict[int, int]) -> list[str]:
+def _told(event: Event, run: _Open) -> list[str]:
     """What a line says of an event, after the name."""
     if isinstance(event, FlowStart) and not event.node:
         return [f": start, run {_line(event.run_id)}"]
+    if isinstance(event, ItemStart) and event.label:
+        return [f": start, {_line(event.label)}"]
     if isinstance(event, (FlowStart, NodeStart, ItemStart)):
         return [": start"]
     if isinstance(event, (FlowEnd, NodeEnd, ItemEnd)):
-        tenths.pop(event.span, None)
-        return [_ended(event)]
+        run.tenths.pop(event.span, None)
+        return [_ended(event, run)]
     if isinstance(event, Action):
         action = "" if event.action is None else f" ({_line(event.action)})"
         return [f" -> {_line(event.target or 'end')}{action}"]
@@ -212,15 +233,18 @@ def _told(event: Event, tenths: dict[int, int]) -> list[str]:
         return [f": asks: {_line(wording(event.prompt) + known)}"]
     if isinstance(event, Reply):
         return [f": answered: {_line(wording(event.value))}"]
-    return _progress(event, tenths) if isinstance(event, Progress) else []
+    return _progress(event, run.tenths) if isinstance(event, Progress) else []
 
 
-def _ended(event: FlowEnd | NodeEnd | ItemEnd) -> str:
+def _ended(event: FlowEnd | NodeEnd | ItemEnd, run: _Open) -> str:
     told = f": {event.status} in {durations.short(event.duration)}"
     if isinstance(event, ItemEnd):
         of = "" if event.total is None else f" of {event.total}"
         told += f", {event.done}{of} done"
-    return told + (f": {_line(event.error)}" if event.error else "")
+    if event.error and (event.error != run.error or isinstance(event, ItemEnd)):
+        told += f": {_line(event.error)}"
+        run.error = event.error
+    return told
 
 
 def _progress(event: Progress, tenths: dict[int, int]) -> list[str]:

@@ -23,6 +23,7 @@ FINISHED, ITEM, OPEN, ROOT = range(4)
 
 Weighed = tuple[int, Line]
 
+_LABEL: Final = 30  # characters of an item's label that are shown
 _WORD: Final = 12  # characters within which a cut text goes on to the next word
 
 
@@ -136,8 +137,6 @@ class _Tree:
             line.add("  cancelled", "yellow")
         elif row.status == "ok" and row.moved is not None:
             add_move(line, row.moved, self.canvas)
-        elif row.error is not None:
-            line.add(f"  {self.canvas.line(row.error)}", "red")
 
     # -- items --------------------------------------------------------------------------------
 
@@ -161,6 +160,10 @@ class _Tree:
         """An item: what works in it, for how long, how far, and the end of what it says."""
         canvas = self.canvas
         line = Line((guide, "dim"), (figures.items(item.items), "cyan"))
+        if item.label:
+            label = canvas.line(item.label)
+            more = canvas.signs["more"] if len(label) > _LABEL else ""
+            line.add(f" {label[:_LABEL]}{more}", "cyan")
         step = item
         while step.inside:
             step = next(reversed(step.inside.values()))
