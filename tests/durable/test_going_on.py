@@ -1,0 +1,79 @@
+"""A run whose process is lost after any of its records goes on in another one."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from flowevents import EventsLost, MemoryJournal, Run, UnknownRun
+from flowevents.testing import check_events
+from tests.durable.flows import SHAPES, Done
+from tests.durable.lost import Answers, Commits, drive, lost_after, made
+
+PARALLEL = {"batch_at_once", "parallel", "parallel_in_parallel", "parallel_asks"}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_it_goes_on_after_any_record(shape: str) -> None:
+    """To the same `shared`; what had finished does not run again, and the log is well-formed."""
+    journal = MemoryJournal()
+    run, commits = made(shape, journal)
+    check_events(journal.read("run"))
+    *seqs, last = commits.done
+    for seq in seqs:
+        left, again = lost_after(journal, "run", seq), Counter[str]()
+        flow = SHAPES[shape](again)
+        resumed = Run.resume(flow, left, "run", observers=[Answers()])
+        drive(resumed, flow)
+        assert resumed.shared == run.shared
+        _check_done(shape, commits.done[last], commits.done[seq], again)
+        check_events(left.read("run"))
+        assert [each.status for each in left.runs()] == ["done"]
+
+
+def _check_done(shape: str, whole: Done, before: Done, again: Done) -> None:
+    """Finished steps and items ran once; of parallel ones some were open, which ran again."""
+    if shape in PARALLEL:
+        assert again <= whole <= before + again
+    else:
+        assert before + again == whole
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_it_is_forked_after_any_step(shape: str) -> None:
+    """A fork goes on from there, and is lost after any of its records in turn."""
+    journal = MemoryJournal()
+    run, commits = made(shape, journal)
+    for seq in commits.done:
+        id, done = f"fork {seq}", Counter[str]()
+        flow, forks = SHAPES[shape](done), Commits(journal, f"fork {seq}", done)
+        fork = Run.fork(flow, journal, "run", seq, id, observers=[Answers(), forks])
+        drive(fork, flow)
+        assert fork.shared == run.shared
+        events = list(journal.read(id))
+        check_events(events)
+        assert events[0].seq == 1
+        for place in list(forks.done)[:-1]:
+            left = lost_after(journal, id, place)
+            flow = SHAPES[shape](Counter())
+            resumed = Run.resume(flow, left, id, observers=[Answers()])
+            drive(resumed, flow)
+            assert resumed.shared == run.shared
+            check_events(left.read(id))
+
+
+def test_a_fork_says_where_it_comes_from() -> None:
+    """In the metadata of its first event, beside what the run had there."""
+    journal = MemoryJournal()
+    flow = SHAPES["linear"](Counter())
+    Run(flow, {}, journal=journal, id="run", metadata={"user": "Ann"}).wait()
+    fork = Run.fork(flow, journal, "run", id="fork")
+    fork.wait()
+    first = next(iter(journal.read("fork")))
+    seq = max(each.seq for each in journal.read("run") if type(each).__name__ == "NodeEnd")
+    assert first.metadata == {"user": "Ann", "forked_from": {"run_id": "run", "seq": seq}}
+    with pytest.raises(EventsLost, match="no event 99"):
+        Run.fork(flow, journal, "run", 99)
+    with pytest.raises(UnknownRun):
+        Run.fork(flow, journal, "another")
