@@ -6,6 +6,8 @@ The rules of this file:
   process forked, while a thread is in it.
 * A forked process closes what it has inherited before it uses the file: SQLite would think that
   it has the locks of its parent.
+* Only SQLite opens a file that is there: a process that closes any descriptor of a file loses all
+  of its locks on it.
 * A file that is no journal is left as it is.
 """
 
@@ -18,13 +20,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from flowevents.errors import JournalError
+import msgspec
+
+from flowevents.errors import FlowEventsError, JournalError
 from flowevents.journal.keeper import closed
 
 __all__ = ["Connection"]
 
 APPLICATION: Final = 0x666C6576  # "flev"
 VERSION: Final = 1
+
+_creating: Final = threading.Lock()
 
 _SCHEMA: Final = """
 CREATE TABLE runs (
@@ -57,25 +63,43 @@ CREATE TABLE log (
 """
 
 
-class Connection:
-    """A connection, used by one thread at a time; opened when it is first needed."""
+Identity = tuple[int, int]
+"""Which file it is, whatever its name: its device and inode."""
 
-    def __init__(self, path: str, durable: str, patience: float) -> None:
+
+class Connection:
+    """A connection, used by one thread at a time; opened when it is first needed.
+
+    Args:
+        path: Where the file is.
+        durable: What `PRAGMA synchronous` is set to.
+        patience: For how many seconds it waits for who has locked the file.
+        file: The file that has to be there; without, it is made where there is none.
+    """
+
+    def __init__(
+        self, path: str, durable: str, patience: float, file: Identity | None = None
+    ) -> None:
         self.path: Final = path
         self._lock = threading.RLock()
         self._durable = durable
         self._patience = patience
         self._db: sqlite3.Connection | None = None
-        self._file: tuple[int, int] = (0, 0)
+        self._file = file
         self._closed = False
 
     @contextmanager
     def use(self) -> Iterator[sqlite3.Connection]:
-        """The connection, for as long as the block runs; errors of SQLite are `JournalError`s."""
+        """The connection, for as long as the block runs.
+
+        What SQLite raises, or what reading its rows does, becomes a `JournalError`.
+        """
         with self._lock:
             try:
                 yield self._checked()
-            except (sqlite3.Error, OSError) as error:
+            except FlowEventsError:
+                raise
+            except (sqlite3.Error, OSError, ValueError, msgspec.MsgspecError) as error:
                 raise JournalError(f"The journal {self.path} failed: {error}.") from error
 
     @contextmanager
@@ -93,15 +117,21 @@ class Connection:
     def _checked(self) -> sqlite3.Connection:
         if self._closed:
             raise closed()
+        if self._file is None:
+            _create(self.path)
+            self._file = self.identity()
+        elif self._file != self.identity():
+            raise JournalError(f"Another file was put in the place of the journal {self.path}.")
         if self._db is None:
             self._db = self._open()
-            self._file = _identity(self.path)
-        elif self._file != _identity(self.path):
-            raise JournalError(f"The journal {self.path} was deleted, or another put in its place.")
         return self._db
 
+    def identity(self) -> Identity:
+        """Which file is there now."""
+        found = os.stat(self.path)
+        return found.st_dev, found.st_ino
+
     def _open(self) -> sqlite3.Connection:
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
         db = sqlite3.connect(
             self.path, self._patience, isolation_level=None, check_same_thread=False
         )
@@ -137,9 +167,13 @@ class Connection:
             self._lock.release()
 
 
-def _identity(path: str) -> tuple[int, int]:
-    found = os.stat(path)
-    return found.st_dev, found.st_ino
+def _create(path: str) -> None:
+    """Make a private file where there is none; one that is there is not opened, nor closed."""
+    with _creating:
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            pass
 
 
 def _migrate(db: sqlite3.Connection, path: str) -> None:

@@ -91,11 +91,10 @@ class SQLiteStore(Store):
     def __init__(self, path: str, durable: str, patience: float) -> None:
         self.remote: bool = False
         self._writer = Connection(path, durable, patience)
-        self._reader = Connection(path, durable, patience)
+        with self._writer.use():  # or say at once what is wrong with the file
+            self._reader = Connection(path, durable, patience, self._writer.identity())
         self._seen: tuple[object, ...] = ()  # of the last poll: version, leases, runs
         self._polled = Polled(set(), {}, {})
-        with self._writer.use():
-            pass  # or say at once what is wrong with the file
 
     def now(self) -> float:
         """The machine's time, as all who use the file are on it."""
@@ -184,7 +183,7 @@ class SQLiteStore(Store):
         query = f"{_ROW} WHERE {where} ORDER BY started DESC, key DESC LIMIT ?"
         with self._reader.use() as db:
             found = db.execute(query, (limit,) if status is None else (status, limit)).fetchall()
-        return [_row(each) for each in found]
+            return [_row(each) for each in found]
 
     def due(self) -> list[Row]:
         """As everywhere."""
