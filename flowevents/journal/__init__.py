@@ -2,6 +2,7 @@
 
     records.py    what is in a log, and what is said of a run
     store.py      what a store must be able to do
+    summary.py    what is said of a run, as its events change it
     lease.py      the right to write a run's log
     keeper.py     the one thread of a journal
     reading.py    a log, portion by portion
@@ -9,7 +10,9 @@
     mail.py       what is put into the inbox of a run
     ends.py       the ends of a run that nobody drives
     journal.py    Journal: what every journal is
-    memory.py, sqlite.py, redis.py   the stores
+    memory.py     MemoryJournal
+    sqlite.py     SQLiteJournal; in connection.py a connection to its file
+    redis.py      RedisJournal
 
 A store is imported when it is first used.
 """

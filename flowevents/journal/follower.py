@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager
 from typing import Self
 
-from flowevents.events import Event, FlowEnd, decode
+from flowevents.events import Event, FlowEnd
 from flowevents.journal.keeper import Keeper, Wake
-from flowevents.journal.reading import PORTION, in_order, unknown
+from flowevents.journal.reading import PORTION, event_of, in_order, unknown
 from flowevents.journal.store import Row
 
 __all__ = ["Follower"]
@@ -108,7 +108,7 @@ class Follower(Iterator[Event], AsyncIterator[Event]):
         if not records and store.find(self._run_id) is None:
             raise unknown(self._run_id)
         for record in in_order(records, self._run_id, self._after):
-            self._ready.append(decode(record.event))
+            self._ready.append(event_of(record, self._run_id))
             self._after = record.seq
         return bool(records)
 

@@ -20,7 +20,7 @@ from flowevents.journal.follower import Follower
 from flowevents.journal.keeper import Keeper
 from flowevents.journal.lease import Lease, holder
 from flowevents.journal.mail import answer_for, put
-from flowevents.journal.reading import check_after, read_on, unknown
+from flowevents.journal.reading import check_after, event_of, read_on, unknown
 from flowevents.journal.records import Record, RunSummary
 from flowevents.journal.store import Row, Store
 from flowevents.status import RunStatus
@@ -73,7 +73,7 @@ class Journal:
 
         Raises `UnknownRun`, and `EventsLost` where the log does not have an event `after`.
         """
-        return (decode(record.event) for record in self.records(run_id, after))
+        return (event_of(record, run_id) for record in self.records(run_id, after))
 
     def records(self, run_id: str, after: int = 0) -> Iterator[Record]:
         """The same, with what is kept beside the events."""
@@ -109,7 +109,8 @@ class Journal:
         expired question that nobody has taken. Not those whose open step was lost with its process
         three times in a row.
         """
-        return [row.summary.id for row in self._store.due() if self._losses(row)[0] < _MOST_LOSSES]
+        due = self._store.due()
+        return [each.summary.id for each in due if self._losses(each, False)[0] < _MOST_LOSSES]
 
     def _find(self, run_id: str) -> Row:
         row = self._store.find(run_id)
@@ -157,7 +158,7 @@ class Journal:
 
     def _end(self, lease: Lease) -> None:
         row = self._find(lease.run_id)
-        events = [decode(record.event) for record in read_on(self._store, lease.run_id, 0)]
+        events = list(self.read(lease.run_id))
         begun = [] if events else [_start_of(row)]
         ends = cancelled_ends([*events, *begun], time.time())
         lease.append(*((event, None) for event in (*begun, *ends)))
@@ -234,7 +235,8 @@ class Journal:
 
     def _take(self, run_id: str, owner: str, take_over: bool) -> Row | None:
         found = self._find(run_id)
-        losses, lost_at = self._losses(found)
+        was_alive = found.is_alive(self._store.now())
+        losses, lost_at = self._losses(found, was_alive)
 
         def take(row: Row | None, now: float) -> tuple[Row | None, Row | None]:
             if row is None:
@@ -245,7 +247,7 @@ class Journal:
                 )
             if row.is_alive(now) and not take_over:
                 raise _alive("resume", row, "With take_over=True it is taken all the same.")
-            if row.owner != found.owner:
+            if row.owner != found.owner or row.is_alive(now) != was_alive:
                 return row, None  # its losses are others by now
             row.owner, row.holder, row.until = owner, holder(), now + self._keeper.seconds
             row.losses, row.lost_at = losses, lost_at
@@ -254,19 +256,19 @@ class Journal:
 
         return self._store.update(run_id, take)
 
-    def _losses(self, row: Row) -> tuple[int, int]:
+    def _losses(self, row: Row, is_alive: bool) -> tuple[int, int]:
         """How often in a row the open step was lost, and up to which `seq` that is counted."""
         losses, lost_at = row.losses, row.lost_at
         if losses and self._has_ended_a_step(row.summary.id, lost_at):
             losses = 0
-        if row.owner and not row.is_over() and not row.is_alive(self._store.now()):
+        if row.owner and not row.is_over() and not is_alive:
             return losses + 1, row.summary.seq
         return losses, lost_at
 
     def _has_ended_a_step(self, run_id: str, after: int) -> bool:
         for record in read_on(self._store, run_id, after):
             if record.event.startswith((b'{"type":"NodeEnd"', b'{"type":"FlowEnd"')):
-                event = decode(record.event)
+                event = event_of(record, run_id)
                 if isinstance(event, (NodeEnd, FlowEnd)) and event.status != "cancelled":
                     return True
         return False

@@ -14,33 +14,21 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from secrets import token_hex
 from typing import Final, Protocol, TypeVar
 
 from msgspec.structs import replace
 
 from flowevents.errors import Conflict, EventsLost, JournalError, UnknownRun
-from flowevents.events import (
-    Event,
-    FlowEnd,
-    FlowStart,
-    Interrupt,
-    ItemEnd,
-    NodeEnd,
-    Reply,
-    decode,
-    encode,
-)
+from flowevents.events import Event, encode
 from flowevents.journal.records import ENDED, Message, Record, RunSummary
 from flowevents.journal.store import Batch, Held, Row, Store
+from flowevents.journal.summary import summary_after
 
 __all__ = ["Keeping", "Lease"]
 
 T = TypeVar("T")
-
-_TOUCHING: Final = frozenset({FlowStart, FlowEnd, Interrupt, Reply})
-_STATUS: Final = {"ok": "done", "error": "failed", "cancelled": "cancelled"}
 
 
 class Keeping(Protocol):
@@ -128,7 +116,7 @@ class Lease:
             self._check()
             waited = self._waiting[:]
             added = [Record(event.seq, encode(event), kept) for event, kept in entries]
-            summary = self._summary_after([event for event, _ in entries], added)
+            summary = summary_after(self._summary, [event for event, _ in entries], added)
             self._store([*waited, *added], summary, taken)
 
     def later(self, event: Event) -> None:
@@ -140,7 +128,7 @@ class Lease:
     def flush(self) -> None:
         """Store what waits."""
         with self._lock:
-            if self._waiting:
+            if self._waiting or self._lost is not None:
                 self._check()
                 self._store(self._waiting[:], None, None)
 
@@ -168,15 +156,6 @@ class Lease:
             if summary.status in ENDED:
                 self._owner = ""
         self._keeping.wake(self.run_id)
-
-    def _summary_after(self, events: Sequence[Event], records: list[Record]) -> RunSummary | None:
-        """The run's summary after these events, where they change it."""
-        summary = self._summary
-        for event, record in zip(events, records, strict=True):
-            kind = type(event)
-            if kind in _TOUCHING or (summary.interrupts and kind in (NodeEnd, ItemEnd)):
-                summary = _after(summary, decode(record.event))  # as JSON holds it
-        return None if summary is self._summary else summary
 
     # -- giving it up, and taking it again --------------------------------------------------------
 
@@ -373,32 +352,3 @@ def _given_up(row: Row | None, owner: str, lost: bool) -> tuple[Row | None, None
     if row is not None and row.owner == owner:
         row.owner, row.until = (owner if lost else ""), 0.0
     return row, None
-
-
-def _after(summary: RunSummary, event: Event) -> RunSummary:
-    """The summary of a run after an event that may change it."""
-    asked = summary.interrupts
-    if isinstance(event, FlowStart) and not event.node:
-        return replace(
-            summary,
-            flow=event.flow,
-            started=event.time,
-            updated=event.time,
-            metadata=event.metadata,
-        )
-    if isinstance(event, FlowEnd) and not event.node:
-        return replace(
-            summary,
-            status=_STATUS[event.status],
-            action=event.action,
-            error=event.error,
-            updated=event.time,
-            interrupts=(),
-        )
-    if isinstance(event, Interrupt):  # a step, or an item, asks one question at a time
-        asked = (*(each for each in asked if each.span != event.span), event)
-    elif isinstance(event, Reply):
-        asked = tuple(each for each in asked if each.id != event.id)
-    elif isinstance(event, (NodeEnd, ItemEnd)):
-        asked = tuple(each for each in asked if each.span != event.span)
-    return summary if asked == summary.interrupts else replace(summary, interrupts=asked)

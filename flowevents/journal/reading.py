@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from flowevents.errors import EventsLost, UnknownRun
+import msgspec
+
+from flowevents.errors import EventsLost, JournalError, UnknownRun
+from flowevents.events import Event, decode
 from flowevents.journal.records import Record
 from flowevents.journal.store import Row, Store
 
-__all__ = ["PORTION", "check_after", "in_order", "read_on", "unknown"]
+__all__ = ["PORTION", "check_after", "event_of", "in_order", "read_on", "unknown"]
 
 PORTION: Final = 256
 """How many records are read at once: a fraction of a millisecond."""
@@ -32,6 +35,14 @@ def in_order(records: Iterable[Record], run_id: str, after: int) -> Iterator[Rec
             )
         after = record.seq
         yield record
+
+
+def event_of(record: Record, run_id: str) -> Event:
+    """The event in a record. Raises `JournalError` where it is none."""
+    try:
+        return decode(record.event)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise JournalError(f"Event {record.seq} of run {run_id} cannot be read: {error}.") from error
 
 
 def check_after(row: Row, after: int) -> None:

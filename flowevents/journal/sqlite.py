@@ -5,28 +5,22 @@ The rules of this file:
 * A row of `log` is what was stored in one commit: its events, one JSON a line, and beside them what
   is kept, a line for each. Its id is the run's key and the number of its last event, so that a log
   lies in one piece, in order, and its end is found at once.
-* One connection writes and one reads, each used by one thread at a time, who has its lock. So none
-  is closed while another thread is in it.
+* One connection writes and one reads.
 * A run that is deleted loses its id at once, and its log bit by bit: others can write in between.
-* A forked process closes the connections that it has inherited, before it uses the file: SQLite
-  would think that it has the locks of its parent.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
-from flowevents.errors import JournalError
+from flowevents.journal.connection import Connection
 from flowevents.journal.journal import Journal
-from flowevents.journal.keeper import closed
 from flowevents.journal.records import ENDED, Message, Record, RunSummary
 from flowevents.journal.store import Batch, Held, Polled, Row, Store
 from flowevents.status import RunStatus
@@ -35,40 +29,8 @@ __all__ = ["SQLiteJournal"]
 
 T = TypeVar("T")
 
-APPLICATION: Final = 0x666C6576  # "flev"
-VERSION: Final = 1
 _BITS: Final = 32  # of an id in `log` that are the number of an event
 _SWEPT: Final = 200  # rows that are deleted at once
-
-_SCHEMA: Final = """
-CREATE TABLE runs (
-    key INTEGER PRIMARY KEY AUTOINCREMENT,
-    id TEXT UNIQUE,  -- none of one that is deleted
-    status TEXT NOT NULL,
-    started REAL NOT NULL,
-    updated REAL NOT NULL,
-    summary BLOB NOT NULL,
-    owner TEXT NOT NULL,
-    holder TEXT NOT NULL,
-    until REAL NOT NULL,
-    losses INTEGER NOT NULL,
-    lost_at INTEGER NOT NULL,
-    mails INTEGER NOT NULL
-);
-CREATE INDEX runs_by_start ON runs (started, key);
-CREATE INDEX runs_by_status ON runs (status, started, key);
-CREATE TABLE inbox (
-    run INTEGER NOT NULL,
-    id TEXT NOT NULL,
-    message BLOB NOT NULL,
-    PRIMARY KEY (run, id)
-) WITHOUT ROWID;
-CREATE TABLE log (
-    id INTEGER PRIMARY KEY,
-    events BLOB NOT NULL,
-    kept BLOB
-);
-"""
 
 _COLUMNS: Final = "status, started, updated, summary, owner, holder, until, losses, lost_at, mails"
 _LAST: Final = f"""(SELECT log.id & {(1 << _BITS) - 1} FROM log
@@ -123,119 +85,16 @@ class SQLiteJournal(Journal):
     """For how many seconds a call waits for another process that has locked the file."""
 
 
-class _Connection:
-    """A connection, used by one thread at a time; opened when it is first needed."""
-
-    def __init__(self, path: str, durable: str, patience: float) -> None:
-        self.path: Final = path
-        self.lock = threading.RLock()
-        self._durable = durable
-        self._patience = patience
-        self._db: sqlite3.Connection | None = None
-        self._file: tuple[int, int] = (0, 0)
-        self._closed = False
-
-    @contextmanager
-    def use(self) -> Iterator[sqlite3.Connection]:
-        """The connection, for as long as the block runs; errors of SQLite are `JournalError`s."""
-        with self.lock:
-            try:
-                yield self._checked()
-            except (sqlite3.Error, OSError) as error:
-                raise JournalError(f"The journal {self.path} failed: {error}.") from error
-
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """The same, in a transaction that writes."""
-        with self.use() as db:
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                yield db
-                db.execute("COMMIT")
-            finally:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-
-    def _checked(self) -> sqlite3.Connection:
-        if self._closed:
-            raise closed()
-        if self._db is None:
-            self._db = self._open()
-            self._file = _identity(self.path)
-        elif self._file != _identity(self.path):
-            raise JournalError(f"The journal {self.path} was deleted, or another put in its place.")
-        return self._db
-
-    def _open(self) -> sqlite3.Connection:
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
-        db = sqlite3.connect(
-            self.path, self._patience, isolation_level=None, check_same_thread=False
-        )
-        try:
-            _migrate(db, self.path)
-            db.execute(f"PRAGMA synchronous = {self._durable}")
-        except BaseException:
-            db.close()
-            raise
-        return db
-
-    def close(self, *, for_good: bool) -> None:
-        """Close it, when nobody uses it."""
-        with self.lock:
-            self._closed = self._closed or for_good
-            if self._db is not None:
-                self._db.close()
-                self._db = None
-
-
-def _identity(path: str) -> tuple[int, int]:
-    found = os.stat(path)
-    return found.st_dev, found.st_ino
-
-
-def _migrate(db: sqlite3.Connection, path: str) -> None:
-    """Make the tables in a new file. Raises `JournalError` where it is not ours, or is newer."""
-    if _version(db, path) == VERSION:
-        return
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        if _version(db, path) == 0:  # nobody else was faster
-            for statement in _SCHEMA.split(";\n"):
-                db.execute(statement)
-            db.execute(f"PRAGMA application_id = {APPLICATION}")
-            db.execute(f"PRAGMA user_version = {VERSION}")
-        db.execute("COMMIT")
-    finally:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-
-
-def _version(db: sqlite3.Connection, path: str) -> int:
-    (application,) = db.execute("PRAGMA application_id").fetchone()
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if application != APPLICATION and (application or version or tables):
-        raise JournalError(f"{path} is a database of something else, and no journal of runs.")
-    if version > VERSION:
-        raise JournalError(
-            f"{path} is a journal of version {version}, and this flowevents knows {VERSION}. "
-            "Install a newer one."
-        )
-    return int(version)
-
-
 class SQLiteStore(Store):
     """Runs in the tables of a file."""
 
     def __init__(self, path: str, durable: str, patience: float) -> None:
         self.remote: bool = False
-        self._writer = _Connection(path, durable, patience)
-        self._reader = _Connection(path, durable, patience)
+        self._writer = Connection(path, durable, patience)
+        with self._writer.use():  # or say at once what is wrong with the file
+            self._reader = Connection(path, durable, patience, self._writer.identity())
         self._seen: tuple[object, ...] = ()  # of the last poll: version, leases, runs
         self._polled = Polled(set(), {}, {})
-        with self._writer.use():
-            pass  # or say at once what is wrong with the file
 
     def now(self) -> float:
         """The machine's time, as all who use the file are on it."""
@@ -324,7 +183,7 @@ class SQLiteStore(Store):
         query = f"{_ROW} WHERE {where} ORDER BY started DESC, key DESC LIMIT ?"
         with self._reader.use() as db:
             found = db.execute(query, (limit,) if status is None else (status, limit)).fetchall()
-        return [_row(each) for each in found]
+            return [_row(each) for each in found]
 
     def due(self) -> list[Row]:
         """As everywhere."""
@@ -364,8 +223,8 @@ class SQLiteStore(Store):
 
     def close(self) -> None:
         """As everywhere."""
-        self._reader.close(for_good=True)
-        self._writer.close(for_good=True)
+        self._reader.close()
+        self._writer.close()
 
     def __del__(self) -> None:
         if hasattr(self, "_reader"):
@@ -373,17 +232,13 @@ class SQLiteStore(Store):
 
     def before_fork(self) -> None:
         """As everywhere."""
-        self._writer.lock.acquire()
-        self._reader.lock.acquire()
+        self._writer.before_fork()
+        self._reader.before_fork()
 
     def after_fork(self, *, in_child: bool) -> None:
         """The child, which has this thread alone, opens its own when it needs them."""
-        for each in (self._reader, self._writer):
-            if in_child:
-                each.close(for_good=False)
-                each.lock = threading.RLock()
-            else:
-                each.lock.release()
+        self._reader.after_fork(in_child=in_child)
+        self._writer.after_fork(in_child=in_child)
         self._seen = ()
 
 

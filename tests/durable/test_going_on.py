@@ -15,21 +15,21 @@ PARALLEL = {"batch_at_once", "parallel", "parallel_in_parallel", "parallel_asks"
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_it_goes_on_after_any_record(shape: str) -> None:
+def test_it_goes_on_after_any_record(shape: str, journal: MemoryJournal) -> None:
     """To the same `shared`; what had finished does not run again, and the log is well-formed."""
-    journal = MemoryJournal()
     run, commits = made(shape, journal)
     check_events(journal.read("run"))
     *seqs, last = commits.done
     for seq in seqs:
-        left, again = lost_after(journal, "run", seq), Counter[str]()
+        again: Done = Counter()
         flow = SHAPES[shape](again)
-        resumed = Run.resume(flow, left, "run", observers=[Answers()])
-        drive(resumed, flow)
-        assert resumed.shared == run.shared
-        _check_done(shape, commits.done[last], commits.done[seq], again)
-        check_events(left.read("run"))
-        assert [each.status for each in left.runs()] == ["done"]
+        with lost_after(journal, "run", seq) as left:
+            resumed = Run.resume(flow, left, "run", observers=[Answers()])
+            drive(resumed, flow)
+            assert resumed.shared == run.shared
+            _check_done(shape, commits.done[last], commits.done[seq], again)
+            check_events(left.read("run"))
+            assert [each.status for each in left.runs()] == ["done"]
 
 
 def _check_done(shape: str, whole: Done, before: Done, again: Done) -> None:
@@ -41,9 +41,8 @@ def _check_done(shape: str, whole: Done, before: Done, again: Done) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_it_is_forked_after_any_step(shape: str) -> None:
+def test_it_is_forked_after_any_step(shape: str, journal: MemoryJournal) -> None:
     """A fork goes on from there, and is lost after any of its records in turn."""
-    journal = MemoryJournal()
     run, commits = made(shape, journal)
     for seq in commits.done:
         id, done = f"fork {seq}", Counter[str]()
@@ -55,17 +54,16 @@ def test_it_is_forked_after_any_step(shape: str) -> None:
         check_events(events)
         assert events[0].seq == 1
         for place in list(forks.done)[:-1]:
-            left = lost_after(journal, id, place)
             flow = SHAPES[shape](Counter())
-            resumed = Run.resume(flow, left, id, observers=[Answers()])
-            drive(resumed, flow)
-            assert resumed.shared == run.shared
-            check_events(left.read(id))
+            with lost_after(journal, id, place) as left:
+                resumed = Run.resume(flow, left, id, observers=[Answers()])
+                drive(resumed, flow)
+                assert resumed.shared == run.shared
+                check_events(left.read(id))
 
 
-def test_a_fork_says_where_it_comes_from() -> None:
+def test_a_fork_says_where_it_comes_from(journal: MemoryJournal) -> None:
     """In the metadata of its first event, beside what the run had there."""
-    journal = MemoryJournal()
     flow = SHAPES["linear"](Counter())
     Run(flow, {}, journal=journal, id="run", metadata={"user": "Ann"}).wait()
     fork = Run.fork(flow, journal, "run", id="fork")

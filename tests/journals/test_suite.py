@@ -1,0 +1,19 @@
+"""The suite of all journals, over each of ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flowevents import MemoryJournal, SQLiteJournal
+from flowevents.testing import check_journal
+
+
+def test_memory() -> None:
+    """One journal, for all handles."""
+    journal = MemoryJournal()
+    check_journal(lambda: journal)
+
+
+def test_sqlite(tmp_path: Path) -> None:
+    """Handles to one file."""
+    check_journal(lambda: SQLiteJournal(tmp_path / "runs.db"))
