@@ -22,6 +22,7 @@ from flowevents.engine.publish import (
 from flowevents.engine.shape import is_node, node_name
 from flowevents.errors import GraphError
 from flowevents.events import Event
+from flowevents.nodes.coroutines import coroutine_function
 from flowevents.run import Run, RunOptions
 from flowevents.signals import Identity, on
 from flowevents.stream import UNSET, AsyncStream, Stream, run_stream, run_stream_async
@@ -160,9 +161,10 @@ class BaseNode:
         self._warn_successors("Flow")
         return Run(self, shared, **options).wait()
 
+    @coroutine_function
     def run_async(self, shared: Any, **options: Unpack[RunOptions]) -> Coroutine[Any, Any, Any]:
         """`run` in an event loop, where async nodes can run too; to be awaited."""
-        self._warn_successors("AsyncFlow")
+        self._warn_successors("AsyncFlow", stacklevel=4)
         return Run(self, shared, **options).wait_async()
 
     @overload
@@ -207,9 +209,9 @@ class BaseNode:
         self._warn_successors("AsyncFlow")
         return run_stream_async(self, shared, callback, **options)
 
-    def _warn_successors(self, flow: str) -> None:
+    def _warn_successors(self, flow: str, stacklevel: int = 3) -> None:
         if self.successors:
-            warnings.warn(f"Node won't run successors. Use {flow}.", stacklevel=3)
+            warnings.warn(f"Node won't run successors. Use {flow}.", stacklevel=stacklevel)
 
     # -- PocketFlow's private methods: called by overrides, and by its own flows --------------
 
