@@ -20,7 +20,11 @@ The layers; each module imports only from those below it:
 
 from __future__ import annotations
 
+import asyncio
+import copy
 import importlib
+import time
+import warnings
 from typing import TYPE_CHECKING, Any, Final
 
 from flowevents import events, signals
@@ -168,13 +172,18 @@ __all__ = [
     "TerminalDisplay",
     "TooManySteps",
     "UnknownEvent",
+    "asyncio",
+    "copy",
     "events",
     "observe",
     "on",
     "queued",
     "read_events",
     "signals",
+    "time",
     "timeline_svg",
     "to_chrome_trace",
     "to_mermaid",
+    "warnings",
 ]
+"""With four modules, which `from pocketflow import *` gives as well."""

@@ -10,7 +10,7 @@ from typing import Any
 from flowevents.engine.attempts import attempts
 from flowevents.engine.calls import invoke
 from flowevents.engine.effects import Await, Effects
-from flowevents.engine.groups import Group, drive
+from flowevents.engine.groups import Group, drive, limit_of
 from flowevents.engine.items import begin_items, end_item, item_of, start_item, taken
 from flowevents.engine.state import safe_point
 from flowevents.engine.step import Items, Step, Track, current_track, on_track
@@ -96,7 +96,7 @@ def _sequential(track: Track, step: Step, node: Any, batch: Iterable[Any] | None
 def _parallel(step: Step, node: Any, batch: Iterable[Any] | None) -> Effects:
     """Run the items at the same time, each in a task of its own."""
     items = begin_items(step, batch)
-    limit = node.max_concurrency if step.plan.shape.ours else None
+    limit = limit_of(step.plan, node)
     work = partial(_work, step, items, node)
     yield Await(Group(step.state).run(work, iter(taken(step, batch)), limit))
     return items.results

@@ -16,21 +16,13 @@ from flowevents.engine.state import hand_over
 from flowevents.engine.step import Items, Step, Track
 from flowevents.events import ItemEnd, ItemStart
 
-__all__ = ["begin_items", "end_item", "item_of", "length_of", "start_item", "taken"]
+__all__ = ["begin_items", "end_item", "item_of", "start_item", "taken"]
 
 
 def begin_items(step: Step, batch: Any) -> Items:
     """Return the items of this step's batch, which it has from here on."""
-    step.batch = Items(step.span, length_of(batch))
+    step.batch = Items(step.span, batch)
     return step.batch
-
-
-def length_of(batch: object) -> int | None:
-    """Return how many items a batch has, where it knows."""
-    try:
-        return len(batch)  # type: ignore[arg-type]
-    except TypeError:
-        return None
 
 
 def taken(step: Step, batch: Any) -> Iterable[Any]:
@@ -66,11 +58,11 @@ def start_item(item: Step, track: Track | None) -> Effects:
     """Publish the start of an item, which has its number already."""
     items = item.member_of
     assert items is not None
-    listeners = item.listeners()
-    if item.start(listeners.item_start, ItemStart, items.span, total=items.total):
+    listeners, total = item.listeners(), items.known_total()
+    if item.start(listeners.item_start, ItemStart, items.span, total=total):
         yield from hand_over(item.state)
     if listeners.contexts:
-        item.ask_context(track, ItemStart, items.span, total=items.total)
+        item.ask_context(track, ItemStart, items.span, total=total)
 
 
 def end_item(item: Step, error: BaseException | None = None) -> Effects:
@@ -84,5 +76,5 @@ def end_item(item: Step, error: BaseException | None = None) -> Effects:
         items.done = item.index
     items.done += 1
     items.attempt = item.attempt
-    own = {"done": items.done, "total": items.total}
+    own = {"done": items.done, "total": items.known_total()}
     yield from end(item, ItemEnd, item.listeners().item_end, error, own)

@@ -143,11 +143,11 @@ def _order(root: Root) -> int:
     return root.order
 
 
-def attempt_of(node: Any) -> int:
-    """Return which attempt the node's code is in that asks; 1 outside a run."""
+def attempt_of(node: Any) -> int | None:
+    """Return which attempt the node's code is in that asks; `None` where no step counts them."""
     step = step_of(node)
-    if step is None:
-        return 1
+    if step is None or step.plan.shape.overrides:
+        return None
     return step.attempt if step.batch is None else step.batch.attempt or step.attempt
 
 

@@ -22,7 +22,7 @@ from typing import Any
 from flowevents.engine.attempts import attempts
 from flowevents.engine.effects import Await, Effects
 from flowevents.engine.frame import Frame, Place
-from flowevents.engine.groups import Group, drive
+from flowevents.engine.groups import Group, drive, limit_of
 from flowevents.engine.items import end_item, start_item
 from flowevents.engine.state import State, hand_over, safe_point
 from flowevents.engine.step import Step, Track, current_track
@@ -236,8 +236,7 @@ def _no_successor(successors: dict[Any, Any], step: Step, action: Any) -> None:
 
 async def _parallel(frame: Frame, passes: Iterator[Frame]) -> None:
     """Run the items of a parallel batch flow at the same time, each on a track of its own."""
-    limit = frame.flow.max_concurrency if frame.plan.shape.ours else None
-    await Group(frame.step.state).run(_work, passes, limit)
+    await Group(frame.step.state).run(_work, passes, limit_of(frame.plan, frame.flow))
 
 
 async def _work(group: Group, index: int, frame: Frame) -> None:

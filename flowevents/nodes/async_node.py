@@ -118,6 +118,8 @@ class AsyncParallelBatchNode(AsyncNode, BatchNode):
             lazily, one as another ends.
     """
 
+    max_concurrency: int | None = None
+
     if TYPE_CHECKING:
 
         async def prep_async(self, shared: Any) -> Iterable[Any] | None:
@@ -128,16 +130,17 @@ class AsyncParallelBatchNode(AsyncNode, BatchNode):
         self, max_retries: int = 1, wait: float = 0, *, max_concurrency: int | None = None
     ) -> None:
         super().__init__(max_retries, wait)
-        self.max_concurrency: int | None = at_least_one(max_concurrency)
+        if max_concurrency is not None:
+            self.max_concurrency = at_least_one(max_concurrency)
 
     async def _exec(self, prep_res: Any) -> Any:
         tries = (super(AsyncParallelBatchNode, self)._exec(item) for item in (prep_res or []))
         return await asyncio.gather(*tries)
 
 
-def at_least_one(max_concurrency: int | None) -> int | None:
+def at_least_one(max_concurrency: int) -> int:
     """Check a limit of concurrent items."""
-    if max_concurrency is not None and max_concurrency < 1:
+    if max_concurrency < 1:
         raise ValueError(
             f"max_concurrency must be at least 1, not {max_concurrency!r}; None is no limit."
         )

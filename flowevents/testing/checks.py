@@ -198,7 +198,7 @@ class _Stream:
         if index < 0 or index in parent.indexes:
             raise _broken(event, f"{items}: {index!r} was used before, or is no index")
         if parent.indexes:
-            _expect(event, "as of the batch's first item", total=parent.total)
+            _expect(event, "as of the batch's first item", total=_known(event, parent))
         if event.total is not None and index >= event.total:
             raise _broken(event, f"{items}: {index!r} is beyond total {event.total!r}")
         parent.total = event.total
@@ -238,8 +238,9 @@ class _Stream:
             raise _broken(event, f"comes before the end of {scope.first_inside()} in it")
         if isinstance(event, ItemEnd) and parent is not None:
             _expect(event, "the items of its batch that have ended", done=parent.done + 1)
-            _expect(event, f"as of {_name(start)}", total=parent.total)
+            _expect(event, f"as of {_name(start)}", total=_known(event, parent))
             parent.done += 1
+            parent.total = event.total
         _check_outcome(event)
         if event.status == "ok":
             _check_ok(event, scope)
@@ -316,6 +317,11 @@ class _Stream:
         if span in self._open.by_span:
             return "still open"
         return "ended already" if span in self._closed else "no start"
+
+
+def _known(event: ItemStart | ItemEnd, parent: _Scope) -> int | None:
+    """The total that an item's event has to have: none, where it is not known any more."""
+    return None if event.total is None else parent.total
 
 
 def _check_ok(event: End, scope: _Scope) -> None:
