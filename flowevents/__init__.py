@@ -21,7 +21,11 @@ The layers; each module imports only from those below it:
 
 from __future__ import annotations
 
+import asyncio
+import copy
 import importlib.util
+import time
+import warnings
 from typing import TYPE_CHECKING, Any, Final
 
 from flowevents import events, signals
@@ -183,14 +187,19 @@ __all__ = [
     "TerminalDisplay",
     "TooManySteps",
     "UnknownEvent",
+    "asyncio",
     "backoff",
+    "copy",
     "events",
     "observe",
     "on",
     "queued",
     "read_events",
     "signals",
+    "time",
     "timeline_svg",
     "to_chrome_trace",
     "to_mermaid",
+    "warnings",
 ]
+"""With four modules, which `from pocketflow import *` gives as well."""

@@ -163,6 +163,8 @@ class AsyncParallelBatchFlow(AsyncFlow, BatchFlow):
             lazily, one as another ends.
     """
 
+    max_concurrency: int | None = None
+
     if TYPE_CHECKING:
 
         async def prep_async(self, shared: Any, /) -> Iterable[Mapping[str, Any]] | None:
@@ -171,7 +173,8 @@ class AsyncParallelBatchFlow(AsyncFlow, BatchFlow):
 
     def __init__(self, start: Any = None, *, max_concurrency: int | None = None) -> None:
         super().__init__(start)
-        self.max_concurrency: int | None = at_least_one(max_concurrency)
+        if max_concurrency is not None:
+            self.max_concurrency = at_least_one(max_concurrency)
 
     @part_of_run_async
     async def _run_async(self, shared: Any) -> Any:

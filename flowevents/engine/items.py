@@ -17,23 +17,15 @@ from flowevents.engine.state import hand_over
 from flowevents.engine.step import Items, Step, Track
 from flowevents.events import ItemEnd, ItemStart
 
-__all__ = ["begin_items", "end_item", "item_of", "label_next", "length_of", "start_item", "taken"]
+__all__ = ["begin_items", "end_item", "item_of", "label_next", "start_item", "taken"]
 
 logger: Final = logging.getLogger("flowevents")
 
 
 def begin_items(step: Step, batch: Any) -> Items:
     """Return the items of this step's batch, which it has from here on."""
-    step.batch = Items(step.span, length_of(batch))
+    step.batch = Items(step.span, batch)
     return step.batch
-
-
-def length_of(batch: object) -> int | None:
-    """Return how many items a batch has, where it knows."""
-    try:
-        return len(batch)  # type: ignore[arg-type]
-    except TypeError:
-        return None
 
 
 def taken(step: Step, batch: Any) -> Iterable[Any]:
@@ -88,7 +80,7 @@ def start_item(item: Step, track: Track | None) -> Effects:
     items = item.member_of
     assert items is not None
     listeners = item.listeners()
-    own = {"total": items.total, "label": items.label}
+    own = {"total": items.known_total(), "label": items.label}
     if item.start(listeners.item_start, ItemStart, items.span, **own):
         yield from hand_over(item.state)
     if listeners.contexts:
@@ -106,5 +98,5 @@ def end_item(item: Step, error: BaseException | None = None) -> Effects:
         items.done = item.index
     items.done += 1
     items.attempt = item.attempt
-    own = {"done": items.done, "total": items.total}
+    own = {"done": items.done, "total": items.known_total()}
     yield from end(item, ItemEnd, item.listeners().item_end, error, own)

@@ -122,6 +122,7 @@ class Items:
 
     Attributes:
         span: That of the step whose batch it is: the `parent` of its items.
+        list: They are in this one, which may change while they run.
         total: How many there are, where that is known; `done` is how many have ended.
         results: What those of a batch node gave, in order.
         current: The one that is open, where they run one after the other.
@@ -138,6 +139,7 @@ class Items:
         "done",
         "index",
         "label",
+        "list",
         "number",
         "rest",
         "results",
@@ -145,9 +147,10 @@ class Items:
         "total",
     )
 
-    def __init__(self, span: int, total: int | None) -> None:
+    def __init__(self, span: int, batch: object) -> None:
         self.span: int = span
-        self.total: int | None = total
+        self.list: list[Any] | None = batch if isinstance(batch, list) else None
+        self.total: int | None = _length_of(batch)
         self.done: int = 0
         self.results: list[Any] = []
         self.current: Step | None = None
@@ -157,12 +160,26 @@ class Items:
         self.label: str = ""
         self.rest: Iterator[Any] = iter(())
 
+    def known_total(self) -> int | None:
+        """Return how many there are, unless the list has turned out to change."""
+        if self.list is not None and len(self.list) != self.total:
+            self.list = self.total = None
+        return self.total
+
     def locate(self) -> Step | None:
         """Return the item that is open, with the index and the number that it has now."""
         current = self.current
         if current is not None and self.index >= 0:
             current.span, current.index = self.number, self.index
         return current
+
+
+def _length_of(batch: object) -> int | None:
+    """Return how many items a batch has, where it knows."""
+    try:
+        return len(batch)  # type: ignore[arg-type]
+    except TypeError:
+        return None
 
 
 class Track:

@@ -21,11 +21,11 @@ from typing import Any
 from flowevents.engine.attempts import attempts
 from flowevents.engine.effects import Await, Effects
 from flowevents.engine.frame import Frame, Place
-from flowevents.engine.groups import Group, drive
+from flowevents.engine.groups import Group, drive, limit_of
 from flowevents.engine.items import end_item, label_next, start_item
 from flowevents.engine.routes import is_known, routed, tell_unknown
 from flowevents.engine.state import State, hand_over, safe_point
-from flowevents.engine.step import Here, Step, Track
+from flowevents.engine.step import Here, Items, Step, Track
 from flowevents.engine.steps import action_text, enter, leave, run_step
 from flowevents.engine.trampoline import close_all
 from flowevents.engine.unwind import unwind
@@ -50,6 +50,7 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
     version: object = None
     place: Place | None = None  # of the node to run
     params: Any = None
+    batch: Items | None = None
     parent, items = 0, frame.step.within
     moved = True  # to another frame, or to another item of a batch
     try:
@@ -230,8 +231,7 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
 
 async def _parallel(frame: Frame, passes: Iterator[Frame]) -> None:
     """Run the items of a parallel batch flow at the same time, each on a track of its own."""
-    limit = frame.flow.max_concurrency if frame.plan.shape.ours else None
-    await Group(frame.step.state).run(_work, passes, limit)
+    await Group(frame.step.state).run(_work, passes, limit_of(frame.plan, frame.flow))
 
 
 async def _work(group: Group, index: int, frame: Frame) -> None:

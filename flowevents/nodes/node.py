@@ -23,6 +23,7 @@ from flowevents.engine.shape import is_node, node_name
 from flowevents.errors import GraphError
 from flowevents.events import Event
 from flowevents.messages import warn
+from flowevents.nodes.coroutines import coroutine_function
 from flowevents.run import Run, RunOptions
 from flowevents.signals import Identity, on
 from flowevents.stream import UNSET, AsyncStream, Stream, run_stream, run_stream_async
@@ -46,10 +47,29 @@ class _ClassName:
 
 
 class _CurrentRetry:
-    """`cur_retry`: counted by the step, not by the node, which parallel items share."""
+    """`cur_retry`: counted by the step, not by the node, which parallel items share.
+
+    Where no step counts it is what was assigned: in an override's `super()._exec`, for one.
+    """
 
     def __get__(self, node: Any, owner: type) -> int:
-        return 0 if node is None else min(attempt_of(node), node.max_retries) - 1
+        if node is None:
+            return 0
+        attempt = attempt_of(node)
+        if attempt is not None:
+            return int(min(attempt, node.max_retries)) - 1
+        assigned: int = node.__dict__.get("cur_retry", 0)
+        return assigned
+
+    def __set__(self, node: Any, retry: int) -> None:
+        node.__dict__["cur_retry"] = retry
+
+
+class _PauseRequested:
+    """`pause_requested`, which a program may have of its own."""
+
+    def __get__(self, node: Any, owner: type) -> bool:
+        return node is not None and pause_requested(node)
 
 
 def part_of_run(part: P) -> P:
@@ -75,9 +95,15 @@ class BaseNode:
         successors: The next nodes by action.
         node_name: Its name in events, by default the name of its class; set it on a class or on
             an instance. A path shows `/` and `#` in it as `∕` and `♯`.
+        pause_requested: Whether `Run.pause` was called, and no node has asked since; a node may
+            answer it by `yield Ask(…)`.
     """
 
     node_name: Any = _ClassName()
+    if TYPE_CHECKING:
+        pause_requested: bool
+    else:
+        pause_requested = _PauseRequested()
     _sender_key: Identity
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
@@ -146,12 +172,6 @@ class BaseNode:
         """Publish a `Progress` of the step or item that runs; otherwise as `emit`."""
         progress(self, done, total, label)
 
-    @property
-    def pause_requested(self) -> bool:
-        """Whether `Run.pause` was called, and no node has asked since; a node may answer it by
-        `yield Ask(…)`."""
-        return pause_requested(self)
-
     def on(self, event_type: type[E]) -> Callable[[Callable[[E], R]], Callable[[E], R]]:
         """Connect the decorated function to that type of event of this node, and its copies."""
         return on(event_type, sender=self)
@@ -164,6 +184,7 @@ class BaseNode:
         self._warn_successors("Flow")
         return Run(self, shared, **options).wait()
 
+    @coroutine_function
     def run_async(self, shared: Any, **options: Unpack[RunOptions]) -> Coroutine[Any, Any, Any]:
         """`run` in an event loop, where async nodes can run too; to be awaited."""
         self._warn_successors("AsyncFlow")

@@ -16,8 +16,10 @@ from collections.abc import (
     Iterable,
     Iterator,
 )
+from types import ModuleType
 from typing import Any, assert_type
 
+import flowevents
 from flowevents import (
     ANY,
     Action,
@@ -653,6 +655,15 @@ def errors(shared: Shared) -> str:
         root: FlowEventsError = error
         return str(root)
     return ""
+
+
+# -- what pocketflow's star import gives as well --------------------------------------------------
+
+
+def modules() -> None:
+    """Four modules."""
+    for module in (flowevents.asyncio, flowevents.copy, flowevents.time, flowevents.warnings):
+        assert_type(module, ModuleType)
 
 
 # -- consumers ------------------------------------------------------------------------------------
