@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar, overload
 
 from flowevents.engine.publish import attempt_of, emit, pause_requested, progress
-from flowevents.engine.shape import is_node, node_name, shape_of
+from flowevents.engine.shape import is_node, node_name, shape_of, why_no_node
 from flowevents.errors import GraphError
 from flowevents.events import Event
 from flowevents.messages import warn
@@ -43,6 +43,19 @@ class _CurrentRetry:
         return 0 if node is None else min(attempt_of(node), node.max_retries) - 1
 
 
+class _NoAsk:
+    """`ask` of a plain node: it has none, and says what to do."""
+
+    def __get__(self, node: object, owner: type) -> Any:
+        raise AttributeError(
+            f"{owner.__name__} cannot wait for an answer in plain code: ask with "
+            "`answer = yield Ask(…)` in the exec_stream of a StreamNode, by an AskNode, or with "
+            "`await self.ask(…)` in an AsyncNode.",
+            name="ask",
+            obj=node,
+        )
+
+
 class BaseNode:
     """What every node and flow has.
 
@@ -55,6 +68,8 @@ class BaseNode:
 
     node_name: Any = _ClassName()
     _sender_key: Identity
+    if not TYPE_CHECKING:
+        ask = _NoAsk()
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Return the node the identity that its copies will share."""
@@ -88,11 +103,11 @@ class BaseNode:
 
         Raises `GraphError` (a `TypeError`) where it is no node.
         """
+        self._check_made()
         if node is not None and not is_node(node):
-            hint = " Did you forget to make an instance of it?" if isinstance(node, type) else ""
             raise GraphError(
                 f"The successor of {node_name(self)!r} for action {action!r} is {node!r}, which "
-                f"is not a node.{hint}"
+                f"is not a node.{why_no_node(node)}"
             )
         if action in self.successors:
             warn(f"Overwriting successor for action '{action}'")
@@ -186,7 +201,12 @@ class BaseNode:
         self._warn_successors("AsyncFlow")
         return run_stream_async(self, shared, callback, **options)
 
+    def _check_made(self) -> None:
+        if not is_node(self):
+            raise GraphError(f"{self!r} is not ready.{why_no_node(self)}")
+
     def _warn_successors(self, flow: str) -> None:
+        self._check_made()
         if self.successors:
             warn(f"Node won't run successors. Use {flow}.")
 
@@ -228,6 +248,8 @@ class Node(BaseNode):
         cur_retry = _CurrentRetry()
 
     def __init__(self, max_retries: int = 1, wait: float = 0) -> None:
+        if not isinstance(max_retries, SupportsIndex):
+            raise TypeError(_no_number(type(self), max_retries))
         if max_retries < 1:
             raise ValueError(f"max_retries must be at least 1, not {max_retries!r}: 1 is no retry.")
         if wait < 0:
@@ -254,6 +276,18 @@ class Node(BaseNode):
 
     def _try(self, prep_res: Any) -> Any:
         return self.exec(prep_res)
+
+
+def _no_number(cls: Any, value: object) -> str:
+    """What is said of `max_retries`."""
+    if not is_node(value):
+        return f"max_retries must be a whole number, not {value!r}."
+    flow = "StreamFlow" if hasattr(cls, "keep_chunks") else "Flow"
+    flow = "AsyncFlow" if hasattr(cls, "exec_async") else flow
+    return (
+        f"max_retries must be a whole number, not the node {node_name(value)!r}: a "
+        f"{cls.__qualname__} holds no nodes. Did you mean {flow}({node_name(value)})?"
+    )
 
 
 class BatchNode(Node):
