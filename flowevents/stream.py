@@ -182,6 +182,8 @@ def _with_callback(
 ) -> RunOptions:
     if callback is None:
         return options
-    if not (callable(callback) and takes(callback, 2)):
+    if not callable(callback):
+        raise ObserverError(f"callback={callback!r} is not callable: it gets a chunk and a node.")
+    if not takes(callback, 2):
         raise ObserverError(f"callback={callback!r} cannot be called with a chunk and a node.")
     return {**options, "observers": (*(options.get("observers") or ()), _Callback(callback))}
