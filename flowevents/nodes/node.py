@@ -103,7 +103,8 @@ class BaseNode:
 
         Raises `GraphError` (a `TypeError`) where it is no node.
         """
-        self._check_made()
+        if not is_node(self):
+            raise GraphError(f"{self!r} cannot have a successor.{why_no_node(self)}")
         if node is not None and not is_node(node):
             raise GraphError(
                 f"The successor of {node_name(self)!r} for action {action!r} is {node!r}, which "
@@ -201,13 +202,8 @@ class BaseNode:
         self._warn_successors("AsyncFlow")
         return run_stream_async(self, shared, callback, **options)
 
-    def _check_made(self) -> None:
-        if not is_node(self):
-            raise GraphError(f"{self!r} is not ready.{why_no_node(self)}")
-
     def _warn_successors(self, flow: str) -> None:
-        self._check_made()
-        if self.successors:
+        if getattr(self, "successors", None):  # there are none where `__init__` was forgotten
             warn(f"Node won't run successors. Use {flow}.")
 
     # -- PocketFlow's private methods: called by overrides, and by its own flows --------------
