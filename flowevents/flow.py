@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from flowevents.engine.routes import is_known, tell_unknown
-from flowevents.engine.shape import is_node, node_name, shape_of
+from flowevents.engine.shape import is_node, node_name, shape_of, why_no_node
 from flowevents.errors import GraphError
 from flowevents.nodes.async_node import AsyncNode, at_least_one, part_of_run_async
 from flowevents.nodes.node import BaseNode, part_of_run
@@ -41,9 +41,9 @@ class Flow(BaseNode):
 
     def _checked(self, start: Any) -> Any:
         if not is_node(start):
-            hint = " Did you forget to make an instance of it?" if isinstance(start, type) else ""
             raise GraphError(
-                f"The start of flow {node_name(self)!r} is {start!r}, which is not a node.{hint}"
+                f"The start of flow {node_name(self)!r} is {start!r}, which is not a node."
+                f"{why_no_node(start)}"
             )
         return start
 

@@ -7,7 +7,7 @@ item; else each has one of its own.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextvars import Context
 from typing import Any, Final
 
@@ -17,7 +17,16 @@ from flowevents.engine.state import hand_over
 from flowevents.engine.step import Items, Step, Track
 from flowevents.events import ItemEnd, ItemStart
 
-__all__ = ["begin_items", "end_item", "item_of", "label_next", "start_item", "taken"]
+__all__ = [
+    "begin_items",
+    "end_item",
+    "item_of",
+    "iterator_of",
+    "label_next",
+    "merged",
+    "start_item",
+    "taken",
+]
 
 logger: Final = logging.getLogger("flowevents")
 
@@ -38,8 +47,38 @@ def taken(step: Step, batch: Any) -> Iterable[Any]:
     except TypeError:
         if not batch:
             return ()
-        raise
+        return iterator_of(step, batch)
     return source if step.context is None else _taken_in(step.context, source)
+
+
+def iterator_of(step: Step, batch: Any) -> Iterator[Any]:
+    """Return an iterator over a batch. Raises `TypeError`, which names the node, where none can."""
+    try:
+        return iter(batch)
+    except TypeError:
+        if hasattr(batch, "__iter__"):
+            raise
+    shape = step.plan.shape
+    prep = "prep_async" if shape.is_async else "prep"
+    kind, what = ("flow", "the params of each pass") if shape.is_flow else ("node", "the items")
+    raise TypeError(
+        f"{prep} of batch {kind} {step.plan.path or step.plan.name!r} gave {batch!r}, over which "
+        f"nothing can iterate: it is to return {what}, in a list or any other iterable."
+    )
+
+
+def merged(step: Step, params: Any, own: Any) -> dict[str, Any]:
+    """Return the params of a pass over a flow. Raises `TypeError`, which names it."""
+    try:
+        return {**params, **own}
+    except TypeError:
+        if isinstance(own, Mapping):
+            raise
+        prep = "prep_async" if step.plan.shape.is_async else "prep"
+        raise TypeError(
+            f"{prep} of batch flow {step.plan.path or step.plan.name!r} gave {own!r} as the "
+            "params of a pass: each is a dict."
+        ) from None
 
 
 def _taken_in(context: Context, source: Iterator[Any]) -> Iterator[Any]:

@@ -20,7 +20,7 @@ logger: Final = logging.getLogger("flowevents")
 class RunOptions(TypedDict, total=False):
     """The keyword options of `Run`, which every `run…` method of a node or flow takes too."""
 
-    observers: Iterable[object]
+    observers: Iterable[object] | None
     id: str | None
     metadata: Mapping[str, Any] | None
     capture: bool

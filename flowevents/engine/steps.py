@@ -10,7 +10,7 @@ from flowevents.engine.batches import execute
 from flowevents.engine.calls import call, end, invoke, require_await
 from flowevents.engine.effects import Await, Effects
 from flowevents.engine.frame import Frame
-from flowevents.engine.items import begin_items, item_of
+from flowevents.engine.items import begin_items, item_of, iterator_of, merged
 from flowevents.engine.state import hand_over, safe_point
 from flowevents.engine.step import Here, Step, Track
 from flowevents.events import FlowEnd, FlowStart, NodeEnd, NodeStart
@@ -135,11 +135,11 @@ def enter(track: Track, frame: Frame, parent: int) -> Effects:
 def _passes(frame: Frame, batch: Any) -> Iterator[Frame]:
     """The items of a parallel batch flow, each a pass over its graph."""
     items = begin_items(frame.step, batch)
-    for index, params in enumerate(batch):
+    for index, params in enumerate(iterator_of(frame.step, batch)):
         item = item_of(frame.step, items, 0, index, 0)
         inner = Frame(frame.plan, frame.flow, item, frame.shared)
         inner.prep_res = params
-        inner.begin_pass({**frame.flow.params, **params})
+        inner.begin_pass(merged(frame.step, frame.flow.params, params))
         yield inner
 
 

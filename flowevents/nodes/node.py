@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar, cast, overload
 
 from flowevents.engine.attempts import pause_after, retries_on
 from flowevents.engine.publish import (
@@ -19,7 +19,7 @@ from flowevents.engine.publish import (
     pause_requested,
     progress,
 )
-from flowevents.engine.shape import is_node, node_name
+from flowevents.engine.shape import is_node, node_name, why_no_node
 from flowevents.errors import GraphError
 from flowevents.events import Event
 from flowevents.messages import warn
@@ -87,6 +87,19 @@ def part_of_run(part: P) -> P:
     return cast("P", _run)
 
 
+class _NoAsk:
+    """`ask` of a plain node: it has none, and says what to do."""
+
+    def __get__(self, node: object, owner: type) -> Any:
+        raise AttributeError(
+            f"{owner.__name__} cannot wait for an answer in plain code: ask with "
+            "`answer = yield Ask(…)` in the exec_stream of a StreamNode, by an AskNode, or with "
+            "`await self.ask(…)` in an AsyncNode.",
+            name="ask",
+            obj=node,
+        )
+
+
 class BaseNode:
     """What every node and flow has.
 
@@ -105,6 +118,8 @@ class BaseNode:
     else:
         pause_requested = _PauseRequested()
     _sender_key: Identity
+    if not TYPE_CHECKING:
+        ask = _NoAsk()
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Return the node the identity that its copies will share."""
@@ -138,11 +153,12 @@ class BaseNode:
 
         Raises `GraphError` (a `TypeError`) where it is no node.
         """
+        if not is_node(self):
+            raise GraphError(f"{self!r} cannot have a successor.{why_no_node(self)}")
         if node is not None and not is_node(node):
-            hint = " Did you forget to make an instance of it?" if isinstance(node, type) else ""
             raise GraphError(
                 f"The successor of {node_name(self)!r} for action {action!r} is {node!r}, which "
-                f"is not a node.{hint}"
+                f"is not a node.{why_no_node(node)}"
             )
         if action in self.successors:
             warn(f"Overwriting successor for action '{action}'")
@@ -234,7 +250,7 @@ class BaseNode:
         return run_stream_async(self, shared, callback, **options)
 
     def _warn_successors(self, flow: str) -> None:
-        if self.successors:
+        if getattr(self, "successors", None):  # there are none where `__init__` was forgotten
             warn(f"Node won't run successors. Use {flow}.")
 
     # -- PocketFlow's private methods: called by overrides, and by its own flows --------------
@@ -289,6 +305,8 @@ class Node(BaseNode):
     def __init__(
         self, max_retries: int = 1, wait: Wait = 0, *, retry_on: RetryOn | None = None
     ) -> None:
+        if not isinstance(max_retries, SupportsIndex):
+            raise TypeError(_no_number(type(self), max_retries))
         if max_retries < 1:
             raise ValueError(f"max_retries must be at least 1, not {max_retries!r}: 1 is no retry.")
         if not callable(wait) and wait < 0:
@@ -330,6 +348,18 @@ def _checked(retry_on: RetryOn) -> RetryOn:
             f"retry_on must be types of exceptions, or a function of one, not {retry_on!r}."
         )
     return retry_on
+
+
+def _no_number(cls: Any, value: object) -> str:
+    """What is said of `max_retries`."""
+    if not is_node(value):
+        return f"max_retries must be a whole number, not {value!r}."
+    flow = "StreamFlow" if hasattr(cls, "keep_chunks") else "Flow"
+    flow = "AsyncFlow" if hasattr(cls, "exec_async") else flow
+    return (
+        f"max_retries must be a whole number, not the node {node_name(value)!r}: a "
+        f"{cls.__qualname__} holds no nodes. Did you mean {flow}({node_name(value)})?"
+    )
 
 
 class BatchNode(Node):

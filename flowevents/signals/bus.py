@@ -23,6 +23,7 @@ from flowevents.signals.handlers import (
     Handlers,
     Receiver,
     Weakly,
+    check_takes_event,
     handlers_among,
     once,
     receiver_key,
@@ -142,6 +143,7 @@ class EventSignal(NamedSignal, Generic[E]):
             raise ObserverError(
                 f"Cannot connect {receiver!r} to signal {self.name!r}: it is not callable."
             )
+        check_takes_event(receiver)
         key, alive = key_of(sender)
         place = self._key, receiver_key(receiver)
         called = Weakly(receiver, lambda _: self._gone(key, place)) if weak else receiver

@@ -10,7 +10,7 @@ from flowevents.errors import ObserverError
 from flowevents.events import Event
 from flowevents.signals.audience import with_context
 from flowevents.signals.bus import ANY, BY_NAME, EventSignal, contexts, key_of
-from flowevents.signals.handlers import Receiver
+from flowevents.signals.handlers import Receiver, check_takes_event
 
 __all__ = ["Subscription", "handlers_of", "observe", "on", "signals_of"]
 
@@ -96,10 +96,12 @@ def handlers_of(observer: object) -> dict[str, Receiver]:
         method = getattr(observer, attribute)
         if not callable(method):
             raise ObserverError(f"{cls.__name__}.{attribute} is {method!r}, not callable.")
+        check_takes_event(method)
         found[name] = method
     if found:
         return found
     if callable(observer):
+        check_takes_event(observer)
         return dict.fromkeys(BY_NAME, observer)
     if callable(getattr(observer, "context", None)):
         return {}

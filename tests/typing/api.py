@@ -88,7 +88,7 @@ from flowevents import (
     to_mermaid,
 )
 from flowevents.observers.queued import Queued
-from flowevents.testing import ManualClock, ScriptedModel, capture_events, check_events
+from flowevents.testing import ManualClock, NoReply, ScriptedModel, capture_events, check_events
 
 Shared = dict[str, Any]
 
@@ -720,6 +720,7 @@ def in_tests(shared: Shared) -> None:
     assert_type(model("prompt"), str)
     assert_type(model.stream("prompt"), Iterator[str])
     assert_type(model.calls, list[object])
+    assert_type(NoReply("no reply"), NoReply)
 
 
 async def in_async_tests() -> None:
