@@ -7,7 +7,8 @@ The layers; each module imports only from those below it:
     flow.py       flows: nodes made of nodes
     nodes/        what users write: prep, exec and post as steps of the engine
     stream.py     a run's output as a stream, or to a callback
-    mermaid.py    a flow as a picture, named as in its events
+    mermaid.py    a flow as a picture, named as in its events; instrument.py beside it:
+                  pocketflow's own runs, observed
     run.py        Run, as its users see it; observers/ beside it: consumers, each a file
     live.py       a run in the background, and its events as they come
     engine/       the one engine: a generator of effects, its drivers, the walk over a graph
@@ -85,12 +86,13 @@ from flowevents.signals import ANY, Subscription, observe, on
 from flowevents.stream import AsyncStream, Stream
 
 if TYPE_CHECKING:
+    from flowevents.instrument import observe_pocketflow
     from flowevents.mermaid import to_mermaid
     from flowevents.observers.chrome_trace import to_chrome_trace
     from flowevents.observers.console import ConsoleAnswers
     from flowevents.observers.display import TerminalDisplay
     from flowevents.observers.jsonlines import JsonLines, read_events
-    from flowevents.observers.logs import LogObserver
+    from flowevents.observers.logs import JsonFormatter, LogObserver
     from flowevents.observers.queued import Gap, queued
     from flowevents.observers.timeline import timeline_svg
     from flowevents.observers.traces import TraceObserver as TraceObserver
@@ -101,11 +103,13 @@ __version__ = "0.1.0"
 _LATER: Final = {
     "ConsoleAnswers": "observers.console",
     "Gap": "observers.queued",
+    "JsonFormatter": "observers.logs",
     "JsonLines": "observers.jsonlines",
     "LogObserver": "observers.logs",
     "TerminalDisplay": "observers.display",
     "TraceObserver": "observers.traces",
     "backoff": "retrying",
+    "observe_pocketflow": "instrument",
     "queued": "observers.queued",
     "read_events": "observers.jsonlines",
     "timeline_svg": "observers.timeline",
@@ -164,6 +168,7 @@ __all__ = [
     "Interrupt",
     "ItemEnd",
     "ItemStart",
+    "JsonFormatter",
     "JsonLines",
     "LiveEvents",
     "LogObserver",
@@ -192,6 +197,7 @@ __all__ = [
     "copy",
     "events",
     "observe",
+    "observe_pocketflow",
     "on",
     "queued",
     "read_events",

@@ -55,7 +55,8 @@ class Run:
             run only, until it ends; `None` is none.
         id: The run's id; by default 128 random bits as 32 hexadecimal digits.
         metadata: What the first event's `metadata` holds; JSON values.
-        capture: Put each step's `exec_res` into its `NodeEnd.result`.
+        capture: Put each step's `prep_res` and `exec_res` into its `NodeEnd`, as `input` and
+            `result`.
         max_steps: The most executions of nodes and nested flows; beyond it the run fails with
             `TooManySteps`.
         on_handler_error: `"log"` what a handler raises on the logger `flowevents`, or `"raise"`

@@ -40,7 +40,7 @@ class Course:
         self.shared: Any = shared
         self.observers: list[tuple[object, dict[str, Receiver]]] = observers
         self.life: Lifecycle = Lifecycle(options.run_id)
-        audience = Audience(("run", options.run_id), special=options.offload)
+        audience = Audience(("run", options.run_id), special=options.offload or options.capture)
         self.state: State = State(options, audience)
         self.driver: SyncDriver | AsyncDriver | None = None
 

@@ -187,6 +187,7 @@ class Track:
 
     Attributes:
         step: The step that is open and whose code may run; cleared at the end.
+        given: What its `prep` has returned, where that is captured.
         task: The task in which it runs, where that is its own.
         blocked: Tells what the track is a part of that one more thing there waits for an answer
             (1), or one less (-1); `None` for the run itself.
@@ -196,7 +197,7 @@ class Track:
         carry_on: Goes on with the run, in the task in which code of its own has just ended.
     """
 
-    __slots__ = ("blocked", "carry_on", "context", "here", "opened", "step", "task")
+    __slots__ = ("blocked", "carry_on", "context", "given", "here", "opened", "step", "task")
 
     def __init__(
         self,
@@ -205,6 +206,7 @@ class Track:
         task: asyncio.Task[Any] | None = None,
     ) -> None:
         self.step: Step | None = step
+        self.given: Any = None
         self.blocked: Callable[[int], None] | None = blocked
         self.task: asyncio.Task[Any] | None = task
         self.here: Here | None = None

@@ -40,6 +40,8 @@ def run_step(track: Track, step: Step, node: Any, shared: Any, parent: int) -> E
             prep_res = yield from invoke(step, prep, shared)
             if state.delivery.is_due():
                 yield from hand_over(state)
+        if _captures(step):
+            track.given = prep_res
         if shape.is_flow:
             prep_res, exec_res = yield from _overridden_walk(step, node, shared, prep_res)
         elif "exec" in shape.overrides:
@@ -56,7 +58,8 @@ def run_step(track: Track, step: Step, node: Any, shared: Any, parent: int) -> E
             action = exec_res
     if state.is_disturbed() and state.delivery.is_due():
         yield from hand_over(state)
-    yield from end_step(step, exec_res)
+    yield from end_step(step, exec_res, given=track.given)
+    track.given = None
     return action
 
 
@@ -77,12 +80,19 @@ def _overridden_walk(step: Step, flow: Any, shared: Any, prep_res: Any) -> Effec
     return prep_res, None
 
 
-def end_step(step: Step, exec_res: Any, error: BaseException | None = None) -> Effects:
-    """Publish the end of a node's step."""
-    options, own = step.state.options, {}
-    if options.capture and error is None:
-        own["result"] = options.clean(exec_res)
+def end_step(
+    step: Step, exec_res: Any, error: BaseException | None = None, *, given: Any = None
+) -> Effects:
+    """Publish the end of a node's step; `given` is its `prep_res`."""
+    own: dict[str, Any] = {}
+    if _captures(step):
+        clean = step.state.options.clean
+        own = {"result": clean(exec_res), "input": clean(given)}
     return end(step, NodeEnd, step.listeners().node_end, error, own)
+
+
+def _captures(step: Step) -> bool:
+    return step.state.options.capture or step.listeners().captures is not None
 
 
 # -- flows ----------------------------------------------------------------------------------------

@@ -159,7 +159,6 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                             step.attempt,
                             status="ok",
                             duration=0.0 if step.began is None else monotonic() - step.began,
-                            result=options.clean(exec_res) if options.capture else None,
                         )
                         if delivery.deliver(event, handlers):
                             yield from hand_over(state)

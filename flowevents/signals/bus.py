@@ -35,6 +35,7 @@ __all__ = [
     "BY_NAME",
     "EventSignal",
     "action",
+    "captures",
     "chunk",
     "contexts",
     "flow_end",
@@ -345,3 +346,7 @@ flow_end: EventSignal[events.FlowEnd] = _of_runs(events.FlowEnd)
 contexts: EventSignal[Event] = EventSignal("contexts", Event)
 """To which the `context` methods of observers are connected; nothing is sent."""
 contexts._key = contexts.name
+
+captures: EventSignal[Event] = EventSignal("captures", Event)
+"""To which observers are connected that want what a step gets and gives; nothing is sent."""
+captures._key = captures.name

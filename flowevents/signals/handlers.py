@@ -77,11 +77,13 @@ class Listeners(Heard):
     Attributes:
         anybody: Whether there is one.
         contexts: Who is asked for the context of the node's code.
+        captures: Those who want what the node gets and gives.
         special: More is to be done for a step than to send its events.
     """
 
     anybody: bool = False
     contexts: tuple[Receiver, ...] = ()
+    captures: Handlers | None = None
     special: bool = False
 
 

@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 from flowevents.errors import ObserverError
 from flowevents.events import Event
 from flowevents.signals.audience import with_context
-from flowevents.signals.bus import ANY, BY_NAME, EventSignal, contexts, key_of
+from flowevents.signals.bus import ANY, BY_NAME, EventSignal, captures, contexts, key_of
 from flowevents.signals.handlers import Receiver, check_takes_event
 
 __all__ = ["Subscription", "handlers_of", "observe", "on", "signals_of"]
@@ -43,13 +43,14 @@ def observe(observer: object, *, sender: object = ANY) -> Subscription:
         observer: A callable of one event, or an object with `on_<signal>` methods. A method
             `context(event) -> contextvars.Context | None` is asked at each node and item start
             for the context in which that step's code shall run; the first that gives one wins.
+            Where it has `captures = True`, what it hears is captured as by `Run(capture=True)`.
         sender: As in `EventSignal.connect`.
 
     Raises `ObserverError` for an unknown `on_…`, before anything is connected.
     """
     handlers = with_context(observer, handlers_of(observer))
     key_of(sender)
-    signals = {**BY_NAME, contexts.name: contexts}
+    signals = {**BY_NAME, contexts.name: contexts, captures.name: captures}
     return Subscription([signals[name].hold(handler, sender) for name, handler in handlers.items()])
 
 

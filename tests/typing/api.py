@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import io
+import logging
 import threading
 from collections.abc import (
     AsyncGenerator,
@@ -53,6 +54,7 @@ from flowevents import (
     Interrupt,
     ItemEnd,
     ItemStart,
+    JsonFormatter,
     JsonLines,
     LiveEvents,
     LogObserver,
@@ -79,6 +81,7 @@ from flowevents import (
     backoff,
     events,
     observe,
+    observe_pocketflow,
     on,
     queued,
     read_events,
@@ -458,6 +461,9 @@ class Display:
 subscription = observe(Display())
 assert_type(subscription, Subscription)
 assert_type(subscription.cancel(), None)
+with observe_pocketflow(observers=[show_any], capture=True) as patched:
+    assert_type(patched, Subscription)
+assert_type(JsonFormatter().format(logging.makeLogRecord({})), str)
 with observe(show_any, sender=llm) as entered:
     assert_type(entered, Subscription)
 
