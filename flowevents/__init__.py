@@ -7,7 +7,8 @@ The layers; each module imports only from those below it:
     flow.py       flows: nodes made of nodes
     nodes/        what users write: prep, exec and post as steps of the engine
     stream.py     a run's output as a stream, or to a callback
-    mermaid.py    a flow as a picture, named as in its events
+    mermaid.py    a flow as a picture, named as in its events; instrument.py beside it:
+                  pocketflow's own runs, observed
     run.py        Run, as its users see it; observers/ beside it: consumers, each a file
     live.py       a run in the background, and its events as they come
     engine/       the one engine: a generator of effects, its drivers, the walk over a graph
@@ -22,7 +23,11 @@ The layers; each module imports only from those below it:
 
 from __future__ import annotations
 
+import asyncio
+import copy
 import importlib.util
+import time
+import warnings
 from typing import TYPE_CHECKING, Any, Final
 
 from flowevents import events, signals
@@ -86,6 +91,7 @@ from flowevents.signals import ANY, Subscription, observe, on
 from flowevents.stream import AsyncStream, Stream
 
 if TYPE_CHECKING:
+    from flowevents.instrument import observe_pocketflow
     from flowevents.journal.journal import Journal
     from flowevents.journal.memory import MemoryJournal
     from flowevents.journal.records import RunSummary
@@ -96,7 +102,7 @@ if TYPE_CHECKING:
     from flowevents.observers.console import ConsoleAnswers
     from flowevents.observers.display import TerminalDisplay
     from flowevents.observers.jsonlines import JsonLines, read_events
-    from flowevents.observers.logs import LogObserver
+    from flowevents.observers.logs import JsonFormatter, LogObserver
     from flowevents.observers.queued import Gap, queued
     from flowevents.observers.timeline import timeline_svg
     from flowevents.observers.traces import TraceObserver as TraceObserver
@@ -108,6 +114,7 @@ _LATER: Final = {
     "ConsoleAnswers": "observers.console",
     "Gap": "observers.queued",
     "Journal": "journal.journal",
+    "JsonFormatter": "observers.logs",
     "JsonLines": "observers.jsonlines",
     "LogObserver": "observers.logs",
     "MemoryJournal": "journal.memory",
@@ -117,6 +124,7 @@ _LATER: Final = {
     "TerminalDisplay": "observers.display",
     "TraceObserver": "observers.traces",
     "backoff": "retrying",
+    "observe_pocketflow": "instrument",
     "queued": "observers.queued",
     "read_events": "observers.jsonlines",
     "timeline_svg": "observers.timeline",
@@ -179,6 +187,7 @@ __all__ = [
     "ItemStart",
     "Journal",
     "JournalError",
+    "JsonFormatter",
     "JsonLines",
     "LiveEvents",
     "LogObserver",
@@ -207,14 +216,20 @@ __all__ = [
     "TooManySteps",
     "UnknownEvent",
     "UnknownRun",
+    "asyncio",
     "backoff",
+    "copy",
     "events",
     "observe",
+    "observe_pocketflow",
     "on",
     "queued",
     "read_events",
     "signals",
+    "time",
     "timeline_svg",
     "to_chrome_trace",
     "to_mermaid",
+    "warnings",
 ]
+"""With four modules, which `from pocketflow import *` gives as well."""

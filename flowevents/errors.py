@@ -8,7 +8,7 @@
     ├── Expired (TimeoutError)          nobody answered in time; raised in the node that asked
     ├── TooManySteps                    a run went beyond its `max_steps`
     ├── AsyncNodeError (RuntimeError)   an async node or flow where only plain code can run
-    ├── GraphError (TypeError)          a successor or a start node that is not a node
+    ├── GraphError (TypeError)          what is not a node where one belongs, or cannot be run
     ├── ObserverError (TypeError)       an observer or handler that cannot be connected
     ├── RecordError (ValueError)        a file that does not hold what it should; names the line
     ├── JournalError                    a journal that fails, or cannot hold what it should
@@ -101,7 +101,7 @@ class AsyncNodeError(FlowEventsError, RuntimeError):
 
 
 class GraphError(FlowEventsError, TypeError):
-    """Something in the graph is not a node; the text names it and where it stands."""
+    """Something in the graph is not a node, or cannot be run; the text names it and says why."""
 
 
 class ObserverError(FlowEventsError, TypeError):

@@ -163,13 +163,18 @@ class ItemEnd(Event, frozen=True, kw_only=True, tag=True, tag_field="type", gc=F
 
 
 class NodeEnd(Event, frozen=True, kw_only=True, tag=True, tag_field="type", gc=False):
-    """A step ended after `duration` seconds; `result` is `exec_res` where the run captures it."""
+    """A step ended after `duration` seconds.
+
+    Where the run captures them, `input` is `prep_res`, also of a step that failed, and `result` is
+    `exec_res`.
+    """
 
     signal: ClassVar[str] = "node_end"
     status: Status
     duration: float
     error: str | None = None
     result: Any = None
+    input: Any = None
 
 
 class Action(Event, frozen=True, kw_only=True, tag=True, tag_field="type", gc=False):

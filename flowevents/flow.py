@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from flowevents.engine.routes import is_known, tell_unknown
-from flowevents.engine.shape import is_node, node_name, shape_of
+from flowevents.engine.shape import is_node, node_name, shape_of, why_no_node
 from flowevents.errors import GraphError
 from flowevents.nodes.async_node import AsyncNode, at_least_one, part_of_run_async
 from flowevents.nodes.node import BaseNode, part_of_run
@@ -41,9 +41,9 @@ class Flow(BaseNode):
 
     def _checked(self, start: Any) -> Any:
         if not is_node(start):
-            hint = " Did you forget to make an instance of it?" if isinstance(start, type) else ""
             raise GraphError(
-                f"The start of flow {node_name(self)!r} is {start!r}, which is not a node.{hint}"
+                f"The start of flow {node_name(self)!r} is {start!r}, which is not a node."
+                f"{why_no_node(start)}"
             )
         return start
 
@@ -163,6 +163,8 @@ class AsyncParallelBatchFlow(AsyncFlow, BatchFlow):
             lazily, one as another ends.
     """
 
+    max_concurrency: int | None = None
+
     if TYPE_CHECKING:
 
         async def prep_async(self, shared: Any, /) -> Iterable[Mapping[str, Any]] | None:
@@ -171,7 +173,8 @@ class AsyncParallelBatchFlow(AsyncFlow, BatchFlow):
 
     def __init__(self, start: Any = None, *, max_concurrency: int | None = None) -> None:
         super().__init__(start)
-        self.max_concurrency: int | None = at_least_one(max_concurrency)
+        if max_concurrency is not None:
+            self.max_concurrency = at_least_one(max_concurrency)
 
     @part_of_run_async
     async def _run_async(self, shared: Any) -> Any:

@@ -27,7 +27,7 @@ from flowevents.clock import SYSTEM, Clock
 from flowevents.engine.course import Course
 from flowevents.engine.drivers import PAUSED, AsyncDriver, Consumer, SyncDriver, pull
 from flowevents.engine.options import ResumeOptions, RunOptions, options_of
-from flowevents.engine.shape import is_node, node_name
+from flowevents.engine.shape import is_node, node_name, why_no_node
 from flowevents.engine.whose import after_delivery
 from flowevents.errors import EventsLost, GraphError, JournalError, ObserverError, Paused
 from flowevents.escape import escape_controls
@@ -55,10 +55,11 @@ class Run:
             as copies.
         shared: What `prep` and `post` get.
         observers: Callables of one event or objects with `on_<signal>` methods, which hear this
-            run only, until it ends.
+            run only, until it ends; `None` is none.
         id: The run's id; by default 128 random bits as 32 hexadecimal digits.
         metadata: What the first event's `metadata` holds; JSON values.
-        capture: Put each step's `exec_res` into its `NodeEnd.result`.
+        capture: Put each step's `prep_res` and `exec_res` into its `NodeEnd`, as `input` and
+            `result`.
         max_steps: The most executions of nodes and nested flows; beyond it the run fails with
             `TooManySteps`.
         on_handler_error: `"log"` what a handler raises on the logger `flowevents`, or `"raise"`
@@ -84,7 +85,7 @@ class Run:
         flow: Any,
         shared: Any,
         *,
-        observers: Iterable[object] = (),
+        observers: Iterable[object] | None = (),
         id: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         capture: bool = False,
@@ -99,8 +100,9 @@ class Run:
         transient: Iterable[Any] = (),
     ) -> None:
         if not is_node(flow):
-            hint = " Did you forget to make an instance of it?" if isinstance(flow, type) else ""
-            raise GraphError(f"Run needs a flow or a node, not {flow!r}.{hint}")
+            raise GraphError(f"Run needs a flow or a node, not {flow!r}.{why_no_node(flow)}")
+        if observers is None:
+            observers = ()
         if type(observers) not in (tuple, list) and (
             isinstance(observers, (str, Mapping)) or not isinstance(observers, Iterable)
         ):

@@ -17,7 +17,7 @@ from flowevents.errors import ObserverError
 from flowevents.events import Chunk
 from flowevents.messages import warn
 from flowevents.run import Run, RunOptions
-from flowevents.signals import is_async_callable
+from flowevents.signals import is_async_callable, takes
 
 if TYPE_CHECKING:
     from typing import Self, Unpack
@@ -184,4 +184,6 @@ def _with_callback(
         return options
     if not callable(callback):
         raise ObserverError(f"callback={callback!r} is not callable: it gets a chunk and a node.")
-    return {**options, "observers": (*options.get("observers", ()), _Callback(callback))}
+    if not takes(callback, 2):
+        raise ObserverError(f"callback={callback!r} cannot be called with a chunk and a node.")
+    return {**options, "observers": (*(options.get("observers") or ()), _Callback(callback))}

@@ -38,7 +38,7 @@ from flowevents import (
 from flowevents.events import EVENT_TYPES, decode, describe_error, encode
 from flowevents.testing import capture_events
 
-FREE = ("data", "value", "result", "prompt", "choices", "schema", "metadata")
+FREE = ("data", "value", "result", "input", "prompt", "choices", "schema", "metadata")
 BASE: dict[str, Any] = {"run_id": "r", "seq": 3, "time": 1.5, "span": 2, "node": "A"}
 
 # -- what may be in an event ----------------------------------------------------------------------
@@ -95,6 +95,7 @@ own: dict[type[Event], dict[str, st.SearchStrategy[Any]]] = {
         "duration": finite,
         "error": st.none() | st.text(),
         "result": json_values,
+        "input": json_values,
     },
     Action: {
         "action": st.none() | st.text(),

@@ -445,7 +445,7 @@ def test_an_error_is_raised_at_the_end(asynchronous: bool) -> None:
         for _ in range(2):
             with pytest.raises(RunStateError, match="'taken'"):
                 list(run.in_thread())
-    assert run.status == "ready"
+        assert run.status == "ready"
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])

@@ -35,7 +35,7 @@ from flowevents import (
     signals,
 )
 from flowevents.events import EVENT_TYPES
-from flowevents.observers.logs import LEVELS, LogObserver
+from flowevents.observers.logs import LEVELS, JsonFormatter, LogObserver
 from tests.hostile import CONTROLS, HOSTILE
 
 COMMON: dict[str, Any] = {"run_id": "r1", "time": 1.5, "span": 2, "node": "Plan", "step": 1}
@@ -234,7 +234,7 @@ def test_the_default_logger_is_flowevents_events(caplog: pytest.LogCaptureFixtur
 # -- fields ---------------------------------------------------------------------------------------
 
 
-class JsonFormatter(logging.Formatter):
+class ExtraFormatter(logging.Formatter):
     """Writes a record's message and what `extra` gave, as such formatters do."""
 
     known = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None)))
@@ -248,7 +248,7 @@ def test_a_json_formatter_picks_up_the_fields(logger: logging.Logger) -> None:
     """Each under its name with the prefix, and nothing beside them."""
     out = io.StringIO()
     handler = logging.StreamHandler(out)
-    handler.setFormatter(JsonFormatter())
+    handler.setFormatter(ExtraFormatter())
     logger.handlers[:] = [handler]
     event = Chunk(seq=3, data={"a": [1, "b\n", None]}, items=(2,), attempt=1, **COMMON)
     LogObserver(logger, levels={Chunk: 20})(event)
@@ -365,6 +365,72 @@ class PlainFields(logging.Formatter):
 
         own = {name: each for name, each in vars(record).items() if name.startswith("flowevents_")}
         return " ".join(flat(own))
+
+
+# -- as JSON --------------------------------------------------------------------------------------
+
+
+def in_json(logger: logging.Logger) -> io.StringIO:
+    """What the logger writes by a `JsonFormatter`."""
+    out = io.StringIO()
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(JsonFormatter())
+    logger.handlers[:] = [handler]
+    return out
+
+
+def test_a_record_is_a_line_of_json(logger: logging.Logger) -> None:
+    """With what every log needs, and an event's fields."""
+    out = in_json(logger)
+    LogObserver(logger)(Retry(seq=3, error="ValueError: x", wait=1.0, **COMMON))
+    told = json.loads(out.getvalue())
+    assert told.pop("time").endswith("+00:00")
+    assert {name: told[name] for name in ("level", "logger", "message")} == {
+        "level": "WARNING",
+        "logger": "tests.logs",
+        "message": "Plan tries again in 1 s after attempt 0: ValueError: x (run r1)",
+    }
+    assert told["flowevents_type"] == "Retry"
+    assert told["flowevents_wait"] == 1.0
+    assert set(told) - {"level", "logger", "message"} == {
+        *(f"flowevents_{name}" for name in (*Retry.__struct_fields__, "type"))
+    }
+
+
+def test_other_records_are_written_too(logger: logging.Logger) -> None:
+    """Their `extra`, whatever it holds, and an exception with its traceback."""
+    out = in_json(logger)
+    circle: list[Any] = []
+    circle.append(circle)
+    extra = {"user": "ada", "odd": {1: object()}}
+    try:
+        raise ValueError("no\nway")
+    except ValueError:
+        logger.exception("it %s", "failed", extra=extra, stack_info=True)
+    logger.info("circle", extra={"circle": circle})
+    failed, last = map(json.loads, out.getvalue().splitlines())
+    assert failed["message"] == "it failed"
+    assert failed["exception"].startswith("Traceback")
+    assert failed["exception"].endswith("ValueError: no\nway")
+    assert "test_other_records" in failed["stack"]
+    assert (failed["user"], failed["odd"]) == ("ada", {"1": {"$type": "builtins.object"}})
+    assert last["circle"] == [{"$type": "builtins.list"}]
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_text_stays_in_its_line_of_json(text: str, logger: logging.Logger) -> None:
+    """Of events and of anybody else."""
+    out = in_json(logger)
+    observer = LogObserver(logger, levels={Chunk: 20})
+    events = hostile_events(text)
+    for event in events:
+        observer(event)
+    logger.info("%s", text, extra={"given": {text: text}})
+    lines = out.getvalue().split("\n")
+    assert len(lines) == len(events) + 2
+    assert all(json.loads(line) for line in lines[:-1])
+    assert not (CONTROLS | set("\t\u2028\u2029")) & set("".join(lines))
+    out.getvalue().encode()
 
 
 # -- live and replayed ----------------------------------------------------------------------------

@@ -22,6 +22,7 @@ AN_EVENT = "an event type: its fields are the contract with whoever reads events
 EXEMPT: Final[dict[str, str]] = {
     "flowevents.events.Interrupt": AN_EVENT,
     "flowevents.events.ItemEnd": AN_EVENT,
+    "flowevents.events.NodeEnd": AN_EVENT,
     "flowevents.signals.handlers.Listeners": "a field for each of the twelve signals",
 }
 """Classes that may have more attributes, and why."""

@@ -10,7 +10,7 @@ from typing import Any
 from flowevents.engine.attempts import Attempts, attempts, attempts_of
 from flowevents.engine.calls import invoke
 from flowevents.engine.effects import Await, Effects
-from flowevents.engine.groups import Group, drive
+from flowevents.engine.groups import Group, drive, limit_of
 from flowevents.engine.items import (
     begin_items,
     end_item,
@@ -119,7 +119,7 @@ def _sequential(track: Track, step: Step, node: Any, batch: Iterable[Any] | None
 def _parallel(step: Step, node: Any, batch: Iterable[Any] | None) -> Effects:
     """Run the items at the same time, each in a task of its own."""
     items = begin_items(step, batch)
-    limit = node.max_concurrency if step.plan.shape.ours else None
+    limit = limit_of(step.plan, node)
     each = _work if "item_label" in step.plan.shape.idle else _labelled
     work = partial(each, step, items, node, attempts_of(step, node))
     yield Await(Group(step.state).run(work, iter(taken(step, batch)), limit))

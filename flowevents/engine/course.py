@@ -44,7 +44,8 @@ class Course:
         self.observers: list[tuple[object, dict[str, Receiver]]] = observers
         self.life: Lifecycle = Lifecycle(options.run_id)
         recorded = options.recorder is not None
-        audience = Audience(("run", options.run_id), special=options.offload, recorded=recorded)
+        special = options.offload or options.capture
+        audience = Audience(("run", options.run_id), special=special, recorded=recorded)
         self.state: State = State(options, audience, shared)
         self.driver: SyncDriver | AsyncDriver | None = None
         self.frames: list[Frame] | None = None

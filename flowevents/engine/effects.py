@@ -134,11 +134,12 @@ class CancelledBy(BaseException):
 
 def again(error: BaseException) -> NoReturn:
     """Raise an error that was raised before; its context stays, whatever is being handled here."""
+    __tracebackhide__ = True
     context = error.__context__
     try:
         raise error
     finally:
-        error.__context__ = context
+        object.__setattr__(error, "__context__", context)  # also of one that is frozen
 
 
 def pep479(error: BaseException) -> BaseException:

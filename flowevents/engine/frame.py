@@ -7,7 +7,7 @@ from typing import Any
 
 from flowevents.engine.cursor import Cursor
 from flowevents.engine.graph import Plan
-from flowevents.engine.items import begin_items, item_of, label_next
+from flowevents.engine.items import begin_items, item_of, iterator_of, label_next, merged
 from flowevents.engine.routes import routed
 from flowevents.engine.shape import node_name
 from flowevents.engine.step import Items, Step
@@ -104,7 +104,7 @@ class Frame:
         """Stand before the first item of a sequential batch."""
         self.cursor.stands = "pass"
         self.batch = begin_items(self.step, batch)
-        self.batch.rest = iter(batch)
+        self.batch.rest = iterator_of(self.step, batch)
 
     def take_next(self, items: Items, numbers: Iterator[int], heard: bool) -> bool:
         """Stand at the beginning of the next item's pass, if there is one.
@@ -114,7 +114,10 @@ class Frame:
         flow, item, cursor = self.flow, items.current, self.cursor
         items.current = None
         for params in items.rest:
-            cursor.params = {**flow.params, **params}
+            try:
+                cursor.params = {**flow.params, **params}
+            except TypeError:
+                cursor.params = merged(self.step, flow.params, params)
             index = cursor.index
             cursor.index = index + 1
             if heard and "item_label" not in self.plan.shape.idle:

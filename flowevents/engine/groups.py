@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from flowevents.engine.delivery import Delivery
 from flowevents.engine.effects import TAKE, Await, Effects, again, perform, to_driver, wake
 from flowevents.engine.flushing import cut_short, flush_beside
+from flowevents.engine.graph import Plan
 from flowevents.engine.outcome import outranks
 from flowevents.engine.state import State, safe_point
 from flowevents.engine.step import Track, current_track
@@ -19,7 +20,7 @@ from flowevents.engine.tasks import start
 from flowevents.engine.trampoline import Ended, close_all, resume
 from flowevents.events import Event
 
-__all__ = ["Group", "drive", "in_own_task"]
+__all__ = ["Group", "drive", "in_own_task", "limit_of"]
 
 Work = Callable[["Group", int, Any], Awaitable[None]]
 """What a group does for each of its items: it gets the group, the item's index and the item."""
@@ -310,6 +311,12 @@ def _is_being_cancelled() -> bool:
     """Whether the task that runs is to end: nobody takes what it has while that is so."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+def limit_of(plan: Plan, node: Any) -> int | None:
+    """Return how many items of a node may run at once; a program may call its own so."""
+    limit = node.max_concurrency if plan.shape.ours else None
+    return limit if type(limit) is int and limit > 0 else None
 
 
 def in_own_task(state: State, track: Track, effects: Effects) -> Effects:

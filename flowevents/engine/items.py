@@ -7,7 +7,7 @@ item; else each has one of its own.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextvars import Context
 from typing import Any, Final
 
@@ -17,23 +17,24 @@ from flowevents.engine.state import hand_over
 from flowevents.engine.step import Items, Step, Track
 from flowevents.events import ItemEnd, ItemStart
 
-__all__ = ["begin_items", "end_item", "item_of", "label_next", "length_of", "start_item", "taken"]
+__all__ = [
+    "begin_items",
+    "end_item",
+    "item_of",
+    "iterator_of",
+    "label_next",
+    "merged",
+    "start_item",
+    "taken",
+]
 
 logger: Final = logging.getLogger("flowevents")
 
 
 def begin_items(step: Step, batch: Any) -> Items:
     """Return the items of this step's batch, which it has from here on."""
-    step.batch = Items(step.span, length_of(batch))
+    step.batch = Items(step.span, batch)
     return step.batch
-
-
-def length_of(batch: object) -> int | None:
-    """Return how many items a batch has, where it knows."""
-    try:
-        return len(batch)  # type: ignore[arg-type]
-    except TypeError:
-        return None
 
 
 def taken(step: Step, batch: Any) -> Iterable[Any]:
@@ -46,8 +47,38 @@ def taken(step: Step, batch: Any) -> Iterable[Any]:
     except TypeError:
         if not batch:
             return ()
-        raise
+        return iterator_of(step, batch)
     return source if step.context is None else _taken_in(step.context, source)
+
+
+def iterator_of(step: Step, batch: Any) -> Iterator[Any]:
+    """Return an iterator over a batch. Raises `TypeError`, which names the node, where none can."""
+    try:
+        return iter(batch)
+    except TypeError:
+        if hasattr(batch, "__iter__"):
+            raise
+    shape = step.plan.shape
+    prep = "prep_async" if shape.is_async else "prep"
+    kind, what = ("flow", "the params of each pass") if shape.is_flow else ("node", "the items")
+    raise TypeError(
+        f"{prep} of batch {kind} {step.plan.path or step.plan.name!r} gave {batch!r}, over which "
+        f"nothing can iterate: it is to return {what}, in a list or any other iterable."
+    )
+
+
+def merged(step: Step, params: Any, own: Any) -> dict[str, Any]:
+    """Return the params of a pass over a flow. Raises `TypeError`, which names it."""
+    try:
+        return {**params, **own}
+    except TypeError:
+        if isinstance(own, Mapping):
+            raise
+        prep = "prep_async" if step.plan.shape.is_async else "prep"
+        raise TypeError(
+            f"{prep} of batch flow {step.plan.path or step.plan.name!r} gave {own!r} as the "
+            "params of a pass: each is a dict."
+        ) from None
 
 
 def _taken_in(context: Context, source: Iterator[Any]) -> Iterator[Any]:
@@ -88,7 +119,7 @@ def start_item(item: Step, track: Track | None) -> Effects:
     items = item.member_of
     assert items is not None
     listeners = item.listeners()
-    own = {"total": items.total, "label": items.label}
+    own = {"total": items.known_total(), "label": items.label}
     if item.start(listeners.item_start, ItemStart, items.span, **own):
         yield from hand_over(item.state)
     if listeners.contexts:
@@ -106,5 +137,5 @@ def end_item(item: Step, error: BaseException | None = None) -> Effects:
         items.done = item.index
     items.done += 1
     items.attempt = item.attempt
-    own = {"done": items.done, "total": items.total}
+    own = {"done": items.done, "total": items.known_total()}
     yield from end(item, ItemEnd, item.listeners().item_end, error, own)

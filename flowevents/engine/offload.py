@@ -67,7 +67,8 @@ class _Worker:
                 if cancelled is None:
                     self._step.state.stop.cancel_worker(self._ident, error)
                 cancelled = error
-        result, raised = called.result()
+        given: tuple[Any, BaseException | None] = called.result()
+        result, raised = given
         if cancelled is not None:
             if isinstance(raised, Exception):
                 logger.error(

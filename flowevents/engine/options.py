@@ -34,7 +34,7 @@ class ResumeOptions(TypedDict, total=False):
 class RunOptions(TypedDict, total=False):
     """The keyword options of `Run`, which every `run…` method of a node or flow takes too."""
 
-    observers: Iterable[object]
+    observers: Iterable[object] | None
     id: str | None
     metadata: Mapping[str, Any] | None
     capture: bool

@@ -17,11 +17,11 @@ from flowevents.signals import NO_HANDLERS, Handlers
 __all__ = ["attempt_of", "emit", "in_opaque_step", "pause_requested", "progress"]
 
 
-def attempt_of(node: Any) -> int:
-    """Return which attempt the node's code is in that asks; 1 outside a run."""
+def attempt_of(node: Any) -> int | None:
+    """Return which attempt the node's code is in that asks; `None` where no step counts them."""
     found = whose(node)
-    if found is None:
-        return 1
+    if found is None or found[0].plan.shape.overrides:
+        return None
     step, attempt = found
     if step.batch is not None:
         return step.batch.attempt or step.attempt

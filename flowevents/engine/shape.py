@@ -10,11 +10,14 @@ import inspect
 import weakref
 from collections.abc import Callable, Sequence
 from operator import attrgetter
+from types import CodeType
 from typing import Any, Final, Literal
 
+from flowevents.errors import GraphError
+from flowevents.events import EVENT_TYPES
 from flowevents.messages import warn
 
-__all__ = ["Shape", "is_node", "node_name", "own_method", "shape_of"]
+__all__ = ["Shape", "is_node", "node_name", "own_method", "shape_of", "why_no_node"]
 
 _LIBRARY_CLASSES = frozenset(
     {
@@ -41,6 +44,20 @@ def is_node(value: object) -> bool:
         and hasattr(value, "successors")
         and (hasattr(value, "_run") or (hasattr(value, "prep") and hasattr(value, "post")))
     )
+
+
+def why_no_node(value: object) -> str:
+    """Return a hint at why it is no node, behind a space, or `""`."""
+    if isinstance(value, type):
+        return " Did you forget to make an instance of it?"
+    if hasattr(value, "prep") and hasattr(value, "post"):
+        return f" Its __init__ has to call super().__init__(): see {type(value).__qualname__}."
+    if hasattr(value, "src") and (action := getattr(value, "action", None)) is not None:
+        return (
+            " '-' comes before '>>': put parentheses around what is left of it, as in "
+            f"(a >> b) - {action!r} >> c."
+        )
+    return ""
 
 
 def node_name(node: object) -> str:
@@ -194,6 +211,53 @@ def _mistake(cls: Any, shape: Shape) -> tuple[str, str] | None:
     return None
 
 
+def _refuse(node: Any, shape: Shape) -> None:
+    """Raise `GraphError` for what cannot be meant: a run would do nothing of it."""
+    if shape.overrides or not shape.ours:
+        return
+    name, kind = type(node).__qualname__, "Flow" if shape.is_flow else "Node"
+    for method in () if shape.is_async else ("prep", "post"):
+        if inspect.iscoroutinefunction(getattr(node, method)):
+            raise GraphError(
+                f"{name} has an async {method}, which a plain {kind.lower()} does not await: "
+                f"derive it from Async{kind}, and call it {method}_async."
+            )
+    suffix = "_async" if shape.is_async else ""
+    runs = ("exec_async", "exec", "exec_stream", "exec_stream_async")
+    if shape.attempt == "chunk" and not any(own_method(node, each) for each in runs):
+        raise GraphError(
+            f"{name} has no exec_stream{suffix}: define it, and yield there what is streamed, or "
+            f"an exec{suffix} whose result is the only chunk."
+        )
+    for handler in sorted(each for each in _HANDLERS if hasattr(node, each)):
+        if not _mentions(type(node), handler):
+            raise GraphError(
+                f"{name} has {handler!r}, which nothing calls: connect a function with "
+                f"signals.{handler[3:]}.connect(function, sender={kind.lower()}), or put the "
+                "method into an observer."
+            )
+
+
+_HANDLERS: Final = frozenset(f"on_{kind.signal}" for kind in EVENT_TYPES)
+
+
+def _mentions(cls: type, name: str) -> bool:
+    """Whether the code of a user's class uses an attribute of that name: it is its own."""
+    waiting: list[Any] = [
+        getattr(each, "__code__", None)
+        for base in cls.__mro__
+        if base is not object and not _is_library(base)
+        for each in vars(base).values()
+    ]
+    while waiting:
+        code = waiting.pop()
+        if isinstance(code, CodeType):
+            if name in code.co_names or name in code.co_consts:
+                return True
+            waiting.extend(code.co_consts)
+    return False
+
+
 def _is_ours(cls: type) -> bool:
     return cls.__module__.startswith("flowevents.")
 
@@ -242,6 +306,7 @@ _METHODS = (
 """What a shape depends on: a class or an instance may get others of them at any time."""
 
 _METHOD_SET = frozenset(_METHODS)
+_TELLING = _METHOD_SET | _HANDLERS
 
 
 class _Known:
@@ -262,14 +327,23 @@ _known: Final[dict[int, _Known]] = {}  # by the id of the class
 
 
 def shape_of(node: Any) -> Shape:
-    """Return a node's shape: that of its class, read once, unless it has methods of its own."""
+    """Return a node's shape: that of its class, read once, unless it has methods of its own.
+
+    Raises `GraphError` for a class, or a node, of which a run would do nothing.
+    """
     cls = type(node)
-    own = getattr(node, "__dict__", ())
-    if not _METHOD_SET.isdisjoint(own):
-        return Shape(cls, [name for name in _METHODS if name in own])
+    attributes = getattr(node, "__dict__", ())
+    if not _TELLING.isdisjoint(attributes):
+        own = [name for name in _METHODS if name in attributes]
+        shape = Shape(cls, own)
+        _refuse(node, shape)
+        if own:
+            return shape
     known = _known.get(id(cls))
     if known is None or known.methods_of(cls) != known.methods:
-        known = _known[id(cls)] = _Known(cls)
+        known = _Known(cls)
+        _refuse(node, known.shape)
+        _known[id(cls)] = known
         if mistake := _mistake(cls, known.shape):
             method, text = mistake
             at = getattr(cls, method)

@@ -157,6 +157,7 @@ class Items:
 
     Attributes:
         span: That of the step whose batch it is: the `parent` of its items.
+        list: They are in this one, which may change while they run.
         total: How many there are, where that is known; `done` is how many have ended.
         results: What those of a batch node gave, in order.
         current: The one that is open, where they run one after the other.
@@ -173,6 +174,7 @@ class Items:
         "done",
         "index",
         "label",
+        "list",
         "number",
         "rest",
         "results",
@@ -180,9 +182,10 @@ class Items:
         "total",
     )
 
-    def __init__(self, span: int, total: int | None) -> None:
+    def __init__(self, span: int, batch: object) -> None:
         self.span: int = span
-        self.total: int | None = total
+        self.list: list[Any] | None = batch if isinstance(batch, list) else None
+        self.total: int | None = _length_of(batch)
         self.done: int = 0
         self.results: list[Any] = []
         self.current: Step | None = None
@@ -192,6 +195,12 @@ class Items:
         self.label: str = ""
         self.rest: Iterator[Any] = iter(())
 
+    def known_total(self) -> int | None:
+        """Return how many there are, unless the list has turned out to change."""
+        if self.list is not None and len(self.list) != self.total:
+            self.list = self.total = None
+        return self.total
+
     def locate(self) -> Step | None:
         """Return the item that is open, with the index and the number that it has now."""
         current = self.current
@@ -200,11 +209,20 @@ class Items:
         return current
 
 
+def _length_of(batch: object) -> int | None:
+    """Return how many items a batch has, where it knows."""
+    try:
+        return len(batch)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
 class Track:
     """A strand of a run in which one thing happens after the other: the run, or an item of it.
 
     Attributes:
         step: The step that is open and whose code may run; cleared at the end.
+        given: What its `prep` has returned, where that is captured.
         task: The task in which it runs, where that is its own.
         blocked: Tells what the track is a part of that one more thing there waits for an answer
             (1), or one less (-1); `None` for the run itself.
@@ -214,7 +232,7 @@ class Track:
         carry_on: Goes on with the run, in the task in which code of its own has just ended.
     """
 
-    __slots__ = ("blocked", "carry_on", "context", "here", "opened", "step", "task")
+    __slots__ = ("blocked", "carry_on", "context", "given", "here", "opened", "step", "task")
 
     def __init__(
         self,
@@ -223,6 +241,7 @@ class Track:
         task: asyncio.Task[Any] | None = None,
     ) -> None:
         self.step: Step | None = step
+        self.given: Any = None
         self.blocked: Callable[[int], None] | None = blocked
         self.task: asyncio.Task[Any] | None = task
         self.here: Here | None = None

@@ -11,7 +11,7 @@ from flowevents.engine.batches import execute
 from flowevents.engine.calls import call, end, invoke, require_await
 from flowevents.engine.effects import Await, Effects
 from flowevents.engine.frame import Frame
-from flowevents.engine.items import begin_items, item_of
+from flowevents.engine.items import begin_items, item_of, iterator_of, merged
 from flowevents.engine.state import hand_over, safe_point
 from flowevents.engine.step import Here, Items, Step, Track
 from flowevents.events import FlowEnd, FlowStart, NodeEnd, NodeStart
@@ -44,6 +44,8 @@ def run_step(track: Track, step: Step, node: Any, shared: Any, parent: int) -> E
             prep_res = yield from invoke(step, prep, shared)
             if state.delivery.is_due():
                 yield from hand_over(state)
+        if _captures(step):
+            track.given = prep_res
         if shape.is_flow:
             prep_res, exec_res = yield from _overridden_walk(step, node, shared, prep_res)
         elif "exec" in shape.overrides:
@@ -63,7 +65,8 @@ def run_step(track: Track, step: Step, node: Any, shared: Any, parent: int) -> E
     recorder = state.options.recorder
     if recorder is not None:
         recorder.notes.action(action, step.plan.path)
-    yield from end_step(step, exec_res)
+    yield from end_step(step, exec_res, given=track.given)
+    track.given = None
     return action
 
 
@@ -84,12 +87,19 @@ def _overridden_walk(step: Step, flow: Any, shared: Any, prep_res: Any) -> Effec
     return prep_res, None
 
 
-def end_step(step: Step, exec_res: Any, error: BaseException | None = None) -> Effects:
-    """Publish the end of a node's step."""
-    options, own = step.state.options, {}
-    if options.capture and error is None:
-        own["result"] = options.clean(exec_res)
+def end_step(
+    step: Step, exec_res: Any, error: BaseException | None = None, *, given: Any = None
+) -> Effects:
+    """Publish the end of a node's step; `given` is its `prep_res`."""
+    own: dict[str, Any] = {}
+    if _captures(step):
+        clean = step.state.options.clean
+        own = {"result": clean(exec_res), "input": clean(given)}
     return end(step, NodeEnd, step.listeners().node_end, error, own)
+
+
+def _captures(step: Step) -> bool:
+    return step.state.options.capture or step.listeners().captures is not None
 
 
 # -- flows ----------------------------------------------------------------------------------------
@@ -147,7 +157,7 @@ def enter(track: Track, frame: Frame, parent: int) -> Effects:
 def _passes(frame: Frame, batch: Any) -> Iterator[list[Frame]]:
     """The items of a parallel batch flow, each a pass over its graph."""
     items = begin_items(frame.step, batch)
-    for index, params in enumerate(batch):
+    for index, params in enumerate(iterator_of(frame.step, batch)):
         yield [begin_pass(frame, items, index, params)]
 
 
@@ -156,7 +166,7 @@ def begin_pass(frame: Frame, items: Items, index: int, params: Any) -> Frame:
     item = item_of(frame.step, items, 0, index, 0)
     inner = Frame(frame.plan, frame.flow, item)
     inner.cursor.prep_res = params
-    inner.begin_pass({**frame.flow.params, **params})
+    inner.begin_pass(merged(frame.step, frame.flow.params, params))
     return inner
 
 

@@ -46,7 +46,7 @@ def unwind(
     ends: list[Callable[[BaseException], Effects]] = []
     if step is not None:
         _add_item(ends, step)
-        ends.append(partial(end_step, step, None))
+        ends.append(partial(end_step, step, None, given=track.given))
     for frame in reversed(stack):
         _add_item(ends, frame.step)
         if frame.step.member_of is None:  # an item's pass is ended by what runs it

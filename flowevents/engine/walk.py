@@ -22,11 +22,11 @@ from flowevents.engine.anew import begin_anew
 from flowevents.engine.attempts import attempts
 from flowevents.engine.effects import Await, Effects
 from flowevents.engine.frame import Frame, Place
-from flowevents.engine.groups import Group, drive
+from flowevents.engine.groups import Group, drive, limit_of
 from flowevents.engine.items import end_item, label_next, start_item
 from flowevents.engine.routes import is_known, routed, tell_unknown
 from flowevents.engine.state import State, hand_over, safe_point
-from flowevents.engine.step import Here, Step, Track
+from flowevents.engine.step import Here, Items, Step, Track
 from flowevents.engine.steps import action_text, enter, leave, run_step
 from flowevents.engine.trampoline import close_all
 from flowevents.engine.unwind import unwind
@@ -51,6 +51,7 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
     version: object = None
     place: Place | None = None  # of the node to run
     params: Any = None
+    batch: Items | None = None
     parent, items = 0, frame.step.within
     moved = True  # to another frame, or to another item of a batch
     resumed: tuple[Step, Place] | None = None
@@ -178,7 +179,6 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                             step.attempt,
                             status="ok",
                             duration=0.0 if step.began is None else monotonic() - step.began,
-                            result=options.clean(exec_res) if options.capture else None,
                         )
                         if delivery.deliver(event, handlers):
                             yield from hand_over(state)
@@ -250,8 +250,7 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
 
 async def _parallel(frame: Frame, passes: Iterable[list[Frame]]) -> None:
     """Run the items of a parallel batch flow at the same time, each on a track of its own."""
-    limit = frame.flow.max_concurrency if frame.plan.shape.ours else None
-    await Group(frame.step.state).run(_work, passes, limit)
+    await Group(frame.step.state).run(_work, passes, limit_of(frame.plan, frame.flow))
 
 
 async def _work(group: Group, index: int, stack: list[Frame]) -> None:

@@ -128,6 +128,8 @@ class AsyncParallelBatchNode(AsyncNode, BatchNode):
             lazily, one as another ends.
     """
 
+    max_concurrency: int | None = None
+
     if TYPE_CHECKING:
 
         async def prep_async(self, shared: Any, /) -> Iterable[Any] | None:
@@ -144,16 +146,17 @@ class AsyncParallelBatchNode(AsyncNode, BatchNode):
         return_exceptions: bool = False,
     ) -> None:
         super().__init__(max_retries, wait, retry_on=retry_on, return_exceptions=return_exceptions)
-        self.max_concurrency: int | None = at_least_one(max_concurrency)
+        if max_concurrency is not None:
+            self.max_concurrency = at_least_one(max_concurrency)
 
     async def _exec(self, prep_res: Any) -> Any:
         tries = (super(AsyncParallelBatchNode, self)._exec(item) for item in (prep_res or []))
         return await asyncio.gather(*tries, return_exceptions=self.return_exceptions)
 
 
-def at_least_one(max_concurrency: int | None) -> int | None:
+def at_least_one(max_concurrency: int) -> int:
     """Check a limit of concurrent items."""
-    if max_concurrency is not None and max_concurrency < 1:
+    if max_concurrency < 1:
         raise ValueError(
             f"max_concurrency must be at least 1, not {max_concurrency!r}; None is no limit."
         )

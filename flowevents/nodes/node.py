@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar, cast, overload
 
 from flowevents.engine.attempts import pause_after, retries_on
 from flowevents.engine.publish import (
@@ -19,10 +19,11 @@ from flowevents.engine.publish import (
     pause_requested,
     progress,
 )
-from flowevents.engine.shape import is_node, node_name
+from flowevents.engine.shape import is_node, node_name, why_no_node
 from flowevents.errors import GraphError
 from flowevents.events import Event
 from flowevents.messages import warn
+from flowevents.nodes.coroutines import coroutine_function
 from flowevents.run import Run, RunOptions
 from flowevents.signals import Identity, on
 from flowevents.stream import UNSET, AsyncStream, Stream, run_stream, run_stream_async
@@ -46,10 +47,29 @@ class _ClassName:
 
 
 class _CurrentRetry:
-    """`cur_retry`: counted by the step, not by the node, which parallel items share."""
+    """`cur_retry`: counted by the step, not by the node, which parallel items share.
+
+    Where no step counts it is what was assigned: in an override's `super()._exec`, for one.
+    """
 
     def __get__(self, node: Any, owner: type) -> int:
-        return 0 if node is None else min(attempt_of(node), node.max_retries) - 1
+        if node is None:
+            return 0
+        attempt = attempt_of(node)
+        if attempt is not None:
+            return int(min(attempt, node.max_retries)) - 1
+        assigned: int = node.__dict__.get("cur_retry", 0)
+        return assigned
+
+    def __set__(self, node: Any, retry: int) -> None:
+        node.__dict__["cur_retry"] = retry
+
+
+class _PauseRequested:
+    """`pause_requested`, which a program may have of its own."""
+
+    def __get__(self, node: Any, owner: type) -> bool:
+        return node is not None and pause_requested(node)
 
 
 def part_of_run(part: P) -> P:
@@ -67,6 +87,19 @@ def part_of_run(part: P) -> P:
     return cast("P", _run)
 
 
+class _NoAsk:
+    """`ask` of a plain node: it has none, and says what to do."""
+
+    def __get__(self, node: object, owner: type) -> Any:
+        raise AttributeError(
+            f"{owner.__name__} cannot wait for an answer in plain code: ask with "
+            "`answer = yield Ask(…)` in the exec_stream of a StreamNode, by an AskNode, or with "
+            "`await self.ask(…)` in an AsyncNode.",
+            name="ask",
+            obj=node,
+        )
+
+
 class BaseNode:
     """What every node and flow has.
 
@@ -75,10 +108,18 @@ class BaseNode:
         successors: The next nodes by action.
         node_name: Its name in events, by default the name of its class; set it on a class or on
             an instance. A path shows `/` and `#` in it as `∕` and `♯`.
+        pause_requested: Whether `Run.pause` was called, and no node has asked since; a node may
+            answer it by `yield Ask(…)`.
     """
 
     node_name: Any = _ClassName()
+    if TYPE_CHECKING:
+        pause_requested: bool
+    else:
+        pause_requested = _PauseRequested()
     _sender_key: Identity
+    if not TYPE_CHECKING:
+        ask = _NoAsk()
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Return the node the identity that its copies will share."""
@@ -112,11 +153,12 @@ class BaseNode:
 
         Raises `GraphError` (a `TypeError`) where it is no node.
         """
+        if not is_node(self):
+            raise GraphError(f"{self!r} cannot have a successor.{why_no_node(self)}")
         if node is not None and not is_node(node):
-            hint = " Did you forget to make an instance of it?" if isinstance(node, type) else ""
             raise GraphError(
                 f"The successor of {node_name(self)!r} for action {action!r} is {node!r}, which "
-                f"is not a node.{hint}"
+                f"is not a node.{why_no_node(node)}"
             )
         if action in self.successors:
             warn(f"Overwriting successor for action '{action}'")
@@ -146,12 +188,6 @@ class BaseNode:
         """Publish a `Progress` of the step or item that runs; otherwise as `emit`."""
         progress(self, done, total, label)
 
-    @property
-    def pause_requested(self) -> bool:
-        """Whether `Run.pause` was called, and no node has asked since; a node may answer it by
-        `yield Ask(…)`."""
-        return pause_requested(self)
-
     def on(self, event_type: type[E]) -> Callable[[Callable[[E], R]], Callable[[E], R]]:
         """Connect the decorated function to that type of event of this node, and its copies."""
         return on(event_type, sender=self)
@@ -164,6 +200,7 @@ class BaseNode:
         self._warn_successors("Flow")
         return Run(self, shared, **options).wait()
 
+    @coroutine_function
     def run_async(self, shared: Any, **options: Unpack[RunOptions]) -> Coroutine[Any, Any, Any]:
         """`run` in an event loop, where async nodes can run too; to be awaited."""
         self._warn_successors("AsyncFlow")
@@ -213,7 +250,7 @@ class BaseNode:
         return run_stream_async(self, shared, callback, **options)
 
     def _warn_successors(self, flow: str) -> None:
-        if self.successors:
+        if getattr(self, "successors", None):  # there are none where `__init__` was forgotten
             warn(f"Node won't run successors. Use {flow}.")
 
     # -- PocketFlow's private methods: called by overrides, and by its own flows --------------
@@ -268,6 +305,8 @@ class Node(BaseNode):
     def __init__(
         self, max_retries: int = 1, wait: Wait = 0, *, retry_on: RetryOn | None = None
     ) -> None:
+        if not isinstance(max_retries, SupportsIndex):
+            raise TypeError(_no_number(type(self), max_retries))
         if max_retries < 1:
             raise ValueError(f"max_retries must be at least 1, not {max_retries!r}: 1 is no retry.")
         if not callable(wait) and wait < 0:
@@ -309,6 +348,18 @@ def _checked(retry_on: RetryOn) -> RetryOn:
             f"retry_on must be types of exceptions, or a function of one, not {retry_on!r}."
         )
     return retry_on
+
+
+def _no_number(cls: Any, value: object) -> str:
+    """What is said of `max_retries`."""
+    if not is_node(value):
+        return f"max_retries must be a whole number, not {value!r}."
+    flow = "StreamFlow" if hasattr(cls, "keep_chunks") else "Flow"
+    flow = "AsyncFlow" if hasattr(cls, "exec_async") else flow
+    return (
+        f"max_retries must be a whole number, not the node {node_name(value)!r}: a "
+        f"{cls.__qualname__} holds no nodes. Did you mean {flow}({node_name(value)})?"
+    )
 
 
 class BatchNode(Node):

@@ -7,9 +7,9 @@ from typing import Any, Final
 import msgspec
 
 from flowevents.escape import escape_controls
-from flowevents.events import Event, encode
+from flowevents.events import Event, UnknownEvent, encode
 
-__all__ = ["as_attribute", "as_integer", "as_text", "fields_of"]
+__all__ = ["as_attribute", "as_integer", "as_json", "as_text", "escaped", "fields_of"]
 
 _DEEPEST: Final = 50
 
@@ -25,23 +25,32 @@ def fields_of(event: Event, *, one_line: bool = True) -> dict[str, Any]:
     """
     plain = msgspec.json.decode(encode(event))
     plain |= {"run_id": event.run_id, "node": event.node}  # an unknown event may lack them
-    fields: dict[str, Any] = _escaped(plain, one_line, 0)
+    fields: dict[str, Any] = escaped(plain, one_line)
     return fields
 
 
-def _escaped(value: Any, one_line: bool, depth: int) -> Any:
+def escaped(value: Any, one_line: bool = True, depth: int = 0) -> Any:
+    """A plain value with the texts in it escaped."""
     if isinstance(value, str):
         return escape_controls(value, one_line=one_line)
     if isinstance(value, (dict, list)) and depth > _DEEPEST:
         return "…"
     if isinstance(value, dict):
         return {
-            _escaped(key, one_line, depth): _escaped(each, one_line, depth + 1)
+            escaped(key, one_line, depth): escaped(each, one_line, depth + 1)
             for key, each in value.items()
         }
     if isinstance(value, list):
-        return [_escaped(each, one_line, depth + 1) for each in value]
+        return [escaped(each, one_line, depth + 1) for each in value]
     return value
+
+
+def as_json(fields: dict[str, Any]) -> str:
+    """Fields of any kind as a line of JSON, their texts escaped."""
+    whole = UnknownEvent(run_id="", seq=0, time=0.0, span=0, node="", fields=fields)
+    plain = escaped(msgspec.json.decode(encode(whole)), one_line=False)
+    line = msgspec.json.encode(plain).decode()
+    return line.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
 def as_text(value: Any) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from flowevents.errors import ObserverError
@@ -28,9 +29,9 @@ from flowevents.events import (
     Reply,
     Retry,
 )
-from flowevents.observers.fields import as_text, fields_of
+from flowevents.observers.fields import as_json, as_text, fields_of
 
-__all__ = ["LEVELS", "PREFIX", "LogObserver"]
+__all__ = ["LEVELS", "PREFIX", "JsonFormatter", "LogObserver"]
 
 PREFIX: Final = "flowevents_"
 """What the names of a record's fields begin with."""
@@ -92,6 +93,33 @@ class LogObserver:
             fields = fields_of(event)
             extra = {PREFIX + name: value for name, value in fields.items()}
             self._logger.log(level, _message(event, fields), extra=extra)
+
+
+class JsonFormatter(logging.Formatter):
+    """Writes each record, of whatever logger, as one line of JSON.
+
+    It holds `time` (ISO 8601, UTC), `level`, `logger` and `message`, `exception` and `stack` where
+    there are some, and all that was given as `extra`, a `LogObserver`'s fields with it. What JSON
+    cannot hold becomes `{"$type": …}`, and controls are escaped, whoever wrote them.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as a line."""
+        told: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            told["exception"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            told["stack"] = self.formatStack(record.stack_info)
+        told |= {name: value for name, value in vars(record).items() if name not in _OF_LOGGING}
+        return as_json(told)
+
+
+_OF_LOGGING: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
 def _checked(levels: Mapping[type[Event], int | None]) -> Mapping[type[Event], int | None]:

@@ -3,7 +3,8 @@
 `gen_ai.*` are those of OpenTelemetry's semantic conventions for generative AI, version 0.1.0
 (repository `open-telemetry/semantic-conventions-genai`, status: development; before it they were
 part of the general ones, until 1.41.0). `error.*`, `exception.*` and `server.*` are those of the
-general semantic conventions, version 1.45.0, stable. What has no name there is `flowevents.*`.
+general semantic conventions, version 1.45.0, stable; `session.id` and `user.id` too, which are in
+development. What has no name there is `flowevents.*`.
 
 Nothing here imports OpenTelemetry.
 """
@@ -16,7 +17,7 @@ from typing import Any, Final
 
 from flowevents.observers.fields import as_attribute, as_text
 
-__all__ = ["GENAI_VERSION", "SEMCONV_VERSION", "error_type", "output_messages", "told"]
+__all__ = ["GENAI_VERSION", "SEMCONV_VERSION", "error_type", "output_messages", "told", "whose"]
 
 GENAI_VERSION: Final = "0.1.0"
 """The version of the semantic conventions for generative AI."""
@@ -37,6 +38,8 @@ OPERATION_NAME: Final = "gen_ai.operation.name"
 INVOKE_WORKFLOW: Final = "invoke_workflow"
 AGENT_NAME: Final = "gen_ai.agent.name"
 OUTPUT_MESSAGES: Final = "gen_ai.output.messages"
+SESSION: Final = "session.id"
+USER: Final = "user.id"
 TIME_TO_FIRST_CHUNK: Final = "gen_ai.response.time_to_first_chunk"
 
 INVOKE_AGENT_DURATION: Final = "gen_ai.invoke_agent.duration"  # the metric
@@ -55,6 +58,8 @@ STATUS: Final = "flowevents.status"
 ATTEMPTS: Final = "flowevents.attempts"
 CHUNKS: Final = "flowevents.chunks"
 FIRST_CHUNK: Final = "flowevents.time_to_first_chunk"
+PREP_RES: Final = "flowevents.prep_res"
+EXEC_RES: Final = "flowevents.exec_res"
 ACTION: Final = "flowevents.action"
 TARGET: Final = "flowevents.target"
 
@@ -106,6 +111,12 @@ def told(fields: Mapping[str, Any], *, content: bool) -> dict[str, Any]:
         if value is not None
         and (_PLAIN.fullmatch(name) or (content and name.startswith("gen_ai.")))
     }
+
+
+def whose(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """The session and the user of a run, as its `metadata` names them; every span tells them."""
+    given = {name.replace("_", "."): value for name, value in metadata.items()}
+    return {name: as_text(given[name]) for name in (SESSION, USER) if given.get(name) is not None}
 
 
 def output_messages(text: str, status: str) -> str:

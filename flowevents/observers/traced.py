@@ -69,12 +69,19 @@ class Traced(Opened):
 
 
 class TracedRun:
-    """What is open of a run, and what waits for its `Action`, by span; the name of its own flow."""
+    """What is open of a run.
 
-    __slots__ = ("flow", "late", "open")
+    Attributes:
+        flow: The name of its own flow.
+        whose: Attributes of all of its spans: its session and its user.
+        open, late: What is open, and what waits for its `Action`, by span.
+    """
+
+    __slots__ = ("flow", "late", "open", "whose")
 
     def __init__(self) -> None:
         self.flow: str = ""
+        self.whose: dict[str, str] = {}
         self.open: OpenStarts[Traced] = OpenStarts(Traced)
         self.late: dict[int, Traced] = {}
 

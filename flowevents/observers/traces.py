@@ -69,7 +69,8 @@ class TraceObserver:
     flows and steps, the times to the first chunk, and the errors. The names are in `semconv`.
 
     Args:
-        content: Tell prompts, outputs, answers, actions and the texts of errors too.
+        content: Tell prompts, outputs, answers, actions and the texts of errors too, and what each
+            node's `prep` and `exec` return. (So the runs that it hears are captured.)
         tracer_provider: Whose tracer is used; by default the global provider's.
         meter_provider: Whose meter is used; by default the global provider's.
 
@@ -85,7 +86,7 @@ class TraceObserver:
         meter_provider: metrics.MeterProvider | None = None,
     ) -> None:
         release = version(_SCOPE)
-        self._content = content
+        self._content = self.captures = content
         self._runs: dict[str, TracedRun] = {}
         self._tracer = trace.get_tracer(_SCOPE, release, tracer_provider)
         self._metrics = Metrics(metrics.get_meter(_SCOPE, release, meter_provider))
@@ -125,8 +126,11 @@ class TraceObserver:
         flow = _line(event.flow)
         told = {semconv.OPERATION_NAME: semconv.INVOKE_WORKFLOW, semconv.AGENT_NAME: flow}
         if event.metadata:
-            fields = fields_of(event, one_line=False)
-            told |= semconv.told(fields["metadata"], content=self._content)
+            metadata = fields_of(event, one_line=False)["metadata"]
+            told |= semconv.told(metadata, content=self._content)
+            if not event.node:
+                self._runs[event.run_id] = TracedRun()
+                self._runs[event.run_id].whose = semconv.whose(metadata)
         self._begin(event, f"{semconv.INVOKE_WORKFLOW} {flow}", flow, told)
         if not event.node:
             self._runs[event.run_id].flow = flow
@@ -168,7 +172,7 @@ class TraceObserver:
         opened.otel = self._tracer.start_span(
             title,
             None if opened.parent is None else trace.set_span_in_context(opened.parent.otel),
-            attributes=attributes | own,
+            attributes=attributes | run.whose | own,
             start_time=time,
         )
 
@@ -303,6 +307,11 @@ class TraceObserver:
         if attempt.text and semconv.OUTPUT_MESSAGES not in found.told:
             text = escape_controls("".join(attempt.text)[:_MOST_TEXT])
             told[semconv.OUTPUT_MESSAGES] = semconv.output_messages(text, event.status)
+        if self._content and isinstance(event, NodeEnd):
+            fields = fields_of(event, one_line=False)
+            for name, value in (("input", semconv.PREP_RES), ("result", semconv.EXEC_RES)):
+                if fields[name] is not None:
+                    told[value] = as_text(fields[name])[:_MOST_TEXT]
         if self._content and isinstance(event, FlowEnd) and event.action is not None:
             told[semconv.ACTION] = _line(event.action)
         if event.error is not None:

@@ -36,6 +36,7 @@ from flowevents.signals.handlers import (
     Listeners,
     Receiver,
     is_async_callable,
+    takes,
 )
 from flowevents.signals.observing import Subscription, handlers_of, observe, on, signals_of
 from flowevents.signals.senders import Identity, sender_key
@@ -71,4 +72,5 @@ __all__ = [
     "retry",
     "sender_key",
     "signals_of",
+    "takes",
 ]

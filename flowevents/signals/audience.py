@@ -133,7 +133,8 @@ class Audience(Identity):
         if not found:
             return replace(nobody, special=True) if self.special else nobody
         contexts = found.get("contexts", ())
-        heard = replace(nobody, anybody=True, special=self.special or bool(contexts), **found)
+        special = self.special or bool(contexts) or "captures" in found
+        heard = replace(nobody, anybody=True, special=special, **found)
         if contexts:  # they are asked about starts, which therefore have to be made
             heard.node_start = heard.node_start or NO_HANDLERS
             heard.item_start = heard.item_start or NO_HANDLERS
@@ -258,10 +259,12 @@ def changed(key: Hashable, sender: object = None) -> None:
 
 
 def with_context(observer: object, handlers: dict[str, Receiver]) -> dict[str, Receiver]:
-    """An observer's handlers, and its `context` method as that of the signal that asks for it.
+    """An observer's handlers, with what else it wants: its `context` method asked, and `captures`.
 
     Raises `ObserverError` where that method is async.
     """
+    if getattr(observer, "captures", None) is True:
+        handlers = {**handlers, "captures": lambda event: None}
     context = getattr(observer, "context", None)
     if not callable(context):
         return handlers

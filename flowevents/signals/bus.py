@@ -23,6 +23,7 @@ from flowevents.signals.handlers import (
     Handlers,
     Receiver,
     Weakly,
+    check_takes_event,
     handlers_among,
     once,
     receiver_key,
@@ -34,6 +35,7 @@ __all__ = [
     "BY_NAME",
     "EventSignal",
     "action",
+    "captures",
     "chunk",
     "contexts",
     "flow_end",
@@ -142,6 +144,7 @@ class EventSignal(NamedSignal, Generic[E]):
             raise ObserverError(
                 f"Cannot connect {receiver!r} to signal {self.name!r}: it is not callable."
             )
+        check_takes_event(receiver)
         key, alive = key_of(sender)
         place = self._key, receiver_key(receiver)
         called = Weakly(receiver, lambda _: self._gone(key, place)) if weak else receiver
@@ -343,3 +346,7 @@ flow_end: EventSignal[events.FlowEnd] = _of_runs(events.FlowEnd)
 contexts: EventSignal[Event] = EventSignal("contexts", Event)
 """To which the `context` methods of observers are connected; nothing is sent."""
 contexts._key = contexts.name
+
+captures: EventSignal[Event] = EventSignal("captures", Event)
+"""To which observers are connected that want what a step gets and gives; nothing is sent."""
+captures._key = captures.name

@@ -15,6 +15,8 @@ from typing import Any, Final
 
 import msgspec
 
+from flowevents.errors import ObserverError
+
 __all__ = [
     "NO_HANDLERS",
     "Entry",
@@ -23,10 +25,12 @@ __all__ = [
     "Listeners",
     "Receiver",
     "Weakly",
+    "check_takes_event",
     "handlers_among",
     "is_async_callable",
     "once",
     "receiver_key",
+    "takes",
 ]
 
 Receiver = Callable[[Any], object]
@@ -73,11 +77,13 @@ class Listeners(Heard):
     Attributes:
         anybody: Whether there is one.
         contexts: Who is asked for the context of the node's code.
+        captures: Those who want what the node gets and gives.
         special: More is to be done for a step than to send its events.
     """
 
     anybody: bool = False
     contexts: tuple[Receiver, ...] = ()
+    captures: Handlers | None = None
     special: bool = False
 
 
@@ -121,6 +127,44 @@ class Weakly:
         return None if receiver is None else receiver(event)
 
 
+def check_takes_event(receiver: object) -> None:
+    """Raise `ObserverError` for a receiver that cannot be called with an event alone."""
+    if not takes(receiver, 1):
+        raise ObserverError(
+            f"{receiver!r} cannot be a handler: that is called with one argument, the event. What "
+            "else it needs is there, as event.data and event.node."
+        )
+
+
+def takes(receiver: Any, count: int) -> bool:
+    """Whether it can be called with so many arguments by their position, as far as is known."""
+    if isinstance(receiver, functools.partial):
+        return _binds(receiver, count)
+    if not isinstance(receiver, types.FunctionType):
+        bound = isinstance(receiver, types.MethodType)
+        receiver = receiver.__func__ if bound else getattr(type(receiver), "__call__", None)  # noqa: B004 - the method, not callability
+        count += 1
+    if not isinstance(receiver, types.FunctionType):  # its signature takes long to find
+        return True
+    code = receiver.__code__
+    least = code.co_argcount - len(receiver.__defaults__ or ())
+    most = count if code.co_flags & _VARARGS else code.co_argcount
+    named = code.co_kwonlyargcount - len(receiver.__kwdefaults__ or ())
+    return least <= count <= most and not named
+
+
+def _binds(receiver: functools.partial[Any], count: int) -> bool:
+    import inspect  # here: it takes long to import, and few handlers need it
+
+    try:
+        inspect.signature(receiver).bind(*[None] * count)
+    except TypeError:
+        return False
+    except ValueError:  # what it calls has none
+        return True
+    return True
+
+
 def receiver_key(receiver: object) -> Hashable:
     """What the objects that are the same receiver have in common."""
     if isinstance(receiver, types.MethodType):
@@ -132,6 +176,7 @@ def receiver_key(receiver: object) -> Hashable:
     return id(receiver)
 
 
+_VARARGS: Final = 0x04  # inspect.CO_VARARGS
 _COROUTINE: Final = 0x80  # inspect.CO_COROUTINE
 
 

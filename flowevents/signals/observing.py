@@ -9,8 +9,8 @@ from typing import Any, Self, TypeVar
 from flowevents.errors import ObserverError
 from flowevents.events import Event
 from flowevents.signals.audience import with_context
-from flowevents.signals.bus import ANY, BY_NAME, EventSignal, contexts, key_of
-from flowevents.signals.handlers import Receiver
+from flowevents.signals.bus import ANY, BY_NAME, EventSignal, captures, contexts, key_of
+from flowevents.signals.handlers import Receiver, check_takes_event
 
 __all__ = ["Subscription", "handlers_of", "observe", "on", "signals_of"]
 
@@ -43,13 +43,14 @@ def observe(observer: object, *, sender: object = ANY) -> Subscription:
         observer: A callable of one event, or an object with `on_<signal>` methods. A method
             `context(event) -> contextvars.Context | None` is asked at each node and item start
             for the context in which that step's code shall run; the first that gives one wins.
+            Where it has `captures = True`, what it hears is captured as by `Run(capture=True)`.
         sender: As in `EventSignal.connect`.
 
     Raises `ObserverError` for an unknown `on_…`, before anything is connected.
     """
     handlers = with_context(observer, handlers_of(observer))
     key_of(sender)
-    signals = {**BY_NAME, contexts.name: contexts}
+    signals = {**BY_NAME, contexts.name: contexts, captures.name: captures}
     return Subscription([signals[name].hold(handler, sender) for name, handler in handlers.items()])
 
 
@@ -96,10 +97,12 @@ def handlers_of(observer: object) -> dict[str, Receiver]:
         method = getattr(observer, attribute)
         if not callable(method):
             raise ObserverError(f"{cls.__name__}.{attribute} is {method!r}, not callable.")
+        check_takes_event(method)
         found[name] = method
     if found:
         return found
     if callable(observer):
+        check_takes_event(observer)
         return dict.fromkeys(BY_NAME, observer)
     if callable(getattr(observer, "context", None)):
         return {}

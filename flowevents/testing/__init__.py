@@ -4,7 +4,7 @@
     capture.py    capture_events: what is sent while a `with` block runs, as a list
     clock.py      ManualClock: time that passes when a test says so
     journals/     check_journal: that a journal keeps what every one promises
-    model.py      ScriptedModel: a model that answers what a test wrote down
+    model.py      ScriptedModel: a model that answers what a test wrote down, and raises NoReply
 
 Each of these stands alone.
 """
@@ -15,6 +15,13 @@ from flowevents.testing.capture import capture_events
 from flowevents.testing.checks import check_events
 from flowevents.testing.clock import ManualClock
 from flowevents.testing.journals import check_journal
-from flowevents.testing.model import ScriptedModel
+from flowevents.testing.model import NoReply, ScriptedModel
 
-__all__ = ["ManualClock", "ScriptedModel", "capture_events", "check_events", "check_journal"]
+__all__ = [
+    "ManualClock",
+    "NoReply",
+    "ScriptedModel",
+    "capture_events",
+    "check_events",
+    "check_journal",
+]

@@ -212,7 +212,7 @@ class _Stream:
         if index < 0 or index in parent.indexes:
             raise broken(event, f"{items}: {index!r} was used before, or is no index")
         if parent.indexes:
-            expect(event, "as of the batch's first item", total=parent.total)
+            expect(event, "as of the batch's first item", total=_known(event, parent))
         if event.total is not None and index >= event.total:
             raise broken(event, f"{items}: {index!r} is beyond total {event.total!r}")
         parent.total = event.total
@@ -258,8 +258,9 @@ class _Stream:
             if self._forked and done == 1:
                 done = max(1, event.done)
             expect(event, "the items of its batch that have ended", done=done)
-            expect(event, f"as of {name_of(start)}", total=parent.total)
+            expect(event, f"as of {name_of(start)}", total=_known(event, parent))
             parent.done = done
+            parent.total = event.total
         check_outcome(event)
         if event.status == "ok":
             self._check_answered(event, scope)
@@ -369,6 +370,11 @@ class _Stream:
         if span in self._open.by_span:
             return "still open"
         return "ended already" if span in self._closed else "no start"
+
+
+def _known(event: ItemStart | ItemEnd, parent: _Scope) -> int | None:
+    """The total that an item's event has to have: none, where it is not known any more."""
+    return None if event.total is None else parent.total
 
 
 def _check_ok(event: End, scope: _Scope) -> None:

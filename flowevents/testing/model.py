@@ -7,7 +7,14 @@ import re
 import threading
 from collections.abc import AsyncIterator, Iterable, Iterator
 
-__all__ = ["ScriptedModel"]
+__all__ = ["NoReply", "ScriptedModel"]
+
+
+class NoReply(BaseException):
+    """A `ScriptedModel` was called once more than it has replies.
+
+    It is no `Exception`, so that no retry and no fallback of a node hides it from the test.
+    """
 
 
 class ScriptedModel:
@@ -21,7 +28,7 @@ class ScriptedModel:
     Attributes:
         calls: The prompts so far, in order.
 
-    A call beyond the last reply raises `AssertionError` with its prompt.
+    A call beyond the last reply raises `NoReply` with its prompt.
     """
 
     def __init__(
@@ -54,7 +61,7 @@ class ScriptedModel:
             self.calls.append(prompt)
             reply = next(self._replies, None)
             if reply is None:
-                raise AssertionError(
+                raise NoReply(
                     f"ScriptedModel has no reply for call {len(self.calls)}, with the prompt "
                     f"{prompt!r}: give it more replies."
                 )

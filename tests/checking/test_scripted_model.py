@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowevents import Chunk, StreamNode
-from flowevents.testing import ScriptedModel, capture_events, check_events
+from flowevents.testing import NoReply, ScriptedModel, capture_events, check_events
 from tests.checking.runs import together
 
 
@@ -94,7 +94,7 @@ def test_a_scripted_model_says_which_call_has_no_reply() -> None:
     """The error counts the calls and shows the prompt."""
     model = ScriptedModel(["only one"])
     model("first")
-    with pytest.raises(AssertionError, match="no reply for call 2, with the prompt 'second'"):
+    with pytest.raises(NoReply, match="no reply for call 2, with the prompt 'second'"):
         model.stream("second")
 
 

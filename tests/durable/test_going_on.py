@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from flowevents import EventsLost, MemoryJournal, Run, UnknownRun
+from flowevents import EventsLost, FlowStart, MemoryJournal, Run, UnknownRun
 from flowevents.testing import check_events
 from tests.durable.flows import SHAPES, Done
 from tests.durable.lost import Answers, Commits, drive, lost_after, made
@@ -70,6 +70,7 @@ def test_a_fork_says_where_it_comes_from(journal: MemoryJournal) -> None:
     fork.wait()
     first = next(iter(journal.read("fork")))
     seq = max(each.seq for each in journal.read("run") if type(each).__name__ == "NodeEnd")
+    assert isinstance(first, FlowStart)
     assert first.metadata == {"user": "Ann", "forked_from": {"run_id": "run", "seq": seq}}
     with pytest.raises(EventsLost, match="no event 99"):
         Run.fork(flow, journal, "run", 99)

@@ -54,9 +54,7 @@ def test_the_file_is_private(path: Path, journal: SQLiteJournal) -> None:
     assert modes == {0o600}
 
 
-def test_a_relative_path_stays_where_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_relative_path_stays_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also when the process goes elsewhere."""
     monkeypatch.chdir(tmp_path)
     with SQLiteJournal("runs.db") as journal:
@@ -134,7 +132,9 @@ def test_a_deleted_file(path: Path, journal: SQLiteJournal) -> None:
     lost: list[JournalError] = []
     told = threading.Event()
     script = Script(journal, "a")
-    script.lease.listen(lambda message: None, lambda error: (lost.append(error), told.set()) and None)
+    script.lease.listen(
+        lambda message: None, lambda error: (lost.append(error), told.set()) and None
+    )
     path.unlink()
     assert told.wait(PATIENCE)
     with pytest.raises(JournalError) as caught:

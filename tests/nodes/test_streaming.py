@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flowevents import AsyncStreamNode, Chunk, Result, Retry, StreamNode
+from flowevents import AsyncStreamNode, Chunk, GraphError, Result, Retry, StreamNode
 from tests.nodes.words import AsyncWhole, Streams, Whole
 from tests.watching import Way
 
@@ -82,10 +82,19 @@ def test_without_a_generator_what_exec_returns_is_the_one_chunk(streams: Streams
     assert streams.streamed(node) == [["the", "whole"]]
 
 
-def test_a_streaming_node_without_anything_has_the_chunk_none(streams: Streams) -> None:
-    """`exec` returns `None`, which is the one chunk."""
-    node = (StreamNode if streams.name == "sync" else AsyncStreamNode)()
-    assert streams.watch(node).data() == [None]
+def test_a_streaming_node_without_anything_is_refused(streams: Streams) -> None:
+    """Before anything runs; one that an instance has of its own will do."""
+    node: Any = (StreamNode if streams.name == "sync" else AsyncStreamNode)()
+    watched = streams.watch(node)
+    assert isinstance(watched.error, GraphError)
+    assert "StreamNode has no exec_stream" in str(watched.error)
+    assert watched.events == []
+
+    async def exec_async(prep_res: Any) -> str:
+        return "own"
+
+    node.exec, node.exec_async = (lambda prep_res: "own"), exec_async
+    assert streams.watch(node).data() == ["own"]
 
 
 def test_calling_the_inherited_generator_by_hand_gives_what_exec_gives(streams: Streams) -> None:

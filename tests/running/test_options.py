@@ -385,7 +385,7 @@ def test_options_are_keywords_only() -> None:
         ({"redact": "secrets"}, ValueError, "redact='secrets'"),
         ({"observers": print}, TypeError, "observers="),
         ({"observers": "show"}, TypeError, "observers='show'"),
-        ({"observers": None}, TypeError, "observers=None"),
+        ({"observers": 0}, TypeError, "observers=0"),
         ({"observers": [None]}, TypeError, "None is no observer"),
         ({"observers": [5]}, TypeError, "5 is no observer"),
     ],

@@ -11,14 +11,24 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
-from flowevents import BatchNode, FlowEnd, Interrupt, Node, Reply, StreamNode
+from flowevents import (
+    BatchNode,
+    FlowEnd,
+    Interrupt,
+    Node,
+    NodeEnd,
+    Reply,
+    StreamNode,
+    observe,
+    signals,
+)
 from flowevents.observers import semconv
 from flowevents.observers.traces import TraceObserver
 from flowevents.testing import ManualClock
 from tests.driving import Driver
 from tests.hostile import CONTROLS, HOSTILE
 from tests.test_logs import hostile_events
-from tests.tracing.spans import Balance, attribute, by_hand, changed, graph
+from tests.tracing.spans import Balance, Plan, attribute, by_hand, changed, graph
 
 
 class Fail(StreamNode):
@@ -320,3 +330,95 @@ def test_hostile_text_is_escaped(text: str, telling: TraceObserver, spans: Balan
     assert not CONTROLS & set(said)
     for span in spans.get_finished_spans():
         span.to_json().encode()
+
+
+# -- what a step gets and gives -------------------------------------------------------------------
+
+
+class Double(Node):
+    def prep(self, shared: Any) -> Any:
+        return shared["number"]
+
+    def exec(self, number: int) -> int:
+        return 2 * number
+
+    def post(self, shared: Any, number: int, doubled: int) -> None:
+        if doubled > 8:
+            raise ValueError(str(doubled))
+
+
+class DoubleAll(BatchNode):
+    def prep(self, shared: Any) -> Any:
+        return [shared["number"], "secret"]
+
+    def exec(self, item: Any) -> Any:
+        return item * 2
+
+
+def test_every_node_tells_what_it_gets_and_gives_when_asked_for(
+    driver: Driver, tracing: TraceObserver, telling: TraceObserver, spans: Balance
+) -> None:
+    """`prep_res` and `exec_res`, whether it streams or not, without an option of the run."""
+    for observer in (tracing, telling):
+        double = Double()
+        double >> DoubleAll() >> Plan()
+        driver.run(driver.flow(double), {"number": 4}, observers=[observer])
+    found = [
+        (span.name, attribute(span, semconv.PREP_RES), attribute(span, semconv.EXEC_RES))
+        for span in sorted(spans.get_finished_spans(), key=lambda span: span.start_time or 0)
+        if span.name in ("Double", "DoubleAll", "Plan")
+    ]
+    assert found == [
+        *[(name, None, None) for name in ("Double", "DoubleAll", "Plan")],
+        ("Double", "4", "8"),
+        ("DoubleAll", '[4,"secret"]', '[8,"secretsecret"]'),
+        ("Plan", None, '["one ","two"]'),
+    ]
+
+
+def test_a_step_that_failed_tells_what_it_got(
+    driver: Driver, telling: TraceObserver, spans: Balance
+) -> None:
+    """The more so."""
+    with pytest.raises(ValueError, match="18"):
+        driver.run(driver.flow(Double()), {"number": 9}, observers=[telling])
+    step = spans.spans()[1]
+    assert attribute(step, semconv.PREP_RES) == "9"
+    assert attribute(step, semconv.EXEC_RES) is None
+    with pytest.raises(KeyError):
+        driver.run(driver.flow(Double()), {}, observers=[telling])
+    assert attribute(spans.spans()[-1], semconv.PREP_RES) is None
+
+
+def test_what_is_told_is_redacted(telling: TraceObserver, spans: Balance) -> None:
+    """As all that leaves a run."""
+    DoubleAll().run({"number": 1}, observers=[telling], redact=lambda value: "[gone]")
+    step = spans.spans()[1]
+    assert attribute(step, semconv.PREP_RES) == attribute(step, semconv.EXEC_RES) == "[gone]"
+
+
+def test_a_shared_observer_captures_while_it_is_connected(
+    driver: Driver, telling: TraceObserver
+) -> None:
+    """And only what it listens to."""
+    double, other = Double(), Double()
+    double >> other
+    flow = driver.flow(double)
+    ends: list[NodeEnd] = []
+    with signals.node_end.connected_to(ends.append):
+        with observe(telling, sender=double):
+            driver.run(flow, {"number": 1})
+        driver.run(flow, {"number": 1})
+    assert [(event.input, event.result) for event in ends] == [(1, 2), *[(None, None)] * 3]
+
+
+@pytest.mark.parametrize(
+    "metadata", [{"session.id": "s1", "user.id": 7}, {"session_id": "s1", "user_id": 7}]
+)
+def test_every_span_says_whose_it_is(
+    metadata: dict[str, Any], driver: Driver, tracing: TraceObserver, spans: Balance
+) -> None:
+    """The session and the user that the run's metadata name."""
+    driver.run(graph(driver), {}, observers=[tracing], metadata=metadata)
+    told = {(attribute(span, "session.id"), attribute(span, "user.id")) for span in spans.spans()}
+    assert told == {("s1", "7")}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import io
+import logging
 import threading
 from collections.abc import (
     AsyncGenerator,
@@ -16,8 +17,10 @@ from collections.abc import (
     Iterable,
     Iterator,
 )
+from types import ModuleType
 from typing import Any, assert_type
 
+import flowevents
 from flowevents import (
     ANY,
     Action,
@@ -51,6 +54,7 @@ from flowevents import (
     Interrupt,
     ItemEnd,
     ItemStart,
+    JsonFormatter,
     JsonLines,
     LiveEvents,
     LogObserver,
@@ -77,6 +81,7 @@ from flowevents import (
     backoff,
     events,
     observe,
+    observe_pocketflow,
     on,
     queued,
     read_events,
@@ -86,7 +91,7 @@ from flowevents import (
     to_mermaid,
 )
 from flowevents.observers.queued import Queued
-from flowevents.testing import ManualClock, ScriptedModel, capture_events, check_events
+from flowevents.testing import ManualClock, NoReply, ScriptedModel, capture_events, check_events
 
 Shared = dict[str, Any]
 
@@ -456,6 +461,9 @@ class Display:
 subscription = observe(Display())
 assert_type(subscription, Subscription)
 assert_type(subscription.cancel(), None)
+with observe_pocketflow(observers=[show_any], capture=True) as patched:
+    assert_type(patched, Subscription)
+assert_type(JsonFormatter().format(logging.makeLogRecord({})), str)
 with observe(show_any, sender=llm) as entered:
     assert_type(entered, Subscription)
 
@@ -655,6 +663,15 @@ def errors(shared: Shared) -> str:
     return ""
 
 
+# -- what pocketflow's star import gives as well --------------------------------------------------
+
+
+def modules() -> None:
+    """Four modules."""
+    for module in (flowevents.asyncio, flowevents.copy, flowevents.time, flowevents.warnings):
+        assert_type(module, ModuleType)
+
+
 # -- consumers ------------------------------------------------------------------------------------
 
 
@@ -709,6 +726,7 @@ def in_tests(shared: Shared) -> None:
     assert_type(model("prompt"), str)
     assert_type(model.stream("prompt"), Iterator[str])
     assert_type(model.calls, list[object])
+    assert_type(NoReply("no reply"), NoReply)
 
 
 async def in_async_tests() -> None:
