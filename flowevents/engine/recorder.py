@@ -223,16 +223,21 @@ class Recorder:
             questions.request_pause()
             self.lease.drop(message)
         elif message.kind == "reply" and message.question in questions.open:
-            id = message.question
-            self._answers[id] = message
-            try:
-                questions.reply(message.value, id)
-                return True
-            except ReplyError as refused:
-                if self._answers.pop(id, None) is message:
-                    logger.warning("Run %s: an answer was refused. %s", self._run_id, refused)
-                    self.lease.drop(message)
+            return self._take(message, message.question, questions)
         return False
+
+    def _take(self, message: Message, id: str, questions: Questions) -> bool:
+        """Take an answer, once; whether the node's own type does so, too."""
+        if self._answers.setdefault(id, message) is not message:
+            return False  # it was heard before
+        try:
+            questions.reply(message.value, id)
+        except ReplyError as refused:
+            del self._answers[id]
+            logger.warning("Run %s: an answer was refused. %s", self._run_id, refused)
+            self.lease.drop(message)
+            return False
+        return True
 
     # -- the end ----------------------------------------------------------------------------------
 
