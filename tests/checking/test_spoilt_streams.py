@@ -206,7 +206,7 @@ def test_an_event_of_another_type_is_noticed(name: str) -> None:
 @pytest.mark.parametrize("name", STREAMS)
 def test_a_field_of_another_type_is_noticed(name: str) -> None:
     """All but those that may hold anything hold what their type says."""
-    free = ("data", "value", "result", "prompt", "schema", "metadata")
+    free = ("data", "value", "result", "input", "prompt", "schema", "metadata")
     stream = stream_of(name)
     for place, event in enumerate(stream):
         for field in set(event.__struct_fields__) - set(free):
