@@ -193,12 +193,16 @@ class Standing:
             if asked.answer is UNSET
         ]
 
-    def has_failed(self) -> bool:
-        """Whether something in it has failed, so that all that is open ends with that."""
-        return any(
-            each.failed is not None and each.failed.status == "error"
-            for each in self._open.by_span.values()
-        )
+    def failed(self) -> End | None:
+        """Return the end that the run was about to end by when it was lost.
+
+        An item of a node that was cancelled is none: its batch was about to begin again.
+        """
+        for each in self._open.by_span.values():
+            end = each.failed
+            if end is not None and (end.status == "error" or each.kind != "node"):
+                return end
+        return None
 
     def has_begun(self) -> bool:
         """Whether a step in it has finished, or a flow's `prep`."""
