@@ -70,16 +70,16 @@ class _Scope(Opened):
         attempt: What the next event of its span carries.
         failed: The first end directly under it that is not ok.
         counts: How often each path has begun under it.
-        ended: The ok end whose `Action` has not come yet.
-        moved: The last `Action` under it, until what it leads to begins.
+        last: The ok end whose `Action` has not come yet (`ended`), or the last `Action` under it,
+            until what that leads to begins (`moved`).
         indexes, done, total: Of its items: those used, how many ended, of how many.
         last_try: The attempt is that of a fallback, after which there is none.
         lost: An attempt of it was lost with its process.
     """
 
     __slots__ = (
-        *("attempt", "counts", "done", "ended", "failed"),
-        *("indexes", "last_try", "lost", "moved", "total"),
+        *("attempt", "counts", "done", "failed", "last"),
+        *("indexes", "last_try", "lost", "total"),
     )
 
     parent: _Scope | None
@@ -90,12 +90,21 @@ class _Scope(Opened):
         self.attempt = event.attempt
         self.failed: End | None = None
         self.counts: dict[str, int] = {}
-        self.ended: End | None = None
-        self.moved: Action | None = None
+        self.last: End | Action | None = None
         self.indexes: set[int] = set()
         self.done = 0
         self.total: int | None = None
         self.last_try = self.lost = False
+
+    @property
+    def ended(self) -> End | None:
+        """The ok end whose `Action` has not come yet."""
+        return None if isinstance(self.last, Action) else self.last
+
+    @property
+    def moved(self) -> Action | None:
+        """The last `Action` under it, until what it leads to begins."""
+        return self.last if isinstance(self.last, Action) else None
 
     @property
     def has_nodes(self) -> bool:
@@ -243,7 +252,7 @@ class _Stream:
         attempt = 0 if isinstance(event, FlowStart) else 1
         expect(event, f"as a node in {name_of(above)}", items=above.items, attempt=attempt)
         expect(event, f"its place among its executions in {name_of(above)}", step=count)
-        parent.moved = None
+        parent.last = None
 
     # -- ends and transitions -----------------------------------------------------------------
 
@@ -283,7 +292,7 @@ class _Stream:
         if event.status != "ok":
             parent.failed = parent.failed or event
         elif not isinstance(event, ItemEnd):
-            parent.ended = event
+            parent.last = event
             self._due[seq] = parent
 
     def _act(self, event: Action) -> None:
@@ -300,7 +309,7 @@ class _Stream:
             expect(event, why, action=end.action)
         if event.target is not None:
             check_path(event, event.target, scope.node, "target")
-        scope.ended, scope.moved = None, event
+        scope.last = event
 
     # -- what comes between -------------------------------------------------------------------
 
