@@ -54,9 +54,13 @@ class Course:
                     if self.state.outcome.reported:
                         raise self.life.ended("run it")
                     self.state.outcome.result()
-                self.driver = begin(
-                    self.life, self.state, self.flow, self.shared, self.observers, loop
-                )
+                try:
+                    self.driver = begin(
+                        self.life, self.state, self.flow, self.shared, self.observers, loop
+                    )
+                except BaseException:
+                    self.state.delivery.recover()  # it may begin another time
+                    raise
                 self.observers.clear()
             return self.driver
 

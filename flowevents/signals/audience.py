@@ -53,6 +53,7 @@ class Audience(Identity):
         own: The handlers of the run's own observers, by the name of their signal.
         closed: The run has ended.
         special: All that is done in the run is `Listeners.special`.
+        told: What was complained of already: async handlers of a sync run, steps that had ended.
 
     One thread at a time adds observers or closes it; the rest is safe from any thread.
     """
@@ -66,6 +67,7 @@ class Audience(Identity):
         "own",
         "run_key",
         "special",
+        "told",
         "version",
     )
 
@@ -76,6 +78,7 @@ class Audience(Identity):
         self.closed: bool = False
         self.consumer: Literal["events", "output"] | None = None
         self.own: dict[Hashable, tuple[Entry, ...]] = {}
+        self.told: list[object] = []
         # What `Listeners` says of everything and of the run's own observers, and beside whom; who
         # hears all of the run, and of which version that is true.
         self._found: tuple[_Everyone | None, dict[str, Any]] = _UNKNOWN
