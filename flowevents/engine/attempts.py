@@ -183,8 +183,13 @@ def _publish_retry(step: Step, text: str, wait: float, fallback: bool) -> Effect
         return
     number = next(state.delivery.numbers)
     event = step.make(Retry, number, error=text, wait=wait, fallback=fallback)
-    _next_attempt(step)
-    if state.delivery.deliver(event, handlers):
+    try:
+        _next_attempt(step)
+        due = state.delivery.deliver(event, handlers)
+    except BaseException:
+        step.attempt = event.attempt + state.delivery.has(number)
+        raise
+    if due:
         yield from hand_over(state)
 
 
@@ -202,6 +207,8 @@ def _attempt(step: Step, node: Any, argument: Any) -> Effects:
         return _ask(step, node, argument)
     offloaded = state.options.offload and not (shape.is_async or "exec" in shape.overrides)
     if shape.attempt == "stream":
+        if not state.is_async:
+            return stream(step, node, argument)
         return _stream(step, node, argument, offloaded)
     if offloaded:
         result = _offload(step, node, argument)

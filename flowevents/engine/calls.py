@@ -103,8 +103,14 @@ def end(
         except BaseException as of_text:  # of `redact`, or of the error's own text
             status, text, raised = "cancelled", None, raised or of_text
         duration = step.duration()
-        step.open = False
-        due = step.publish(handlers, kind, status=status, duration=duration, error=text, **own)
+        seq = next(state.delivery.numbers)
+        event = step.make(kind, seq, status=status, duration=duration, error=text, **own)
+        try:
+            step.open = False
+            due = state.delivery.deliver(event, handlers)
+        except BaseException:
+            step.open = not state.delivery.has(seq)
+            raise
         if due and error is None:
             yield from hand_over(state)
     step.open = False

@@ -76,9 +76,13 @@ class Course:
                     if self.state.outcome.reported:
                         raise self.life.ended("run it")
                     self.state.outcome.result()
-                self.driver = begin(
-                    self.life, self.state, self.flow, self.observers, loop, self.frames
-                )
+                try:
+                    self.driver = begin(
+                        self.life, self.state, self.flow, self.observers, loop, self.frames
+                    )
+                except BaseException:
+                    self.state.delivery.recover()  # it may begin another time
+                    raise
                 self.observers.clear()
             return self.driver
 

@@ -48,6 +48,7 @@ class Recorder:
 
     Attributes:
         journal: Where it is stored.
+        last: The number of the last event that is stored, or about to be.
         lease: The right to write its log, once it has begun.
         lost: Why nothing can be stored any more.
         paused: The run is, and its lease given up.
@@ -61,6 +62,7 @@ class Recorder:
         "_held",
         "_run_id",
         "journal",
+        "last",
         "lease",
         "lost",
         "notes",
@@ -71,6 +73,7 @@ class Recorder:
 
     def __init__(self, journal: Journal, run_id: str, notes: Notes) -> None:
         self.notes: Notes = notes
+        self.last: int = 0
         self.lease: Lease
         self.lost: JournalError | None = None
         self.paused: bool = False
@@ -109,10 +112,10 @@ class Recorder:
             return self._due()
         if self.lost is not None:
             raise CancelledBy(self.lost)
-        kept = self.notes.take()
+        kept, self.last = self.notes.take(), event.seq
         if type(event) in (Chunk, Progress):
             self._store()
-            self.lease.later(event)
+            self._store_later(event)
             return self._due()
         self._entries.append((event, kept))
         return [] if self.together or _is_followed(event) else self.store_held()
@@ -121,8 +124,20 @@ class Recorder:
         """Have a chunk stored in a group, where nothing has to be stored before; whether it is."""
         if self._held or self.released or self.lost is not None:
             return False
-        self.lease.later(event)
+        try:
+            self.lease.later(event)
+        except JournalError as error:
+            self.lose(error)
+            return False
+        self.last = event.seq
         return True
+
+    def _store_later(self, event: Event) -> None:
+        try:
+            self.lease.later(event)
+        except JournalError as error:
+            self.lose(error)
+            raise CancelledBy(error) from None
 
     def hold(self) -> None:
         """Have all that comes held, until `store_held`."""
