@@ -487,7 +487,7 @@ def test_without_a_command_it_helps(capsys: pytest.CaptureFixture[str]) -> None:
     """The commands are named, each in a line of its own."""
     assert run_command([]) == 0
     shown = capsys.readouterr().out
-    for name in ("graph", "replay", "run", "show", "timeline"):
+    for name in ("cancel", "graph", "replay", "reply", "run", "runs", "show", "timeline"):
         assert f"\n  {name} " in shown
     assert "..." not in shown.split("Commands:")[1]
 

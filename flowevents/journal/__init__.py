@@ -12,7 +12,8 @@
     journal.py    Journal: what every journal is
     memory.py     MemoryJournal
     sqlite.py     SQLiteJournal; in connection.py a connection to its file
-    redis.py      RedisJournal
+    redis.py      RedisJournal; in scripts.py what the server does in one step, in watched.py
+                  how the rest of a run is changed
 
 A store is imported when it is first used.
 """

@@ -12,7 +12,7 @@ from typing import Self
 
 from flowevents.events import Event, FlowEnd
 from flowevents.journal.keeper import Keeper, Wake
-from flowevents.journal.reading import PORTION, event_of, in_order, unknown
+from flowevents.journal.reading import PORTION, check_after, event_of, in_order, unknown
 from flowevents.journal.store import Row
 
 __all__ = ["Follower"]
@@ -105,8 +105,11 @@ class Follower(Iterator[Event], AsyncIterator[Event]):
             return True
         store = self._keeper.store
         records = store.records(self._run_id, self._after, PORTION)
-        if not records and store.find(self._run_id) is None:
-            raise unknown(self._run_id)
+        if not records:
+            row = store.find(self._run_id)
+            if row is None:
+                raise unknown(self._run_id)
+            check_after(row, self._after)
         for record in in_order(records, self._run_id, self._after):
             self._ready.append(event_of(record, self._run_id))
             self._after = record.seq

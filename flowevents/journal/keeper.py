@@ -69,7 +69,7 @@ class Keeper:
 
     @contextmanager
     def watching(self, run_id: str, seq: int, wake: Wake) -> Iterator[None]:
-        """Call `wake` whenever the log of a run goes on beyond `seq`, or is not there."""
+        """Call `wake` whenever the last event of a run is another than `seq`."""
         with self._changed:
             self._watchers.setdefault(run_id, {})[wake] = seq
             self._begin()
@@ -94,11 +94,12 @@ class Keeper:
 
     # -- called by others -----------------------------------------------------------------------
 
-    def wake(self, run_id: str) -> None:
-        """Something was added to that log: its followers here need not wait until it is seen."""
+    def wake(self, run_id: str, tip: int | None) -> None:
+        """This is the last event of a log now: wake its followers who know another."""
         if run_id in self._watchers:
             with self._changed:
-                wakes = list(self._watchers.get(run_id, ()))
+                watchers = self._watchers.get(run_id, {})
+                wakes = [wake for wake, seq in watchers.items() if seq != tip]
             for wake in wakes:
                 _call(wake)
 
@@ -140,21 +141,18 @@ class Keeper:
         for lease in leases:
             _call(lease.store_waiting)
         by_held = {held: lease for lease in leases if (held := lease.held) is not None}
-        with self._changed:
-            seen = {run_id: min(each.values()) for run_id, each in self._watchers.items() if each}
+        watched = list(self._watchers)
         try:
             self._renew(by_held)
-            polled = self.store.poll(list(by_held), seen)
+            polled = self.store.poll(list(by_held), watched)
         except Exception as error:
             for held, lease in by_held.items():
                 self._lose(lease, held, _as_journal_error(error))
             self._wake_all()
             return
         self._tell(by_held, polled)
-        for run_id, seq in seen.items():
-            tip = polled.tips.get(run_id)
-            if tip is None or tip > seq:
-                self.wake(run_id)
+        for run_id, tip in polled.tips.items():
+            self.wake(run_id, tip)
 
     def _tell(self, by_held: dict[Held, Lease], polled: Polled) -> None:
         for held, lease in by_held.items():
