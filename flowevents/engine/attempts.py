@@ -152,6 +152,8 @@ def pause_after(node: Any, attempt: int, error: Exception) -> float:
 def _retry(step: Step, error: Exception, wait: float, fallback: bool) -> Effects:
     """Publish that this attempt failed; from here on the step is in the next."""
     step.asked = 0
+    if step.lost is not None:
+        step.lost.asked.clear()  # the next attempt asks anew, as it does where none was lost
     heard = step.listeners().retry is not None
     text = step.state.options.error_text(error) if heard else ""
     yield from _publish_retry(step, text, wait, fallback)

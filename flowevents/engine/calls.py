@@ -79,6 +79,8 @@ def end(
     if not step.open:
         return
     state = step.state
+    if step.lost is not None:
+        state.questions.forget(step.span)
     if error is not None and state.options.recorder is not None:
         _release(state, state.options.recorder, error)
     if isinstance(error, Exception):

@@ -186,12 +186,8 @@ class Standing:
 
     def open_questions(self) -> list[Interrupt]:
         """Return the questions that nobody has answered."""
-        return [
-            asked.event
-            for scope in self._open.by_span.values()
-            for asked in scope.asked
-            if asked.answer is UNSET
-        ]
+        last = [each.asked[-1] for each in self._open.by_span.values() if each.asked]
+        return [asked.event for asked in last if asked.answer is UNSET]
 
     def has_failed(self) -> bool:
         """Whether something in it has failed, so that all that is open ends with that."""

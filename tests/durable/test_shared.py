@@ -216,7 +216,11 @@ def test_nothing_while_a_step_is_open(journal: MemoryJournal) -> None:
     again.wait()
     check_events(journal.read("run"))
     assert again.shared == {
-        **{"first": True, "stops": False, "in prep": 1, "in exec": 2, "result": [1, 2, 3]}
+        "first": True,
+        "stops": False,
+        "in prep": 1,
+        "in exec": 2,
+        "result": [1, 2, 3],
     }
 
 
@@ -256,13 +260,13 @@ def test_transient_keys_are_brought_back(journal: MemoryJournal) -> None:
     del shared[1, 2]
     stored = _run(journal, shared, *changes, transient={"client", "index"})
     assert stored == [{"set": [["n", 7]]}]
-    for given, what in (
+    for values, what in (
         ({"client": 1}, r"shared\['index'\], which is transient"),
         ({"client": 1, "index": 2, "n": 3}, r"shared\['n'\] is kept in the log"),
         (None, "which is transient: give it again"),
     ):
         with pytest.raises(JournalError, match=what):
-            Run.fork(_flow(changes), journal, "run", shared=given)
+            Run.fork(_flow(changes), journal, "run", shared=values)
     fork = Run.fork(_flow(changes), journal, "run", shared={"client": 1, "index": 2}, at=1)
     assert fork.shared == {"client": 1, "index": 2}
 
