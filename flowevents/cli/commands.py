@@ -97,7 +97,7 @@ def _commands(context: click.Context) -> None:
 _record = click.argument("file", type=click.Path(allow_dash=True))
 _of_run = click.option("--run", "run_id", metavar="ID", help="Of a journal only this run.")
 _journal = click.argument("journal")
-_run = click.argument("run_id", metavar="RUN")
+_run_id = click.argument("run_id", metavar="RUN")
 _flow = click.argument("flow", metavar="MODULE:FLOW")
 _output = click.option(
     "-o", "--output", default="-", metavar="FILE", help="Where to write; by default to stdout."
@@ -197,7 +197,7 @@ def runs(journal: str, status: RunStatus | None, limit: int) -> None:
 
 @_commands.command()
 @_journal
-@_run
+@_run_id
 @click.argument("answer")
 @click.option("--id", metavar="ID", help="Of the question; needed where several are open.")
 def reply(journal: str, run_id: str, answer: str, id: str | None) -> None:
@@ -212,7 +212,7 @@ def reply(journal: str, run_id: str, answer: str, id: str | None) -> None:
 
 @_commands.command()
 @_journal
-@_run
+@_run_id
 def cancel(journal: str, run_id: str) -> None:
     """Cancel a run of a journal, whoever drives it, or nobody."""
     with opened(journal) as there:

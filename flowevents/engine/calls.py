@@ -79,8 +79,11 @@ def end(
     if not step.open:
         return
     state = step.state
-    if error is not None and state.options.recorder is not None:
-        _release(state, state.options.recorder, error)
+    recorder = state.options.recorder
+    if recorder is not None:
+        state.questions.forget(step.span)
+        if error is not None:
+            _release(state, recorder, error)
     if isinstance(error, Exception):
         _add_note(step, error)
     if error is not None and isinstance(error, GeneratorExit) and state.door.is_closed():

@@ -96,8 +96,8 @@ class Notes:
         return self._codec.decode(bytes(raw))
 
     def transient(self) -> list[Raw]:
-        """Return the keys of `shared` that are not kept."""
-        return [self._written(key, "a key in transient") for key in self._transient]
+        """Return the keys of `shared` that are not kept. Raises `JournalError`."""
+        return [Raw(self._codec.encode(key, "transient")) for key in self._transient]
 
     def prep(self, span: int, prep_res: Any, path: str) -> None:
         """Keep what the `prep` of a flow returned, and what has changed in `shared`."""

@@ -158,10 +158,12 @@ class Recorder:
             return
         entries, self._entries = self._entries, []
         event = entries[-1][0]
-        taken = self._answers.pop(event.id, None) if isinstance(event, Reply) else None
+        taken = self._answers.get(event.id) if isinstance(event, Reply) else None
         try:
             self._take_again()
             self.lease.append(*entries, taken=taken)
+            if taken is not None and taken.question is not None:
+                del self._answers[taken.question]
         except JournalError as error:
             self.lose(error)
             if getattr(event, "status", "ok") == "ok":
@@ -238,14 +240,19 @@ class Recorder:
         if message.kind == "pause":
             questions.request_pause()
             self.lease.drop(message)
-        elif message.kind == "reply" and message.question in questions.open:
+        elif message.question is not None and message.question in questions.open:
             return self._take(message, message.question, questions)
+        elif message.question is not None and message.question not in self._answers:
+            if not questions.may_take(message.question):  # its code was left meanwhile
+                self.lease.drop(message)
         return False
 
     def _take(self, message: Message, id: str, questions: Questions) -> bool:
         """Take an answer, once; whether the node's own type does so, too."""
-        if self._answers.setdefault(id, message) is not message:
-            return False  # it was heard before
+        with questions.lock:
+            if id in self._answers:
+                return False  # it was heard before
+            self._answers[id] = message
         try:
             questions.reply(message.value, id)
         except ReplyError as refused:

@@ -12,6 +12,7 @@ The rules of this file:
 from __future__ import annotations
 
 import base64
+import dataclasses
 import datetime
 import decimal
 import enum
@@ -269,11 +270,11 @@ def _parts_of(value: Any) -> Any:
     """What an object of one of these classes is made of: built-in values, and others of them."""
     kind = _kind_of(type(value))
     if kind == "enum":
-        return value.name
+        return value.value if isinstance(value, enum.Flag) else value.name
     if kind == "struct":
         return {name: getattr(value, name) for name in value.__struct_fields__}
     if kind == "dataclass":
-        names = value.__dataclass_fields__
+        names = [each.name for each in dataclasses.fields(value)]
         return {name: getattr(value, name) for name in names if hasattr(value, name)}
     return [
         value.__dict__,
@@ -284,10 +285,10 @@ def _parts_of(value: Any) -> Any:
 
 
 def _made(kind: Any, parts: Any) -> Any:
-    """Return the object that has these parts; nothing of its own is run to check them."""
+    """Return the object that has these parts, however its class would have made it."""
     of = _kind_of(kind)
     if of == "enum":
-        return kind[parts]
+        return kind(parts) if issubclass(kind, enum.Flag) else kind[parts]
     if of == "pydantic":
         found = kind.__new__(kind)
         fields, extra, names, private = parts
@@ -297,7 +298,10 @@ def _made(kind: Any, parts: Any) -> Any:
         object.__setattr__(found, "__pydantic_private__", private)
         return found
     if of == "struct":
-        return kind(**parts)
+        found = kind(**parts)
+        for name, value in parts.items():  # its `__post_init__` may have changed them
+            msgspec.structs.force_setattr(found, name, value)
+        return found
     found = object.__new__(kind)
     for name, value in parts.items():
         object.__setattr__(found, name, value)

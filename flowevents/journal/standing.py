@@ -180,12 +180,8 @@ class Standing:
 
     def open_questions(self) -> list[Interrupt]:
         """Return the questions that nobody has answered."""
-        return [
-            asked.event
-            for scope in self._open.by_span.values()
-            for asked in scope.tried.asked
-            if asked.answer is UNSET
-        ]
+        asked = [each.tried.asked for each in self._open.by_span.values()]
+        return [each[-1].event for each in asked if each and each[-1].answer is UNSET]
 
     def failed(self) -> End | None:
         """Return the end that the run was about to end by when it was lost.
