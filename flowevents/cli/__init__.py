@@ -2,9 +2,12 @@
 
     commands.py   the commands, and what they say when something is wrong
     loading.py    MODULE:FLOW as the flow, a JSON file as `shared`, a record as its events
+    opening.py    a journal, by its file or its URL
     driving.py    a run to its end, or to Ctrl-C
+    showing.py    who watches it, and what is said at its end
     output.py     where they write, and what is said where that fails
     replaying.py  events with the pauses that were between them
+    watching.py   a run of another process, shown, and its questions answered
     telemetry.py  where traces are sent
 
 What a command needs is imported inside it, so that none pays for another.
