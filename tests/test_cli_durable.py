@@ -109,7 +109,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1", "TERM": "xterm"}
 
 
-# -- resume -----------------------------------------------------------------------------------------
+# -- resume ----------------------------------------------------------------------------------------
 
 
 def test_resume_takes_the_answer_that_waits(
@@ -228,7 +228,7 @@ def test_resume_what_fails(journal: SQLiteJournal, capsys: pytest.CaptureFixture
     assert journal.runs()[0].status == "failed"
 
 
-# -- watch ------------------------------------------------------------------------------------------
+# -- watch -----------------------------------------------------------------------------------------
 
 
 def test_watch_a_run_that_has_ended(
