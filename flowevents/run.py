@@ -10,34 +10,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from collections.abc import (
     AsyncIterator,
     Callable,
-    Coroutine,
-    Generator,
     Iterable,
     Iterator,
     Mapping,
 )
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from flowevents.at_exit import close_at_exit
 from flowevents.clock import SYSTEM, Clock
+from flowevents.driven import AsyncEvents, Driven
 from flowevents.engine.course import Course
-from flowevents.engine.drivers import PAUSED, AsyncDriver, Consumer, SyncDriver, pull
+from flowevents.engine.drivers import PAUSED
 from flowevents.engine.options import ResumeOptions, RunOptions, options_of
 from flowevents.engine.shape import is_node, node_name, why_no_node
-from flowevents.engine.whose import after_delivery
-from flowevents.errors import EventsLost, GraphError, JournalError, ObserverError, Paused
+from flowevents.errors import (
+    GraphError,
+    ObserverError,
+)
 from flowevents.escape import escape_controls
 from flowevents.events import Event, Interrupt
-from flowevents.journal.codec import Codec
+from flowevents.journal.follower import Follower
 from flowevents.journal.journal import Journal
-from flowevents.journal.standing import Standing, last_finished
-from flowevents.live import Background, Channel, LiveEvents
+from flowevents.live import Channel, LiveEvents
+from flowevents.resuming import completed, past_of, restored
 from flowevents.signals import Audience, handlers_of
-from flowevents.status import Lifecycle, RunStatus
+from flowevents.status import RunStatus
 
 if TYPE_CHECKING:
     from typing import Self, Unpack
@@ -47,7 +46,7 @@ __all__ = ["ResumeOptions", "Run", "RunOptions", "RunStatus"]
 logger: Final = logging.getLogger("flowevents")
 
 
-class Run:
+class Run(Driven):
     """One execution of a flow, or of a single node, over `shared`.
 
     Args:
@@ -70,10 +69,13 @@ class Run:
             that the loop stays live.
         redact: Rewrites texts and data (`error`, `data`, `result` …) before anybody sees them.
         clock: The time that the run goes by.
+        journal: Where it is stored as it goes on, so that another process can, too.
+        state_types: Which classes `shared` may hold beside the built-in types, for a journal.
+        transient: The keys of `shared` that a journal does not keep.
 
     Iterating over it (`for` or `async for`) gives every event as it comes; leaving the loop
     leaves the run where it is. `with` and `async with` cancel it on the way out if it has not
-    ended.
+    ended; one with a journal they let go, and it can be resumed.
 
     Raises `GraphError` where `flow` is no node, `ObserverError` for an observer that is none and
     `ValueError` for an option that makes no sense. Where it reaches something that is no node it
@@ -122,9 +124,7 @@ class Run:
             state_types,
             transient,
         )
-        self._course = Course(flow, shared, own, options)
-        self._life, self._state = self._course.life, self._course.state
-        self._background: Background | None = None  # what drives it, after `start`
+        super().__init__(Course(flow, shared, own, options))
 
     @classmethod
     def resume(
@@ -156,8 +156,9 @@ class Run:
         """
         lease = journal.take(run_id, take_over=take_over)
         try:
-            standing = Standing(journal.records(run_id))
-            run = cls._restored(flow, journal, run_id, standing, shared, {}, options)
+            standing = completed(journal, lease)
+            state, kept = restored(standing, shared, options)
+            run = cls(flow, state, id=run_id, journal=journal, **kept)
             run._course.go_on(lease, standing)
         except BaseException:
             lease.release()
@@ -189,42 +190,13 @@ class Run:
 
         Raises `UnknownRun`, `EventsLost` for an `at` beyond the log, and otherwise as `resume`.
         """
-        records = list(journal.records(run_id))
-        if at is not None and at > records[-1].seq:
-            raise EventsLost(f"Run {run_id!r} has no event {at}: its last is {records[-1].seq}.")
-        seq = last_finished(records, at)
-        standing = Standing(each for each in records if each.seq <= max(seq, 1))
-        past = {"forked_from": {"run_id": run_id, "seq": seq}}
-        run = cls._restored(flow, journal, id, standing, shared, past, options)
+        standing, seq = past_of(journal, run_id, at)
+        state, kept = restored(standing, shared, options)
+        kept["metadata"] = {**kept["metadata"], "forked_from": {"run_id": run_id, "seq": seq}}
+        run = cls(flow, state, id=id, journal=journal, **kept)
         if seq:
             run._course.fork(standing)
         return run
-
-    @classmethod
-    def _restored(
-        cls,
-        flow: Any,
-        journal: Journal,
-        id: str | None,
-        standing: Standing,
-        given: Mapping[Any, Any] | None,
-        metadata: dict[str, Any],
-        options: ResumeOptions,
-    ) -> Self:
-        """Return a run with the options and the `shared` that a log has kept."""
-        kept, codec = standing.options, Codec(options.get("state_types", ()))
-        transient = [codec.decode(bytes(key)) for key in kept.transient]
-        return cls(
-            flow,
-            _completed(standing.shared.value(codec), transient, given or {}),
-            id=id,
-            metadata={**kept.metadata, **metadata},
-            capture=kept.capture,
-            max_steps=kept.max_steps,
-            journal=journal,
-            transient=transient,
-            **options,
-        )
 
     # -- what it is ---------------------------------------------------------------------------
 
@@ -266,6 +238,16 @@ class Run:
         id = escape_controls(self.id, one_line=True)
         return f"<Run {id} of {node_name(self._course.flow)!r}, {self.status}>"
 
+    def follow(self, after: int = 0, *, timeout: float | None = None) -> Follower:
+        """Give the events of its log, then those to come, each once: see `Journal.follow`.
+
+        Raises `RunStateError` for a run without a journal, and `UnknownRun` before it has begun.
+        """
+        journal = self._state.options.journal
+        if journal is None:
+            raise self._life.refusal("follow it", ", and has no journal: use Run(…, journal=…).")
+        return journal.follow(self.id, after, timeout=timeout)
+
     # -- driving it, sync ---------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Event]:
@@ -288,33 +270,12 @@ class Run:
         self._state.delivery.outbox.clear()
         return self._state.outcome.result()
 
-    def _wait_here(self) -> Any:
-        __tracebackhide__ = True
-        waiting = pull(self._drive_sync, None, self._close_at_exit)
-        try:
-            while True:
-                next(waiting)
-        except StopIteration as end:
-            return end.value
-
-    def _pull(
-        self, what: str, consumer: Consumer, left: Callable[[], None] | None = None
-    ) -> Generator[Any, None, Any]:
-        """What a loop over it gets; `left` is called where that is left before the end."""
-        self._course.check_drivable(what)
-        self._close_at_exit()  # an iterator may be left, anywhere
-        return pull(self._drive_sync, consumer, left or self._close_at_exit)
-
-    def _drive_sync(self) -> SyncDriver:
-        self._check_foreground("run it")
-        return self._course.drive_sync()
-
     # -- driving it, async --------------------------------------------------------------------
 
     def __aiter__(self) -> AsyncIterator[Event]:
         """Every event from here on, as it comes; raises at the end what the run failed with."""
         self._course.check_drivable("iterate over it")
-        return _AsyncEvents(self)
+        return AsyncEvents(self)
 
     async def wait_async(self) -> Any:
         """`wait` in a loop: for an async run, which this task then drives, or in the background."""
@@ -325,16 +286,6 @@ class Run:
             await self._drive_async("wait for it", None).wait()
         self._state.delivery.outbox.clear()
         return self._result()
-
-    def _next(self, consumer: Consumer) -> Coroutine[Any, Any, Any]:
-        """The next thing that the consumer gets; `StopAsyncIteration` at the end, or at a pause."""
-        return self._drive_async("iterate over it", consumer).pull(consumer)
-
-    def _drive_async(self, what: str, consumer: Consumer) -> AsyncDriver:
-        self._check_foreground(what)
-        if consumer is not None and self._course.driver is None:
-            self._close_at_exit()
-        return self._course.drive_async(what, pulled=consumer is not None)
 
     # -- in the background --------------------------------------------------------------------
 
@@ -365,29 +316,6 @@ class Run:
         channel = Channel(maxsize)
         self._start_thread("run it in a thread", channel)
         return LiveEvents(channel, self)
-
-    def _start_thread(self, what: str, channel: Channel | None) -> None:
-        loop = asyncio.new_event_loop() if self._course.is_async() else None
-        try:
-            self._begin_background(what, loop, channel).drive_in_thread(loop)
-        except BaseException:
-            if loop is not None:
-                loop.close()
-            raise
-
-    def _begin_background(
-        self, what: str, loop: asyncio.AbstractEventLoop | None, channel: Channel | None
-    ) -> Background:
-        with self._life.lock:
-            self._check_foreground(what)
-            driver = self._course.drive_later(what, loop)
-            self._background = Background(self, driver, channel, what)
-        self._close_at_exit()
-        return self._background
-
-    def _check_foreground(self, what: str) -> None:
-        if self._background is not None and not self._life.is_over:
-            raise self._life.driven(what)
 
     # -- asking and answering -----------------------------------------------------------------
 
@@ -441,41 +369,6 @@ class Run:
         self._state.stop.leave()
         await (self._background or self._course).aclose()
 
-    def _leave(self) -> None:
-        """Stop it, because nobody has it any more: one with a journal is let go."""
-        self._state.stop.leave()
-        self.cancel()
-
-    def _close_at_exit(self) -> None:
-        """Have it ended with the process: it may be left for ever."""
-        close_at_exit("runs", self, Run._end_at_exit)
-
-    def _end_at_exit(self) -> None:
-        self._state.stop.leave()
-        if self._background is not None:
-            self._background.finish()
-            self._background.tell_of_failure()
-        elif self.status in ("running", "paused"):
-            self.cancel()
-
-    def _drop(self) -> None:
-        """Close it, because nobody has it any more: not in the middle of what a handler does."""
-        if not after_delivery(self._leave):
-            self._leave()
-
-    def __del__(self) -> None:
-        life: Lifecycle | None = getattr(self, "_life", None)
-        if life is None or sys.is_finalizing():  # nothing can be delivered any more
-            return
-        journaled = self._state.options.recorder is not None
-        if life.status == "paused" and not self._state.outcome.reported and not journaled:
-            questions = self._state.questions.describe(self.id)
-            logger.warning("%s Nobody has it any more: it is cancelled.", questions)
-        if life.status in ("running", "paused") or self._course.frames is not None:
-            self._drop()  # nobody can go on with it any more
-        if self._background is not None:
-            self._background.tell_of_failure()
-
     def __enter__(self) -> Self:
         return self
 
@@ -487,52 +380,3 @@ class Run:
 
     async def __aexit__(self, *exc: object) -> None:
         await self.aclose()
-
-    # -- its end ------------------------------------------------------------------------------
-
-    def _result(self) -> Any:
-        __tracebackhide__ = True
-        if self.status == "paused":
-            raise self._paused()
-        return self._state.outcome.result()
-
-    def _paused(self) -> Paused:
-        self._state.outcome.report()
-        self._close_at_exit()  # who gets it may never look at it
-        wait = (
-            ".run.wait()" if type(self._course.driver) is SyncDriver else "await .run.wait_async()"
-        )
-        return Paused(
-            f"{self._state.questions.describe(self.id)} Answer with .run.reply(…), then go on with "
-            f"{wait} or another loop over .run.",
-            self,
-        )
-
-
-def _completed(kept: Any, transient: list[Any], given: Mapping[Any, Any]) -> Any:
-    """Return `shared` as it was kept, with what is given of what was not."""
-    for key in transient:
-        if key not in given:
-            raise JournalError(
-                f"The log does not keep shared[{key!r}], which is transient: give it again, "
-                f"shared={{{key!r}: …}}."
-            )
-    for key in given:
-        if key not in transient:
-            raise JournalError(
-                f"shared[{key!r}] is kept in the log, with which the run goes on: only what is "
-                "transient can be given."
-            )
-    if given:
-        kept.update(given)
-    return kept
-
-
-class _AsyncEvents(AsyncIterator[Event]):
-    """Every event of an async run; it can be left and another one go on."""
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-
-    def __anext__(self) -> Coroutine[Any, Any, Event]:
-        return self._run._next("events")

@@ -50,7 +50,7 @@ def _begin_flow(recorder: Recorder, frame: Frame, parent: int) -> Effects:
     if step.batch is not None:
         step.batch.span = step.span
     recorder.notes.prep(step.span, frame.cursor.prep_res, frame.plan.path)
-    recorder.notes.cursor(frame.cursor.anew[0].cursor(step.span))
+    recorder.notes.cursor(frame.cursor.anew[0].begun_anew(step.span))
     metadata = state.options.metadata if frame.plan.path == "" else {}
     handlers = step.listeners().flow_start
     if step.start(handlers, FlowStart, parent, flow=frame.plan.name, metadata=metadata):
@@ -60,5 +60,5 @@ def _begin_flow(recorder: Recorder, frame: Frame, parent: int) -> Effects:
 def _begin_item(recorder: Recorder, track: Track, frame: Frame, item: Step) -> Effects:
     item.span, item.open = next(item.state.delivery.numbers), True
     frame.span, frame.items = item.span, item.items
-    recorder.notes.cursor(frame.cursor.anew[-1].cursor(item.span))
+    recorder.notes.cursor(frame.cursor.anew[-1].begun_anew(item.span))
     yield from start_item(item, track)

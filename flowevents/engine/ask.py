@@ -20,6 +20,7 @@ from flowevents.engine.answers import Answers
 from flowevents.engine.effects import TAKE, Await, Effects, perform, wake
 from flowevents.engine.groups import drive
 from flowevents.engine.questions import Question
+from flowevents.engine.recorder import Recorder
 from flowevents.engine.shape import node_name
 from flowevents.engine.state import State, hand_over, safe_point
 from flowevents.engine.step import Step, current_track
@@ -39,13 +40,15 @@ def ask(step: Step, asked: Ask) -> Effects:
     state = step.state
     yield from safe_point(state)
     _check_place(step, asked)
-    recorder, before = state.options.recorder, _asked_before(step, asked)
-    if before is not None and before.answer is not UNSET:
-        assert recorder is not None
-        return recorder.notes.read(before.answer)
+    recorder, before, count = state.options.recorder, None, 0
+    if recorder is not None:
+        count = recorder.notes.asks(step.span)
+        before = _asked_before(step, asked, recorder, count)
+        if before is not None and before.answer is not UNSET:
+            return recorder.notes.read(before.answer)
     question = state.questions.ask(asked, _interrupt(step, asked, before))
     if recorder is not None:
-        recorder.notes.asked(step.asked - 1)
+        recorder.notes.asked(count)
     answers = Answers(question, state.delivery)
     try:
         handlers = step.listeners().interrupt
@@ -77,17 +80,17 @@ def ask(step: Step, asked: Ask) -> Effects:
     return answer
 
 
-def _asked_before(step: Step, asked: Ask) -> Asked | None:
+def _asked_before(step: Step, asked: Ask, recorder: Recorder, at: int) -> Asked | None:
     """Return this question as the log has it, where the step was lost and asks the same again."""
-    at, step.asked = step.asked, step.asked + 1
-    if step.lost is None or at >= len(step.lost.asked):
+    lost = recorder.notes.lost(step.span)
+    if lost is None or at >= len(lost.asked):
         return None
-    before: Asked = step.lost.asked[at]
+    before = lost.asked[at]
     event = before.event
     now = step.state.options.clean(asked.prompt), asked.choices, asked.schema
     if encoded(now) == encoded((event.prompt, event.choices, event.schema)):
         return before
-    del step.lost.asked[at:]  # nobody has answered what comes instead
+    del lost.asked[at:]  # nobody has answered what comes instead
     return None
 
 

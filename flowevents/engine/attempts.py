@@ -18,6 +18,7 @@ from flowevents.engine.calls import call, invoke, own_track
 from flowevents.engine.effects import Await, Effects, again
 from flowevents.engine.groups import in_own_task
 from flowevents.engine.items import end_item
+from flowevents.engine.notes import Lost
 from flowevents.engine.offload import OffloadedStream, offload
 from flowevents.engine.state import hand_over
 from flowevents.engine.step import Step, current_track
@@ -25,7 +26,15 @@ from flowevents.engine.streams import one_chunk, stream, stream_async
 from flowevents.errors import FlowEventsError
 from flowevents.events import Retry
 
-__all__ = ["Attempts", "attempts", "attempts_of", "begin_again", "pause_after", "retries_on"]
+__all__ = [
+    "Attempts",
+    "attempts",
+    "attempts_of",
+    "begin_again",
+    "lost_of",
+    "pause_after",
+    "retries_on",
+]
 
 Attempts = Callable[..., Effects]
 """`attempts`, or what does more about them."""
@@ -43,9 +52,10 @@ def attempts(step: Step, node: Any, argument: Any, error: Exception | None = Non
         return None
     counts = not shape.ours  # pocketflow's nodes hold the number of the retry themselves
     failures = 0
-    if step.lost is not None:
-        failures = step.lost.failures
-        error = None if step.lost.error is None else FlowEventsError(step.lost.error)
+    lost = lost_of(step)
+    if lost is not None:
+        failures = lost.failures
+        error = None if lost.error is None else FlowEventsError(lost.error)
     if counts:
         node.cur_retry = failures
     for tried in range(min(failures, max(tries, 1) - (error is None)) + 1, max(tries, 1) + 1):
@@ -81,7 +91,7 @@ def attempts(step: Step, node: Any, argument: Any, error: Exception | None = Non
     assert error is not None
     if not shape.fallback:
         again(error)
-    if step.lost is None or step.lost.error is None:  # else that was said before it was lost
+    if lost is None or lost.error is None:  # else that was said before it was lost
         yield from _retry(step, error, 0.0, True)
     if shape.is_async:
         fallback: Any = partial(_fall_back_async, node.exec_fallback_async)
@@ -106,12 +116,18 @@ def _kept(item: Step, node: Any, argument: Any, error: Exception | None = None) 
         return failed
 
 
+def lost_of(step: Step) -> Lost | None:
+    """Return what the log knows of a step or an item that was open when its run was lost."""
+    recorder = step.state.options.recorder
+    return None if recorder is None else recorder.notes.lost(step.span)
+
+
 def begin_again(step: Step) -> Effects:
     """Publish that a step or an item was lost with its process: its next attempt begins."""
     state, recorder = step.state, step.state.options.recorder
     step.began = state.options.clock.monotonic()
     if recorder is not None:
-        recorder.notes.lost()
+        recorder.notes.loses(step.span)
     yield from _publish_retry(step, _LOST, 0.0, False)
 
 
@@ -151,7 +167,8 @@ def pause_after(node: Any, attempt: int, error: Exception) -> float:
 
 def _retry(step: Step, error: Exception, wait: float, fallback: bool) -> Effects:
     """Publish that this attempt failed; from here on the step is in the next."""
-    step.asked = 0
+    if step.state.options.recorder is not None:
+        step.state.options.recorder.notes.fails(step.span)
     heard = step.listeners().retry is not None
     text = step.state.options.error_text(error) if heard else ""
     yield from _publish_retry(step, text, wait, fallback)

@@ -98,7 +98,7 @@ def go_on(state: State, flow: Any, standing: Standing) -> list[Frame]:
     state.delivery.go_on(standing.seq)
     state.questions.go_on(standing.asked, standing.open_questions())
     state.count_steps(standing.steps)
-    return Resumed(state, recorder.notes.read).frames(root, plan, plan.node)
+    return Resumed(state, recorder.notes).frames(root, plan, plan.node)
 
 
 def fork(state: State, flow: Any, standing: Standing) -> list[Frame]:
@@ -107,7 +107,7 @@ def fork(state: State, flow: Any, standing: Standing) -> list[Frame]:
     assert recorder is not None
     assert root is not None
     state.count_steps(standing.steps)
-    return Resumed(state, recorder.notes.read, anew=True).frames(root, plan, plan.node)
+    return Resumed(state, recorder.notes, anew=True).frames(root, plan, plan.node)
 
 
 def root_plan(node: Any) -> Plan:

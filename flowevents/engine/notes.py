@@ -18,14 +18,46 @@ from flowevents.errors import JournalError
 from flowevents.journal.codec import Codec
 from flowevents.journal.kept import Kept, KeptCursor, KeptOptions
 from flowevents.journal.shared import SharedLog
+from flowevents.journal.standing import Asked, Item
 
-__all__ = ["Notes"]
+__all__ = ["Lost", "LostItem", "Notes"]
 
 _encode: Final = msgspec.json.Encoder().encode
 
 
+class Lost(msgspec.Struct):
+    """What the log of a run that goes on knows of a step, or an item, that was open.
+
+    Attributes:
+        failures: How many of its attempts have failed; `error` what the last one said, where the
+            node's `exec_fallback` is next.
+        asked: Its questions in this attempt, with what was answered, from the first one.
+        items: Of a batch node: those of its items that have begun.
+    """
+
+    failures: int = 0
+    error: str | None = None
+    asked: list[Asked] = msgspec.field(default_factory=list)
+    items: dict[int, Item | LostItem] = msgspec.field(default_factory=dict)
+
+
+class LostItem(msgspec.Struct):
+    """An item of a batch node that was open when its run was lost.
+
+    Attributes:
+        span, attempt: The number of its start, and the attempt that it was in.
+        digest: Of what it was given.
+        lost: What else is known of it.
+    """
+
+    span: int
+    attempt: int
+    digest: str
+    lost: Lost
+
+
 class Notes:
-    """What is kept with the next record.
+    """What is kept with the next record; and, of a run that goes on, what its log knows.
 
     What cannot be kept cancels the run, with the `JournalError` that says so.
 
@@ -34,13 +66,15 @@ class Notes:
         transient: The top-level keys of `shared` that are not.
     """
 
-    __slots__ = ("_codec", "_kept", "_shared", "_transient")
+    __slots__ = ("_asked", "_codec", "_kept", "_lost", "_shared", "_transient")
 
     def __init__(self, codec: Codec, transient: Collection[Any]) -> None:
         self._codec = codec
         self._transient = transient
         self._shared: SharedLog = SharedLog(None, codec, transient)
         self._kept: Kept | None = None
+        self._lost: dict[int, Lost] = {}  # by the span of a step or an item that was open
+        self._asked: dict[int, int] = {}  # how many questions each has asked in its attempt
 
     def begin(self, shared: Any, options: KeptOptions) -> None:
         """Keep, with the first record, the options and all of `shared`. Raises `JournalError`."""
@@ -80,9 +114,18 @@ class Notes:
         self._keep_shared()
         self._next().action = self._written(action, f"the action of {path!r}")
 
-    def lost(self) -> None:
-        """Keep that the attempt did not fail which the next record ends."""
+    def loses(self, span: int) -> None:
+        """Keep that the attempt of this step did not fail which the next record ends."""
+        self._asked.pop(span, None)
         self._next().lost = True
+
+    def remember(self, span: int, lost: Lost) -> None:
+        """Note what the log knows of a step or an item that was open."""
+        self._lost[span] = lost
+
+    def lost(self, span: int) -> Lost | None:
+        """Return what the log knows of this step or item, if it was open when the run was lost."""
+        return self._lost.get(span)
 
     def given(self, argument: Any) -> None:
         """Keep the digest of what an item that begins is given."""
@@ -100,9 +143,21 @@ class Notes:
         """Keep that an item has failed, which does not fail its batch."""
         self._next().excused = True
 
+    def asks(self, span: int) -> int:
+        """Count a question of this step; return how many it had asked before in its attempt."""
+        asked = self._asked.get(span, 0)
+        self._asked[span] = asked + 1
+        return asked
+
     def asked(self, asked: int) -> None:
         """Keep how many questions its step has asked before the one that comes next."""
         self._next().asked = asked
+
+    def fails(self, span: int) -> None:
+        """Note that an attempt failed: what was answered in it is not known to the next."""
+        self._asked.pop(span, None)
+        if span in self._lost:
+            self._lost[span].asked.clear()
 
     def answer(self, answer: Any, prompt: object) -> None:
         """Keep an answer as the node is given it."""

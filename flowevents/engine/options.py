@@ -71,6 +71,11 @@ class Options(msgspec.Struct, frozen=True):
     clock: Clock
     recorder: Recorder | None = None
 
+    @property
+    def journal(self) -> Journal | None:
+        """Where the run is stored."""
+        return None if self.recorder is None else self.recorder.journal
+
     def clean(self, value: Any) -> Any:
         """Return what may be seen of a value: what `redact` makes of it."""
         if self.redact is None or value is None:

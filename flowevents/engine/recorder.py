@@ -47,6 +47,7 @@ class Recorder:
         notes: What is kept beside its events.
 
     Attributes:
+        journal: Where it is stored.
         lease: The right to write its log, once it has begun.
         lost: Why nothing can be stored any more.
         paused: The run is, and its lease given up.
@@ -58,8 +59,8 @@ class Recorder:
         "_answers",
         "_entries",
         "_held",
-        "_journal",
         "_run_id",
+        "journal",
         "lease",
         "lost",
         "notes",
@@ -75,7 +76,7 @@ class Recorder:
         self.paused: bool = False
         self.released: bool = True
         self.together: bool = False
-        self._journal = journal
+        self.journal: Journal = journal
         self._run_id = run_id
         self._entries: list[tuple[Event, bytes | None]] = []  # to be stored
         self._held: list[Held] = []  # to be delivered when that is done
@@ -88,7 +89,7 @@ class Recorder:
         journal has a run of that id.
         """
         self.notes.begin(shared, options)
-        self.lease = self._journal.begin(self._run_id, flow, options.metadata)
+        self.lease = self.journal.begin(self._run_id, flow, options.metadata)
         self.released = False
 
     def go_on(self, lease: Lease, shared: Any) -> None:
@@ -174,13 +175,13 @@ class Recorder:
 
     def reply(self, value: Any, id: str | None, questions: Questions) -> None:
         """Answer a question by the journal, which decides who is the first. Raises `ReplyError`."""
-        self._journal.reply(self._run_id, value, id)
+        self.journal.reply(self._run_id, value, id)
         self.look(questions)
 
     def cancel(self) -> None:
         """Cancel the run, which nobody drives, by the journal, which writes its ends."""
         self.release()
-        self._journal.cancel(self._run_id)
+        self.journal.cancel(self._run_id)
 
     def pause(self, questions: Questions) -> bool:
         """Give the lease up, because the run pauses, unless an answer has come meanwhile.

@@ -5,16 +5,16 @@ No code of a node runs here, but that of copies, as in the walk.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from msgspec import UNSET, Raw
+from msgspec import UNSET
 
 from flowevents.engine.frame import Frame, Passes, Place
 from flowevents.engine.graph import Plan
 from flowevents.engine.items import begin_items, item_of
+from flowevents.engine.notes import Lost, LostItem, Notes
 from flowevents.engine.state import State
-from flowevents.engine.step import Items, Lost, LostItem, Step
+from flowevents.engine.step import Items, Step
 from flowevents.engine.steps import begin_pass
 from flowevents.errors import GraphError
 from flowevents.journal.standing import Item, Scope
@@ -27,16 +27,16 @@ class Resumed:
 
     Args:
         state: The run's.
-        read: Returns a value that the log keeps.
+        notes: Those of its journal.
         anew: In a fork: what was open begins again, with numbers of its own.
     """
 
-    __slots__ = ("_anew", "_read", "_state")
+    __slots__ = ("_anew", "_notes", "_state")
 
-    def __init__(self, state: State, read: Callable[[Raw], Any], *, anew: bool = False) -> None:
+    def __init__(self, state: State, notes: Notes, *, anew: bool = False) -> None:
         self._anew = anew
         self._state = state
-        self._read = read
+        self._notes = notes
 
     def frames(
         self, scope: Scope, plan: Plan, flow: Any, place: Place | None = None
@@ -50,7 +50,7 @@ class Resumed:
             frame.cursor.stands = "enter" if self._anew else "prep"
             return [frame]
         frame.cursor.anew.append(scope)
-        prep_res = frame.cursor.prep_res = self._read(scope.prep)
+        prep_res = frame.cursor.prep_res = self._notes.read(scope.prep)
         if plan.shape.batch is None:
             frame.begin_pass()
             return self._stand(frame, scope)
@@ -61,8 +61,8 @@ class Resumed:
         frame.begin_batch(prep_res)
         items = frame.batch
         assert items is not None
-        items.done, items.rest = scope.done, iter(prep_res[scope.begun :])
-        frame.cursor.index = scope.begun
+        items.done, items.rest = scope.cursor.done, iter(prep_res[scope.cursor.begun :])
+        frame.cursor.index = scope.cursor.begun
         inner = scope.child()
         if inner is None:  # between two items
             return [frame]
@@ -75,7 +75,7 @@ class Resumed:
     def _passes(self, frame: Frame, scope: Scope, batch: list[Any]) -> Passes:
         """The items of a parallel batch flow that are still to run."""
         items = begin_items(frame.step, batch)
-        items.done = scope.done
+        items.done = scope.cursor.done
         begun: dict[int, list[Frame]] = {}
         inside = scope.inside if not self._anew else {**scope.inside, **scope.broken}
         for each in inside.values():
@@ -94,14 +94,14 @@ class Resumed:
         """Have a frame that is at the beginning of a pass stand where the log does."""
         if self._anew:
             self._leave_out(frame, scope)
-        for path, count in scope.visits.items():
+        for path, count in scope.cursor.visits.items():
             visited = self._plan(frame, path)
             if visited is not None:
                 place = frame.place_of(visited.node)
                 assert place is not None
                 place.count = count
-        if scope.action is not UNSET:
-            frame.cursor.action = self._read(scope.action)
+        if scope.cursor.action is not UNSET:
+            frame.cursor.action = self._notes.read(scope.cursor.action)
         inner = scope.child()
         if inner is not None:
             place = self._place(frame, inner.node)
@@ -116,8 +116,10 @@ class Resumed:
             step = Step(self._state, place.plan, event.span, event.items, event.step, event.attempt)
             step.open = False
             frame.resumed = step, place
-        elif scope.target is not UNSET:
-            frame.next = None if scope.target is None else self._place(frame, scope.target)
+        elif scope.cursor.target is not UNSET:
+            frame.next = (
+                None if scope.cursor.target is None else self._place(frame, scope.cursor.target)
+            )
         return [frame]
 
     def _leave_out(self, frame: Frame, scope: Scope) -> None:
@@ -127,18 +129,18 @@ class Resumed:
         inner = scope.child()
         if inner is not None and inner.kind == "node":
             scope.inside.clear()
-            scope.visits[inner.node] -= 1
-            scope.target = inner.node
+            scope.cursor.visits[inner.node] -= 1
+            scope.cursor.target = inner.node
         elif scope.ended is not None:
             place = self._place(frame, scope.ended.event.node)
             step = Step(self._state, place.plan, 0, scope.items, 0)
             node = place.plan.copy(frame.cursor.params, step)
-            following = frame.follow(node, self._read(scope.ended.action))
+            following = frame.follow(node, self._notes.read(scope.ended.action))
             scope.ended = None
-            scope.target = None if following is None else frame.plan.child(following).path
+            scope.cursor.target = None if following is None else frame.plan.child(following).path
 
     def _step(self, scope: Scope, plan: Plan) -> Step:
-        step = Step(self._state, plan, scope.span, scope.items, scope.step, scope.attempt)
+        step = Step(self._state, plan, scope.span, scope.items, scope.step, scope.tried.attempt)
         step.began = self._state.options.clock.monotonic()
         if self._anew:
             step.span, step.open = 0, False
@@ -146,19 +148,21 @@ class Resumed:
 
     def _item(self, step: Step, items: Items, scope: Scope) -> Step:
         items.index = -1
-        item = item_of(step, items, scope.span, scope.index, scope.attempt)
+        item = item_of(step, items, scope.span, scope.index, scope.tried.attempt)
         item.began = self._state.options.clock.monotonic()
         if self._anew:
             item.span, item.open = 0, False
         return item
 
     def _lost(self, step: Step, scope: Scope) -> Step:
-        """What is known of the step of a node, which begins again."""
+        """Have it known what the log says of the step of a node, which begins again."""
         items: dict[int, Item | LostItem] = dict(scope.finished)
         for each in scope.inside.values():
-            lost = Lost(each.failures, each.error, each.asked)
-            items[each.index] = LostItem(each.span, each.attempt, each.digest, lost)
-        step.lost = Lost(scope.failures, scope.error, scope.asked, items)
+            lost = Lost(each.tried.failures, each.tried.error, each.tried.asked)
+            items[each.index] = LostItem(each.span, each.tried.attempt, each.tried.digest, lost)
+        self._notes.remember(
+            step.span, Lost(scope.tried.failures, scope.tried.error, scope.tried.asked, items)
+        )
         return step
 
     def _plan(self, frame: Frame, path: str) -> Plan | None:

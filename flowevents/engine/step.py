@@ -15,40 +15,9 @@ from flowevents.engine.state import State
 from flowevents.events import Event, FlowStart, ItemStart, NodeStart
 from flowevents.signals import Handlers, Listeners
 
-__all__ = ["Here", "Items", "Lost", "LostItem", "Step", "Track", "current_track", "on_track"]
+__all__ = ["Here", "Items", "Step", "Track", "current_track", "on_track"]
 
 StartEvent = type[FlowStart] | type[NodeStart] | type[ItemStart]
-
-
-class Lost(msgspec.Struct):
-    """What the log of a run that goes on knows of a step, or an item, that was open.
-
-    Attributes:
-        failures: How many of its attempts have failed; `error` what the last one said, where the
-            node's `exec_fallback` is next.
-        asked: Its questions in this attempt, with what was answered, from the first one.
-        items: Of a batch node: those of its items that have begun.
-    """
-
-    failures: int = 0
-    error: str | None = None
-    asked: list[Any] = []
-    items: dict[int, Any] = {}
-
-
-class LostItem(msgspec.Struct):
-    """An item of a batch node that was open when its run was lost.
-
-    Attributes:
-        span, attempt: The number of its start, and the attempt that it was in.
-        digest: Of what it was given.
-        lost: What else is known of it.
-    """
-
-    span: int
-    attempt: int
-    digest: str
-    lost: Lost
 
 
 class Step(msgspec.Struct, weakref=True):
@@ -65,8 +34,6 @@ class Step(msgspec.Struct, weakref=True):
         context: Where to make the calls into its code, if an observer said.
         batch: The items of its batch, where it has some.
         member_of: The items that it is one of.
-        asked: How many questions it has asked in this attempt.
-        lost: What its log knows of it, where its run goes on and it was open.
     """
 
     state: State
@@ -81,8 +48,6 @@ class Step(msgspec.Struct, weakref=True):
     context: Context | None = None
     batch: Items | None = None
     member_of: Items | None = None
-    asked: int = 0
-    lost: Lost | None = None
 
     def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
         return _no_step, ()  # a copy in another process, or a deep one, runs no step

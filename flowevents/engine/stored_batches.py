@@ -14,12 +14,13 @@ from typing import Any, Final
 
 from msgspec import UNSET
 
-from flowevents.engine.attempts import attempts_of, begin_again
+from flowevents.engine.attempts import attempts_of, begin_again, lost_of
 from flowevents.engine.effects import Await, Cancelled, Effects
 from flowevents.engine.groups import Group, drive
 from flowevents.engine.items import begin_items, end_item, item_of, label_next, start_item, taken
+from flowevents.engine.notes import LostItem
 from flowevents.engine.recorder import Recorder
-from flowevents.engine.step import Items, LostItem, Step, Track, on_track
+from flowevents.engine.step import Items, Step, Track, on_track
 from flowevents.errors import FlowEventsError
 from flowevents.journal.standing import Item
 
@@ -33,7 +34,8 @@ Known = dict[int, Item | LostItem]
 
 def execute_stored(track: Track, step: Step, node: Any, batch: Any, recorder: Recorder) -> Effects:
     """Return the step's `exec_res`, the results of its items."""
-    known: Known = {} if step.lost is None else step.lost.items
+    lost = lost_of(step)
+    known: Known = {} if lost is None else lost.items
     items = begin_items(step, batch)
     source = iter(taken(step, batch))
     head: list[Any] = []
@@ -127,7 +129,7 @@ class _Work:
         self.items.index = -1
         if isinstance(lost, LostItem):
             item = item_of(self.step, self.items, lost.span, index, lost.attempt)
-            item.lost = lost.lost
+            self.recorder.notes.remember(item.span, lost.lost)
         else:
             if "item_label" not in self.step.plan.shape.idle:
                 label_next(self.items, self.step, self.node, argument)
@@ -138,7 +140,7 @@ class _Work:
 
     def run(self, track: Track, item: Step, argument: Any) -> Effects:
         """Run an item up to its end, and keep its result."""
-        if item.lost is not None:
+        if isinstance(self.known.get(item.index), LostItem):
             yield from begin_again(item)
         else:
             self.recorder.notes.given(argument)

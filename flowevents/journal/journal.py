@@ -6,7 +6,7 @@ What one store does otherwise than another is in `store.py`.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from flowevents.errors import JournalError, RunStateError
 from flowevents.events import Event, FlowEnd, FlowStart, NodeEnd, decode, encode
+from flowevents.journal.codec import Codec
 from flowevents.journal.ends import cancelled_ends
 from flowevents.journal.follower import Follower
 from flowevents.journal.keeper import Keeper
@@ -22,6 +23,7 @@ from flowevents.journal.lease import Lease, holder
 from flowevents.journal.mail import answer_for, put
 from flowevents.journal.reading import check_after, event_of, read_on, unknown
 from flowevents.journal.records import Record, RunSummary
+from flowevents.journal.standing import Standing
 from flowevents.journal.store import Row, Store
 from flowevents.status import RunStatus
 
@@ -97,6 +99,17 @@ class Journal:
         row = self._find(run_id)
         check_after(row, after)
         return Follower(self._keeper, row, after, timeout)
+
+    def state(self, run_id: str, state_types: Iterable[type] = ()) -> Any:
+        """`shared` of a run as its last record left it, but for the keys that are transient.
+
+        Args:
+            run_id: The run, whether it has ended or not.
+            state_types: The classes of values that are not built in, as of `Run`.
+
+        Raises `UnknownRun`, and `JournalError` for a class that is not in `state_types`.
+        """
+        return Standing(self.records(run_id)).shared.value(Codec(state_types))
 
     def runs(self, status: RunStatus | None = None, limit: int = 100) -> list[RunSummary]:
         """The runs that are there, or those of this status; the one that began last comes first."""

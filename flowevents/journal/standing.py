@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
+from msgspec.structs import replace
 
 from flowevents.events import (
     Action,
@@ -70,45 +71,47 @@ class Ended(msgspec.Struct):
     action: Raw
 
 
-class Scope(Opened):
-    """A start that is open, and what the log says of it.
+class Tried(msgspec.Struct):
+    """How far a step or an item of a node has come.
 
     Attributes:
         attempt: The one that it is in.
         failures: How many of its attempts have failed by themselves; `error` what the last one
             said, where the node's `exec_fallback` is next.
         asked: Its questions in this attempt, and what was answered.
-        prep: Of a flow: what its `prep` returned, once that was kept.
-        visits: Of a flow or its item: how often each path has run in it.
-        action: What the last step in it returned.
-        target: Where that led to, until it begins; `ended` is a step that has not led anywhere yet.
-        failed: The end of something in it that is not ok; `broken` are such items.
-        digest: Of an item: of what it was given.
-        finished: Those of its items that have ended well; `begun` and `done` count its items.
+        digest: Of what an item was given.
     """
 
-    __slots__ = (
-        *("action", "asked", "attempt", "begun", "broken", "digest", "done", "ended"),
-        *("error", "failed", "failures", "finished", "prep", "target", "visits"),
-    )
+    attempt: int
+    failures: int = 0
+    error: str | None = None
+    asked: list[Asked] = msgspec.field(default_factory=list)
+    digest: str = ""
+
+
+class Scope(Opened):
+    """A start that is open, and what the log says of it.
+
+    Attributes:
+        tried: Of a step or an item of a node: how far it has come.
+        cursor: Of a flow or its item: where it stands; of a batch: what of it has begun and ended.
+        prep: Of a flow: what its `prep` returned, once that was kept.
+        ended: A step in it that has ended well, and has not led anywhere yet.
+        failed: The end of something in it that is not ok; `broken` are such items.
+        finished: Those of its items that have ended well.
+    """
+
+    __slots__ = ("broken", "cursor", "ended", "failed", "finished", "prep", "tried")
 
     def __init__(self, event: Event, parent: Scope | None) -> None:
         super().__init__(event, parent)
-        self.attempt: int = event.attempt
-        self.failures: int = 0
-        self.error: str | None = None
-        self.asked: list[Asked] = []
+        self.tried: Tried = Tried(event.attempt)
+        self.cursor: KeptCursor = KeptCursor(event.span)
         self.prep: Raw | UnsetType = UNSET
-        self.visits: dict[str, int] = {}
-        self.action: Raw | UnsetType = UNSET
-        self.target: str | UnsetType | None = UNSET
         self.ended: Ended | None = None
         self.failed: End | None = None
         self.broken: dict[int, Scope] = {}
-        self.digest: str = ""
         self.finished: dict[int, Item] = {}
-        self.begun: int = 0
-        self.done: int = 0
 
     @property
     def index(self) -> int:
@@ -124,35 +127,26 @@ class Scope(Opened):
 
     def begins(self, inner: Scope) -> None:
         """Note that something in it has begun."""
-        event = inner.event
-        self.target, self.ended = UNSET, None
+        event, cursor = inner.event, self.cursor
+        cursor.target, self.ended = UNSET, None
         if type(event) is ItemStart:
-            self.begun = max(self.begun, inner.index + 1)
+            cursor.begun = max(cursor.begun, inner.index + 1)
         else:
-            self.visits[event.node] = event.step
+            cursor.visits[event.node] = event.step
 
-    def cursor(self, span: int) -> KeptCursor:
+    def begun_anew(self, span: int) -> KeptCursor:
         """Return where it stands, for the start of that number, which begins it again."""
-        return KeptCursor(
-            span,
-            self.visits,
-            self.action,
-            self.target,
-            self.begun,
-            self.done,
-            sorted(self.finished),
-        )
+        return replace(self.cursor, span=span, finished=sorted(self.finished))
 
     def stand(self, cursor: KeptCursor) -> None:
         """Stand there: it was begun again."""
-        self.visits, self.action, self.target = cursor.visits, cursor.action, cursor.target
-        self.begun, self.done = cursor.begun, cursor.done
+        self.cursor = cursor
         self.finished = {index: Item("", UNSET) for index in cursor.finished}
 
     def voids(self) -> None:
         """Note that all of its items are void: they begin again."""
         self.finished.clear()
-        self.begun = self.done = 0
+        self.cursor.begun = self.cursor.done = 0
         self.failed = None
 
 
@@ -189,16 +183,20 @@ class Standing:
         return [
             asked.event
             for scope in self._open.by_span.values()
-            for asked in scope.asked
+            for asked in scope.tried.asked
             if asked.answer is UNSET
         ]
 
-    def has_failed(self) -> bool:
-        """Whether something in it has failed, so that all that is open ends with that."""
-        return any(
-            each.failed is not None and each.failed.status == "error"
-            for each in self._open.by_span.values()
-        )
+    def failed(self) -> End | None:
+        """Return the end that the run was about to end by when it was lost.
+
+        An item of a node that was cancelled is none: its batch was about to begin again.
+        """
+        for each in self._open.by_span.values():
+            end = each.failed
+            if end is not None and (end.status == "error" or each.kind != "node"):
+                return end
+        return None
 
     def has_begun(self) -> bool:
         """Whether a step in it has finished, or a flow's `prep`."""
@@ -233,30 +231,31 @@ class Standing:
             scope.parent.begins(scope)
             self.steps += type(event) is not ItemStart
         if kept.digest is not UNSET:
-            scope.digest = kept.digest
+            scope.tried.digest = kept.digest
 
     def _retry(self, event: Retry, kept: Kept) -> None:
         scope = self._open.of(event)
         if scope is None:
             return
-        scope.attempt = event.attempt + 1
+        tried = scope.tried
+        tried.attempt = event.attempt + 1
         if kept.lost:
             scope.voids()
             return
-        scope.failures += 1
-        scope.error = event.error if event.fallback else None
-        scope.asked.clear()
+        tried.failures += 1
+        tried.error = event.error if event.fallback else None
+        tried.asked.clear()
 
     def _interrupt(self, event: Interrupt, kept: Kept) -> None:
         scope = self._open.of(event)
         if scope is not None:
-            at = len(scope.asked) if kept.asked is UNSET else kept.asked
-            scope.asked[at:] = [Asked(event)]
+            asked = scope.tried.asked
+            asked[len(asked) if kept.asked is UNSET else kept.asked :] = [Asked(event)]
             self.asked = max(self.asked, int(event.id))
 
     def _reply(self, event: Reply, kept: Kept) -> None:
         scope = self._open.of(event)
-        for each in () if scope is None else scope.asked:
+        for each in () if scope is None else scope.tried.asked:
             if each.event.id == event.id:
                 each.answer = kept.answer
 
@@ -270,9 +269,9 @@ class Standing:
             assert isinstance(event, FlowEnd)
             self.end, self.root = event, None
         elif isinstance(event, ItemEnd):
-            parent.done = event.done
+            parent.cursor.done = event.done
             if event.status == "ok" or kept.excused:
-                parent.finished[scope.index] = Item(scope.digest, kept.result, event.error)
+                parent.finished[scope.index] = Item(scope.tried.digest, kept.result, event.error)
             else:
                 parent.failed = event
                 parent.broken[event.span] = scope
@@ -280,13 +279,13 @@ class Standing:
             parent.failed = event
         else:
             action = kept.action if kept.action is not UNSET else Raw(b"null")
-            parent.action, parent.ended = action, Ended(event, action)
+            parent.cursor.action, parent.ended = action, Ended(event, action)
             self._ended[event.span] = parent
 
     def _action(self, event: Action, kept: Kept) -> None:
         scope = self._ended.pop(event.span, None)
         if scope is not None:
-            scope.ended, scope.target = None, event.target
+            scope.ended, scope.cursor.target = None, event.target
 
 
 def last_finished(records: Iterable[Record], at: int | None) -> int:

@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar, cast, overload
 
 from flowevents.engine.attempts import pause_after, retries_on
 from flowevents.engine.publish import (
-    attempt_of,
     emit,
     in_opaque_step,
-    pause_requested,
     progress,
 )
 from flowevents.engine.shape import is_node, node_name, why_no_node
 from flowevents.errors import GraphError
 from flowevents.events import Event
 from flowevents.messages import warn
+from flowevents.nodes.attributes import ClassName, CurrentRetry, NoAsk, PauseRequested
 from flowevents.nodes.coroutines import coroutine_function
 from flowevents.run import Run, RunOptions
 from flowevents.signals import Identity, on
@@ -37,39 +36,6 @@ __all__ = ["BaseNode", "BatchNode", "Node", "RetryOn", "Wait"]
 E = TypeVar("E", bound=Event)
 R = TypeVar("R")
 P = TypeVar("P", bound=Callable[..., Any])
-
-
-class _ClassName:
-    """The default of `node_name`: the name of the class."""
-
-    def __get__(self, node: object, owner: type) -> str:
-        return owner.__name__
-
-
-class _CurrentRetry:
-    """`cur_retry`: counted by the step, not by the node, which parallel items share.
-
-    Where no step counts it is what was assigned: in an override's `super()._exec`, for one.
-    """
-
-    def __get__(self, node: Any, owner: type) -> int:
-        if node is None:
-            return 0
-        attempt = attempt_of(node)
-        if attempt is not None:
-            return int(min(attempt, node.max_retries)) - 1
-        assigned: int = node.__dict__.get("cur_retry", 0)
-        return assigned
-
-    def __set__(self, node: Any, retry: int) -> None:
-        node.__dict__["cur_retry"] = retry
-
-
-class _PauseRequested:
-    """`pause_requested`, which a program may have of its own."""
-
-    def __get__(self, node: Any, owner: type) -> bool:
-        return node is not None and pause_requested(node)
 
 
 def part_of_run(part: P) -> P:
@@ -87,19 +53,6 @@ def part_of_run(part: P) -> P:
     return cast("P", _run)
 
 
-class _NoAsk:
-    """`ask` of a plain node: it has none, and says what to do."""
-
-    def __get__(self, node: object, owner: type) -> Any:
-        raise AttributeError(
-            f"{owner.__name__} cannot wait for an answer in plain code: ask with "
-            "`answer = yield Ask(…)` in the exec_stream of a StreamNode, by an AskNode, or with "
-            "`await self.ask(…)` in an AsyncNode.",
-            name="ask",
-            obj=node,
-        )
-
-
 class BaseNode:
     """What every node and flow has.
 
@@ -112,14 +65,14 @@ class BaseNode:
             answer it by `yield Ask(…)`.
     """
 
-    node_name: Any = _ClassName()
+    node_name: Any = ClassName()
     if TYPE_CHECKING:
         pause_requested: bool
     else:
-        pause_requested = _PauseRequested()
+        pause_requested = PauseRequested()
     _sender_key: Identity
     if not TYPE_CHECKING:
-        ask = _NoAsk()
+        ask = NoAsk()
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Return the node the identity that its copies will share."""
@@ -298,7 +251,7 @@ class Node(BaseNode):
     if TYPE_CHECKING:
         cur_retry: int
     else:
-        cur_retry = _CurrentRetry()
+        cur_retry = CurrentRetry()
 
     retry_on: RetryOn = Exception
 

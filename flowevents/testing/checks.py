@@ -1,6 +1,6 @@
 """The rules of a well-formed stream of events, in one place.
 
-`_Stream` takes one event after the other and knows of each open start a `_Scope`. A rule that is
+`_Stream` takes one event after the other and knows of each open start a `Scope`. A rule that is
 broken raises at once, so that the first event that breaks one is the one that is named.
 """
 
@@ -23,7 +23,7 @@ from flowevents.events import (
     Retry,
     UnknownEvent,
 )
-from flowevents.opened import End, Opened, OpenStarts, Start, ends
+from flowevents.opened import End, OpenStarts, Start, ends
 from flowevents.testing.fields import (
     broken,
     check_error,
@@ -35,6 +35,7 @@ from flowevents.testing.fields import (
     expect,
     name_of,
 )
+from flowevents.testing.scopes import Scope, check_items, check_ok
 
 __all__ = ["check_events"]
 
@@ -63,53 +64,6 @@ def check_events(events: Iterable[Event], *, complete: bool = True) -> None:
         stream.finish()
 
 
-class _Scope(Opened):
-    """A start that is open, and what came under it.
-
-    Attributes:
-        attempt: What the next event of its span carries.
-        failed: The first end directly under it that is not ok.
-        counts: How often each path has begun under it.
-        ended: The ok end whose `Action` has not come yet.
-        moved: The last `Action` under it, until what it leads to begins.
-        indexes, done, total: Of its items: those used, how many ended, of how many.
-        last_try: The attempt is that of a fallback, after which there is none.
-        lost: An attempt of it was lost with its process.
-    """
-
-    __slots__ = (
-        *("attempt", "counts", "done", "ended", "failed"),
-        *("indexes", "last_try", "lost", "moved", "total"),
-    )
-
-    parent: _Scope | None
-    inside: dict[int, _Scope]
-
-    def __init__(self, event: Event, parent: _Scope | None) -> None:
-        super().__init__(event, parent)
-        self.attempt = event.attempt
-        self.failed: End | None = None
-        self.counts: dict[str, int] = {}
-        self.ended: End | None = None
-        self.moved: Action | None = None
-        self.indexes: set[int] = set()
-        self.done = 0
-        self.total: int | None = None
-        self.last_try = self.lost = False
-
-    @property
-    def has_nodes(self) -> bool:
-        """Whether what it holds are nodes and nested flows; of others it is items."""
-        above = self.parent
-        return self.kind == "flow" or (
-            self.kind == "item" and above is not None and above.kind == "flow"
-        )
-
-    def first_inside(self) -> str:
-        """What the first open start directly under it is called."""
-        return name_of(next(iter(self.inside.values())).event)
-
-
 class _Stream:
     """The events of one run so far."""
 
@@ -117,9 +71,9 @@ class _Stream:
         self._run_id: str | None = None
         self._forked = False  # it goes on from the state of another run, with its counts
         self._seq = 0
-        self._open = OpenStarts(_Scope)
+        self._open = OpenStarts(Scope)
         self._closed: dict[int, End] = {}
-        self._due: dict[int, _Scope] = {}  # by the span that waits for its Action
+        self._due: dict[int, Scope] = {}  # by the span that waits for its Action
         self._asked: dict[str, int] = {}  # every question's span
         self._questions: dict[int, Interrupt] = {}  # the open one of each span
         self._recalled: set[str] = set()  # questions that were open when their attempt was lost
@@ -193,7 +147,7 @@ class _Stream:
             check_name(event, event.flow, "flow")
             self._forked = "forked_from" in event.metadata
 
-    def _begin_item(self, event: ItemStart, parent: _Scope) -> None:
+    def _begin_item(self, event: ItemStart, parent: Scope) -> None:
         above = parent.event
         if parent.kind == "item" or parent.counts or (parent.attempt > 1 and not parent.lost):
             raise broken(event, f"begins in {name_of(above)}, which is no batch")
@@ -218,7 +172,7 @@ class _Stream:
         parent.total = event.total
         parent.indexes.add(index)
 
-    def _begin_node(self, event: FlowStart | NodeStart, parent: _Scope) -> None:
+    def _begin_node(self, event: FlowStart | NodeStart, parent: Scope) -> None:
         above = parent.event
         if not parent.has_nodes or parent.indexes:
             what = "a batch's items hold its nodes" if parent.indexes else "nodes are in flows"
@@ -243,11 +197,11 @@ class _Stream:
         attempt = 0 if isinstance(event, FlowStart) else 1
         expect(event, f"as a node in {name_of(above)}", items=above.items, attempt=attempt)
         expect(event, f"its place among its executions in {name_of(above)}", step=count)
-        parent.moved = None
+        parent.last = None
 
     # -- ends and transitions -----------------------------------------------------------------
 
-    def _end(self, event: End, scope: _Scope) -> None:
+    def _end(self, event: End, scope: Scope) -> None:
         start, parent = scope.event, scope.parent
         if ends(event) != scope.kind:
             raise broken(event, f"ends {name_of(start)}, a start of another kind")
@@ -264,12 +218,12 @@ class _Stream:
         check_outcome(event)
         if event.status == "ok":
             self._check_answered(event, scope)
-            _check_ok(event, scope)
+            check_ok(event, scope)
             if not self._forked:
-                _check_items(event, scope)
+                check_items(event, scope)
         self._close(event, scope)
 
-    def _close(self, event: End, scope: _Scope) -> None:
+    def _close(self, event: End, scope: Scope) -> None:
         seq, parent = scope.span, scope.parent
         self._open.close(scope)
         self._closed[seq] = event
@@ -283,7 +237,7 @@ class _Stream:
         if event.status != "ok":
             parent.failed = parent.failed or event
         elif not isinstance(event, ItemEnd):
-            parent.ended = event
+            parent.last = event
             self._due[seq] = parent
 
     def _act(self, event: Action) -> None:
@@ -300,11 +254,11 @@ class _Stream:
             expect(event, why, action=end.action)
         if event.target is not None:
             check_path(event, event.target, scope.node, "target")
-        scope.ended, scope.moved = None, event
+        scope.last = event
 
     # -- what comes between -------------------------------------------------------------------
 
-    def _scope(self, event: Event) -> _Scope:
+    def _scope(self, event: Event) -> Scope:
         """The open scope of an event that is no start, which it agrees with."""
         scope = self._open.of(event)
         if scope is None:
@@ -316,7 +270,7 @@ class _Stream:
         expect(event, f"the one that {name_of(start)} is in", attempt=scope.attempt)
         return scope
 
-    def _retry(self, event: Retry, scope: _Scope) -> None:
+    def _retry(self, event: Retry, scope: Scope) -> None:
         lost = event.error.startswith("Lost")
         if scope.has_nodes or (scope.indexes and not lost):
             raise broken(event, "is of a flow or of a whole batch, which are not tried again")
@@ -337,7 +291,7 @@ class _Stream:
         scope.indexes.clear()  # its items begin again
         scope.done, scope.total, scope.failed = 0, None, None
 
-    def _ask(self, event: Interrupt, scope: _Scope) -> None:
+    def _ask(self, event: Interrupt, scope: Scope) -> None:
         if scope.has_nodes:
             raise broken(event, "is of a flow: its nodes ask")
         if scope.inside:
@@ -351,7 +305,7 @@ class _Stream:
         self._asked[event.id] = event.span
         self._questions[event.span] = event
 
-    def _check_answered(self, event: Event, scope: _Scope) -> None:
+    def _check_answered(self, event: Event, scope: Scope) -> None:
         """Check that the code of this scope can go on, so that the event can come."""
         asked = self._questions.get(scope.span)
         if asked is not None and asked.expires is None:
@@ -372,25 +326,6 @@ class _Stream:
         return "ended already" if span in self._closed else "no start"
 
 
-def _known(event: ItemStart | ItemEnd, parent: _Scope) -> int | None:
+def _known(event: ItemStart | ItemEnd, parent: Scope) -> int | None:
     """The total that an item's event has to have: none, where it is not known any more."""
     return None if event.total is None else parent.total
-
-
-def _check_ok(event: End, scope: _Scope) -> None:
-    """What the end of something that is ok must not enclose, or leave open."""
-    if scope.failed is not None:
-        failed = f"{name_of(scope.failed)} in it with status {scope.failed.status!r}"
-        raise broken(event, f"status is 'ok' after {failed}")
-    if scope.ended is not None:
-        raise broken(event, f"comes before the Action of {name_of(scope.ended)}")
-    if scope.moved is not None and scope.moved.target is not None:
-        moved = f"{scope.moved.target!r}, the target of {name_of(scope.moved)}"
-        raise broken(event, f"comes before {moved}")
-
-
-def _check_items(event: End, scope: _Scope) -> None:
-    """Check that all items of a batch that is ok were there."""
-    count = len(scope.indexes)
-    if count and (max(scope.indexes) != count - 1 or scope.total not in (None, count)):
-        raise broken(event, f"status is 'ok', but of its items only {count} were there")

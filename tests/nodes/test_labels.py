@@ -43,7 +43,8 @@ class Batch(Labels, BatchNode):
 
 
 class Streamed(Labels, StreamNode, BatchNode):
-    pass
+    def exec(self, prep_res: Any) -> Any:
+        return prep_res
 
 
 class Flows(Labels, BatchFlow):
@@ -64,7 +65,8 @@ class Parallel(AsyncLabels, AsyncParallelBatchNode):
 
 
 class ParallelStreamed(AsyncLabels, AsyncStreamNode, AsyncParallelBatchNode):
-    pass
+    async def exec_async(self, prep_res: Any) -> Any:
+        return prep_res
 
 
 class AsyncFlows(AsyncLabels, AsyncBatchFlow):
