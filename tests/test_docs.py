@@ -286,5 +286,5 @@ def test_the_tables_of_runs_are_those_of_the_code() -> None:
 def test_every_error_is_in_the_tree() -> None:
     """The tree of errors in the docs is the one of the code."""
     page = prose(read(ROOT / "docs" / "running.md"))
-    tree = re.findall(r"^    (?:[├└]── )?(\w+)", page, re.M)
+    tree = re.findall(r"^    (?:│   )?(?:[├└]── )?(\w+)", page, re.M)
     assert sorted(tree) == sorted(errors.__all__)
