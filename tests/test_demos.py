@@ -111,7 +111,7 @@ class SaysALine(StandInHandler):
 def test_every_demo_is_listed_and_fits_a_screen() -> None:
     """The table names each demo with its command, and none is long."""
     table = (DEMOS / "README.md").read_text(encoding="utf-8")
-    assert len(NUMBERED) == 10
+    assert len(NUMBERED) == 11
     for name in NUMBERED:
         assert f"`.venv/bin/python demos/{name}`" in table
         assert len((DEMOS / name).read_text(encoding="utf-8").splitlines()) <= 100
@@ -316,6 +316,29 @@ def test_a_stream_that_nobody_can_interrupt() -> None:
     """No loop can watch such an input; it says so, and tells it all."""
     shown = screen("10_steer.py", said=None)
     assert_in_order(shown, "(Nothing can be typed here.)", "(told it all)")
+
+
+def test_an_agent_that_dies_goes_on() -> None:
+    """The step that had ended does not run again; two answers come from two other terminals."""
+    with terminal("11_durable.py", PYTHONWARNINGS="error") as person:
+        person.until("(looking into the calendar, once)\n")
+        person.until("Dear Ada,\nLunch on Friday")
+        person.until("(killed; another process is started)\n")
+        person.until("(Flow/Draft begins again. Lost: ")
+        said = person.until("--answer\n")
+        assert "Dear Ada,\nLunch on Friday.\nYours, Bo\nSend it? (yes, or what to change)" in said
+        reply, watch = (line.split() for line in said.splitlines() if " -m flowevents " in line)
+        with Terminal(watch, environ({})) as other:
+            other.until("Send it?")
+            other.press("bring the cake\n")
+            person.until("Bring the cake.\nYours, Bo\n")
+            person.until("--answer\n")
+            answered = subprocess.run(reply, env=environ({}), timeout=60, check=False)
+            assert answered.returncode == 0
+            assert other.end() == 0
+        person.until("Sent, after 1 revisions.\n")
+        assert person.end() == 0
+    assert person.shown.count("(looking into the calendar, once)") == 1
 
 
 # -- the agent ------------------------------------------------------------------------------------

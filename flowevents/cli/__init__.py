@@ -4,8 +4,10 @@
     loading.py    MODULE:FLOW as the flow, a JSON file as `shared`, a record as its events
     journals.py   a journal by its place, its runs as lines
     driving.py    a run to its end, or to Ctrl-C
+    showing.py    who watches it, and what is said at its end
     output.py     where they write, and what is said where that fails
     replaying.py  events with the pauses that were between them
+    watching.py   a run of another process, shown, and its questions answered
     telemetry.py  where traces are sent
 
 What a command needs is imported inside it, so that none pays for another.

@@ -7,26 +7,22 @@ with one line that says what is and what to do; 130 after Ctrl-C.
 
 from __future__ import annotations
 
-import logging
 import math
-import os
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, redirect_stdout, suppress
+from collections.abc import Sequence
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
-from typing import Any, Final, TextIO, cast
+from typing import Final, TextIO, cast
 
-from flowevents.cli.driving import drive
 from flowevents.cli.journals import is_journal, journal_events, lines_of, opened, typed_answer
 from flowevents.cli.loading import WrongInput, load_events, load_flow, load_shared
-from flowevents.cli.output import Guarded, Output, why
+from flowevents.cli.output import Output, why
 from flowevents.cli.replaying import replay as replay_events
-from flowevents.engine.shape import shape_of
-from flowevents.errors import GraphError, MissingExtra, Paused, RecordError
+from flowevents.cli.showing import drive_shown
+from flowevents.errors import GraphError, MissingExtra
 from flowevents.escape import escape_controls
 from flowevents.events import Event
-from flowevents.messages import traceback_text
 from flowevents.run import Run
 from flowevents.status import RunStatus
 
@@ -101,6 +97,15 @@ _run_id = click.argument("run_id", metavar="RUN")
 _flow = click.argument("flow", metavar="MODULE:FLOW")
 _output = click.option(
     "-o", "--output", default="-", metavar="FILE", help="Where to write; by default to stdout."
+)
+_log_option = click.option(
+    "--log", is_flag=True, help="Log events on stderr; in a terminal instead of showing."
+)
+_record_option = click.option(
+    "--record", metavar="FILE", help="Append every event to FILE, as a line of JSON."
+)
+_otel_option = click.option(
+    "--otel", is_flag=True, help="Send traces and metrics by OpenTelemetry (OTLP)."
 )
 
 
@@ -244,9 +249,9 @@ def graph(flow: str, output: str, events: str | None) -> None:
 @_commands.command()
 @_flow
 @click.option("--input", "shared", metavar="FILE", help='JSON object for `shared`; "-" for stdin.')
-@click.option("--log", is_flag=True, help="Log events on stderr; in a terminal instead of showing.")
-@click.option("--record", metavar="FILE", help="Append every event to FILE, as a line of JSON.")
-@click.option("--otel", is_flag=True, help="Send traces and metrics by OpenTelemetry (OTLP).")
+@_log_option
+@_record_option
+@_otel_option
 def run(flow: str, shared: str | None, log: bool, record: str | None, otel: bool) -> int:
     """Run a flow, sync or async, and show it.
 
@@ -255,94 +260,71 @@ def run(flow: str, shared: str | None, log: bool, record: str | None, otel: bool
     """
     loaded = load_flow(flow)
     given = {} if shared is None else load_shared(shared)
-    with ExitStack() as stack:
-        observers = _observers(stack, log=log, record=record, otel=otel)
-        driven = Run(loaded, given, observers=observers)
-        error = drive(driven, is_async=shape_of(loaded).is_async)
-    if isinstance(error, Paused):  # said when the display is done
-        for asked in error.interrupts:
-            _say(f"{asked.node} asked {asked.prompt!r}, and nobody answered: stdin has ended.")
-    elif error is not None and not _is_of_output(error):
-        watched = log or _is_one_place(sys.stdout, sys.stderr)
-        _tell(error, shown=watched and driven.status == "failed")
-    lost = [each for each in observers if isinstance(each, Guarded) and each.error is not None]
-    for each in lost:
-        _say(why(each.name, cast(Exception, each.error)))
-    return FAILED if lost or error is not None else 0
+
+    def begin(observers: list[object]) -> Run:
+        return Run(loaded, given, observers=observers)
+
+    ok = drive_shown(loaded, begin, _say, log=log, record=record, otel=otel)
+    return 0 if ok else FAILED
 
 
-def _is_of_output(error: Exception) -> bool:
-    """Whether a node could not print, which is said of the output as a whole."""
-    lost = getattr(sys.stdout, "error", None)
-    return isinstance(error, OSError) and lost is not None and error.errno == lost.errno
+# -- runs in a journal ------------------------------------------------------------------------
 
 
-def _observers(stack: ExitStack, *, log: bool, record: str | None, otel: bool) -> list[object]:
-    """Who watches a run; what they need is closed with the stack."""
-    from flowevents.observers.console import ConsoleAnswers
+@_commands.command()
+@_journal
+@click.argument("run_id", metavar="RUN")
+@_flow
+@click.option("--take-over", is_flag=True, help="Also where it is driven elsewhere.")
+@_log_option
+@_record_option
+@_otel_option
+def resume(
+    journal: str,
+    run_id: str,
+    flow: str,
+    take_over: bool,
+    log: bool,
+    record: str | None,
+    otel: bool,
+) -> int:
+    """Go on with a run where its log stands, and show it.
 
-    observers: list[object] = []
-    if log:
-        observers.append(Guarded(_log(), "stderr"))
-    if record is not None:
-        observers.append(Guarded(stack.enter_context(_recorder(record)), record))
-    if otel:
-        try:
-            from flowevents.observers.traces import TraceObserver
-        except MissingExtra as missing:
-            raise WrongInput(f"--otel: {missing}") from None
-        from flowevents.cli.telemetry import exporting
+    JOURNAL is an SQLite file or a redis:// URL, MODULE:FLOW the flow as it was run first. Questions
+    are asked in the terminal. Ctrl-C lets the run go: it can be resumed again.
+    """
+    loaded = load_flow(flow)
+    with opened(journal) as there:
 
-        stack.enter_context(exporting())
-        observers.append(stack.enter_context(TraceObserver()))
-    if not (log and sys.stderr.isatty()):  # both would write over one another
-        from flowevents.observers.display import TerminalDisplay
+        def begin(observers: list[object]) -> Run:
+            try:
+                return Run.resume(loaded, there, run_id, take_over=take_over, observers=observers)
+            except GraphError as error:
+                raise WrongInput(str(error)) from None
 
-        observers.append(stack.enter_context(TerminalDisplay()))
-    return [*observers, ConsoleAnswers()]
-
-
-def _recorder(path: str) -> Any:
-    from flowevents.observers.jsonlines import JsonLines
-
-    try:
-        return JsonLines(path)
-    except OSError as error:
-        raise WrongInput(why(path, error)) from None
-    except RecordError as error:
-        raise WrongInput(str(error)) from None
-
-
-class _ToStderr(logging.StreamHandler[Any]):
-    def handleError(self, record: logging.LogRecord) -> None:
-        raise  # what it failed with
+        ok = drive_shown(loaded, begin, _say, log=log, record=record, otel=otel)
+    return 0 if ok else FAILED
 
 
-def _log() -> Callable[[Event], object]:
-    from flowevents.observers.logs import LogObserver
+@_commands.command()
+@_journal
+@click.argument("run_id", metavar="[RUN]", required=False)
+@click.option("--answer", is_flag=True, help="Ask its questions here.")
+def watch(journal: str, run_id: str | None, answer: bool) -> None:
+    """Show a run of another process as it goes on.
 
-    logger = logging.getLogger("flowevents.events")
-    handler = _ToStderr()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    return LogObserver(logger)
+    JOURNAL is an SQLite file or a redis:// URL. Without RUN it is the run that began last. Ctrl-C
+    ends the watching, not the run.
+    """
+    from flowevents.cli.watching import watch_run
 
-
-def _tell(error: Exception, *, shown: bool) -> None:
-    """Write an error's traceback, of the user's code only, and what it says, unless it is shown."""
-    with suppress(OSError):
-        text = traceback_text(error, whole=False, message=not shown)
-        print(text, end="", file=sys.stderr)
-
-
-def _is_one_place(one: TextIO, other: TextIO) -> bool:
-    """Whether they write to the same terminal or file."""
-    try:
-        return os.path.sameopenfile(one.fileno(), other.fileno())
-    except (OSError, ValueError):
-        return False
+    with opened(journal) as there:
+        if run_id is None:
+            newest = there.runs(limit=1)
+            if not newest:
+                raise WrongInput(f"{journal} holds no runs. Run(…, journal=…) puts them there.")
+            run_id = newest[0].id
+        watch_run(there, run_id, answer=answer, say=_say)
 
 
 def _write(path: str, text: str) -> None:

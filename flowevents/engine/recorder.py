@@ -240,11 +240,12 @@ class Recorder:
         if message.kind == "pause":
             questions.request_pause()
             self.lease.drop(message)
-        elif message.question is not None and message.question in questions.open:
-            return self._take(message, message.question, questions)
-        elif message.question is not None and message.question not in self._answers:
-            if not questions.may_take(message.question):  # its code was left meanwhile
-                self.lease.drop(message)
+        elif message.kind == "reply" and message.question is not None:
+            id = message.question
+            if id in questions.open:
+                return self._take(message, id, questions)
+            if id not in self._answers and not questions.may_take(id):
+                self.lease.drop(message)  # its code was left meanwhile
         return False
 
     def _take(self, message: Message, id: str, questions: Questions) -> bool:
