@@ -339,7 +339,7 @@ def test_unwritable_values_are_named_in_every_free_field() -> None:
         FlowStart(**BASE, parent=0, flow="F", metadata={"a": odd}),
         Interrupt(**BASE, id="q", prompt=odd, choices=[odd], schema={"a": odd}),
         Reply(**BASE, id="q", value=odd),
-        NodeEnd(**BASE, status="ok", duration=0.0, result=odd),
+        NodeEnd(**BASE, status="ok", duration=0.0, result=odd, input=odd),
     ]
     for event in free:
         for name in set(FREE) & set(event.__struct_fields__):
