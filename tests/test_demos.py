@@ -111,7 +111,7 @@ class SaysALine(StandInHandler):
 def test_every_demo_is_listed_and_fits_a_screen() -> None:
     """The table names each demo with its command, and none is long."""
     table = (DEMOS / "README.md").read_text(encoding="utf-8")
-    assert len(NUMBERED) == 10
+    assert len(NUMBERED) == 11
     for name in NUMBERED:
         assert f"`.venv/bin/python demos/{name}`" in table
         assert len((DEMOS / name).read_text(encoding="utf-8").splitlines()) <= 100
@@ -316,6 +316,18 @@ def test_a_stream_that_nobody_can_interrupt() -> None:
     """No loop can watch such an input; it says so, and tells it all."""
     shown = screen("10_steer.py", said=None)
     assert_in_order(shown, "(Nothing can be typed here.)", "(told it all)")
+
+
+def test_enter_stops_a_stream_and_the_flow_goes_on() -> None:
+    """What came until then is kept."""
+    with terminal("11_stop.py", STANDIN_DELAY="0.005") as person:
+        person.until("flowevents")
+        person.press("\n")
+        person.until(" words)\n")
+        assert person.end() == 0
+    whole = screen("11_stop.py", said=None)
+    kept, all_of_it = (int(re.findall(r"kept (\d+)", each)[0]) for each in (person.shown, whole))
+    assert 0 < kept < all_of_it
 
 
 # -- the agent ------------------------------------------------------------------------------------
