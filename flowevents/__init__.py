@@ -14,13 +14,14 @@ The layers; each module imports only from those below it:
     signals/      one blinker signal per event type, senders, observe
     status.py     the states of a run; beside it opened.py, what of a run is open, and asking.py,
                   what a node asks and a handler answers
-    events.py     the typed events and their JSON; beside it errors.py, clock.py, at_exit.py, and
-                  messages.py: what else is said, escaped by escape.py
+    events.py     the typed events and their JSON; beside it errors.py, clock.py, retrying.py,
+                  at_exit.py, and messages.py: what else is said, escaped by escape.py
+    plain.py      any value as JSON can hold it
 """
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 from typing import TYPE_CHECKING, Any, Final
 
 from flowevents import events, signals
@@ -88,6 +89,10 @@ if TYPE_CHECKING:
     from flowevents.observers.logs import LogObserver
     from flowevents.observers.queued import Gap, queued
     from flowevents.observers.timeline import timeline_svg
+    from flowevents.observers.traces import TraceObserver as TraceObserver
+    from flowevents.retrying import backoff
+
+__version__ = "0.1.0"
 
 _LATER: Final = {
     "ConsoleAnswers": "observers.console",
@@ -95,6 +100,8 @@ _LATER: Final = {
     "JsonLines": "observers.jsonlines",
     "LogObserver": "observers.logs",
     "TerminalDisplay": "observers.display",
+    "TraceObserver": "observers.traces",
+    "backoff": "retrying",
     "queued": "observers.queued",
     "read_events": "observers.jsonlines",
     "timeline_svg": "observers.timeline",
@@ -112,6 +119,14 @@ def __getattr__(name: str) -> Any:
     return found
 
 
+def __dir__() -> list[str]:
+    names = {*globals(), *_LATER}
+    if importlib.util.find_spec("opentelemetry") is None:
+        names.discard("TraceObserver")  # `help` and the like get all that is listed
+    return sorted(names)
+
+
+# Without `TraceObserver`: `from flowevents import *` shall work where its extra is not installed.
 __all__ = [
     "ANY",
     "Action",
@@ -168,6 +183,7 @@ __all__ = [
     "TerminalDisplay",
     "TooManySteps",
     "UnknownEvent",
+    "backoff",
     "events",
     "observe",
     "on",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
+from math import inf
 from typing import Any, Final, Generic, TypeVar, final, get_origin
 
 import msgspec
@@ -27,8 +28,8 @@ class Ask:
         expires: After how many seconds nobody can answer any more.
 
     Raises `ValueError` for no choices, for one that is not of the `type` and for an `expires` that
-    is not positive, and `TypeError` for a `type` that has no JSON schema and for a `prompt` that is
-    an `Ask`.
+    is not positive and finite, and `TypeError` for a `type` that has no JSON schema and for a
+    `prompt` that is an `Ask`.
     """
 
     __slots__ = ("choices", "expires", "prompt", "schema", "type")
@@ -55,7 +56,7 @@ class Ask:
         self.expires: float | None = expires
         if self.choices is not None and not self.choices:
             raise ValueError("Ask: choices is empty, so nobody could answer. Give one, or None.")
-        if expires is not None and not (isinstance(expires, (int, float)) and expires > 0):
+        if expires is not None and not (isinstance(expires, (int, float)) and 0 < expires < inf):
             raise ValueError(f"Ask: expires={expires!r}; give seconds above 0, or None.")
         for choice in (self.choices or ()) if type is not None else ():
             try:

@@ -8,10 +8,13 @@ added, with defaults. The order in which events may come is checked by
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import msgspec
+
+from flowevents.plain import encode as encode_value
+from flowevents.plain import is_deep, plain
 
 __all__ = [
     "EVENT_TYPES",
@@ -88,11 +91,15 @@ class NodeStart(Event, frozen=True, kw_only=True, tag=True, tag_field="type", gc
 
 
 class ItemStart(Event, frozen=True, kw_only=True, tag=True, tag_field="type", gc=False):
-    """An item of a batch begins; `total` is `None` where the batch does not know its length."""
+    """An item of a batch begins.
+
+    `total` is `None` where the batch does not know its length; `label` is what `item_label` says.
+    """
 
     signal: ClassVar[str] = "item_start"
     parent: int
     total: int | None = None
+    label: str = ""
 
 
 class Chunk(Event, frozen=True, kw_only=True, tag=True, tag_field="type", gc=False):
@@ -228,7 +235,9 @@ AnyEvent = (
 )
 
 _KNOWN = frozenset(kind.__name__ for kind in EVENT_TYPES)
-_FREE_FIELDS = ("data", "value", "result", "prompt", "choices", "schema", "metadata")
+
+_DEEP = 250
+"""Bytes of JSON, in fewer of which no event has room for data that are nested too deep."""
 
 
 def describe_error(error: BaseException, limit: int | None = MAX_ERROR) -> str:
@@ -241,23 +250,6 @@ def describe_error(error: BaseException, limit: int | None = MAX_ERROR) -> str:
     return (f"{name}: {text}" if text else name)[:limit]
 
 
-def _named(value: object) -> object:
-    """What stands for a value that JSON cannot hold; a str, int or float of a subclass is one."""
-    if isinstance(value, str):
-        return value[:] if type(value[:]) is str else str.__str__(value)
-    if isinstance(value, int):
-        return int.__index__(value)
-    if isinstance(value, float):
-        return float.__float__(value)
-    return {"$type": _type_name(value)}
-
-
-def _type_name(value: object) -> str:
-    kind = type(value)
-    return f"{kind.__module__}.{kind.__qualname__}"
-
-
-_encoder = msgspec.json.Encoder(enc_hook=_named, decimal_format="string")
 _decoder: Callable[[bytes | str], Event] | None = None
 
 
@@ -265,56 +257,21 @@ def encode(event: Event) -> bytes:
     """The event as one line of JSON, with its type's name in the field `type`.
 
     What JSON cannot hold in `data`, `value`, `result` and the other free fields becomes
-    `{"$type": qualified name}`, a lone surrogate U+FFFD; an event always encodes.
+    `{"$type": qualified name}`, and so does what lies more than 100 containers deep; a lone
+    surrogate becomes U+FFFD. An event always encodes.
     """
     written = event.fields if isinstance(event, UnknownEvent) else event
     try:
-        return _encoder.encode(written)
+        raw = encode_value(written)
     except Exception:  # a key, a cycle, a number or a surrogate that JSON cannot hold
-        plain = {"type": type(event).__name__}
-        for name in event.__struct_fields__:
-            plain[name] = _plain(getattr(event, name), ())
-        return _encoder.encode(plain if written is event else plain["fields"])
-
-
-def _plain(value: object, above: tuple[int, ...]) -> Any:
-    """The value as JSON can hold it; `above` are the ids of the containers around it."""
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        return str.encode(value, "utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, (int, float)):
-        return value if _encodes(value) else _named(value)
-    if id(value) in above or len(above) > 100:
-        return _named(value)
-    inside = (*above, id(value))
-    try:
-        if isinstance(value, Mapping):
-            return {_key(key, inside): _plain(item, inside) for key, item in value.items()}
-        if isinstance(value, (list, tuple, set, frozenset)):
-            return [_plain(item, inside) for item in value]
-        if isinstance(value, msgspec.Struct) or hasattr(type(value), "__dataclass_fields__"):
-            return _plain(
-                msgspec.structs.asdict(value) if isinstance(value, msgspec.Struct) else vars(value),
-                inside,
-            )
-    except Exception:
-        return _named(value)
-    return value if _encodes(value) else _named(value)
-
-
-def _key(key: object, above: tuple[int, ...]) -> str:
-    if isinstance(key, str):
-        return str(_plain(key, above))
-    return str(key) if isinstance(key, (int, float, bool, type(None))) else _type_name(key)
-
-
-def _encodes(value: object) -> bool:
-    try:
-        _encoder.encode(value)
-    except Exception:
-        return False
-    return True
+        pass
+    else:
+        if len(raw) < _DEEP or type(getattr(event, "data", None)) is str or not is_deep(raw, 1):
+            return raw
+    if written is not event:
+        return encode_value(plain(written))
+    fields = {name: plain(getattr(event, name)) for name in event.__struct_fields__}
+    return encode_value({"type": type(event).__name__, **fields})
 
 
 def decode(raw: bytes | str) -> Event:

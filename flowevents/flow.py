@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from flowevents.engine.routes import is_known, tell_unknown
 from flowevents.engine.shape import is_node, node_name, shape_of, why_no_node
 from flowevents.errors import GraphError
-from flowevents.nodes.async_node import AsyncNode, at_least_one
-from flowevents.nodes.node import BaseNode
+from flowevents.nodes.async_node import AsyncNode, at_least_one, part_of_run_async
+from flowevents.nodes.node import BaseNode, part_of_run
 
 __all__ = [
     "AsyncBatchFlow",
@@ -53,13 +53,25 @@ class Flow(BaseNode):
             tell_unknown(curr, node_name(curr), curr.successors, action)
         return curr.successors.get(action or "default")
 
-    def post(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
+    def post(self, shared: Any, prep_res: Any, exec_res: Any, /) -> Any:
         """Return the flow's action; `exec_res` is the last node's."""
         return exec_res
 
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        """Draw it in a notebook, where that draws Mermaid; called by IPython."""
+        from flowevents.mermaid import to_mermaid  # an import of the package does without it
+
+        try:
+            drawn = to_mermaid(self)
+        except GraphError:  # `run` says so
+            return {"text/plain": repr(self)}
+        fenced = f"```mermaid\n{drawn}```\n"
+        return {"text/vnd.mermaid": drawn, "text/markdown": fenced, "text/plain": repr(self)}
+
     # -- PocketFlow's private methods: called by overrides, and by its own flows --------------
 
-    def _run_plainly(self, shared: Any) -> Any:
+    @part_of_run
+    def _run(self, shared: Any) -> Any:
         prep_res = self.prep(shared)
         exec_res = self._orch(shared)
         return self.post(shared, prep_res, exec_res)
@@ -68,24 +80,9 @@ class Flow(BaseNode):
         node, params, action = copy.copy(self.start_node), params or {**self.params}, None
         while node:
             node.set_params(params)
-            action = _run_inside(node, shared)
+            action = node._run(shared)
             node = copy.copy(self.get_next_node(node, action))
         return action
-
-
-def _run_inside(node: Any, shared: Any) -> Any:
-    """Run a node as a part of an override's `super()._orch`, not as a run of its own."""
-    shape = shape_of(node)
-    plainly = shape.ours and not (shape.overrides or shape.is_async)
-    return node._run_plainly(shared) if plainly else node._run(shared)
-
-
-async def _run_inside_async(node: Any, shared: Any) -> Any:
-    shape = shape_of(node)
-    if not shape.is_async:
-        return _run_inside(node, shared)
-    plainly = shape.ours and not shape.overrides
-    return await (node._run_plainly_async(shared) if plainly else node._run_async(shared))
 
 
 class BatchFlow(Flow):
@@ -93,11 +90,16 @@ class BatchFlow(Flow):
 
     if TYPE_CHECKING:
 
-        def prep(self, shared: Any) -> Iterable[Mapping[str, Any]] | None:
+        def prep(self, shared: Any, /) -> Iterable[Mapping[str, Any]] | None:
             """Return the items, or nothing."""
             ...
 
-    def _run_plainly(self, shared: Any) -> Any:
+    def item_label(self, item: Any, /) -> str:
+        """Return what events call the pass with these params; by default nothing."""
+        return ""
+
+    @part_of_run
+    def _run(self, shared: Any) -> Any:
         passes = self.prep(shared) or []
         for params in passes:
             self._orch(shared, {**self.params, **params})
@@ -111,11 +113,15 @@ class StreamFlow(Flow):
 class AsyncFlow(Flow, AsyncNode):
     """A flow of sync and async nodes, with `prep_async` and `post_async` of its own."""
 
-    async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
+    async def post_async(self, shared: Any, prep_res: Any, exec_res: Any, /) -> Any:
         """Return the flow's action; `exec_res` is the last node's."""
         return exec_res
 
-    async def _run_plainly_async(self, shared: Any) -> Any:
+    def _run(self, shared: Any) -> Any:
+        return AsyncNode._run(self, shared)
+
+    @part_of_run_async
+    async def _run_async(self, shared: Any) -> Any:
         prep_res = await self.prep_async(shared)
         exec_res = await self._orch_async(shared)
         return await self.post_async(shared, prep_res, exec_res)
@@ -124,7 +130,10 @@ class AsyncFlow(Flow, AsyncNode):
         node, params, action = copy.copy(self.start_node), params or {**self.params}, None
         while node:
             node.set_params(params)
-            action = await _run_inside_async(node, shared)
+            if shape_of(node).is_async:
+                action = await node._run_async(shared)
+            else:
+                action = node._run(shared)
             node = copy.copy(self.get_next_node(node, action))
         return action
 
@@ -134,11 +143,12 @@ class AsyncBatchFlow(AsyncFlow, BatchFlow):
 
     if TYPE_CHECKING:
 
-        async def prep_async(self, shared: Any) -> Iterable[Mapping[str, Any]] | None:
+        async def prep_async(self, shared: Any, /) -> Iterable[Mapping[str, Any]] | None:
             """Return the items, or nothing."""
             ...
 
-    async def _run_plainly_async(self, shared: Any) -> Any:
+    @part_of_run_async
+    async def _run_async(self, shared: Any) -> Any:
         passes = await self.prep_async(shared) or []
         for params in passes:
             await self._orch_async(shared, {**self.params, **params})
@@ -155,7 +165,7 @@ class AsyncParallelBatchFlow(AsyncFlow, BatchFlow):
 
     if TYPE_CHECKING:
 
-        async def prep_async(self, shared: Any) -> Iterable[Mapping[str, Any]] | None:
+        async def prep_async(self, shared: Any, /) -> Iterable[Mapping[str, Any]] | None:
             """Return the items, or nothing."""
             ...
 
@@ -163,7 +173,8 @@ class AsyncParallelBatchFlow(AsyncFlow, BatchFlow):
         super().__init__(start)
         self.max_concurrency: int | None = at_least_one(max_concurrency)
 
-    async def _run_plainly_async(self, shared: Any) -> Any:
+    @part_of_run_async
+    async def _run_async(self, shared: Any) -> Any:
         passes = await self.prep_async(shared) or []
         each = (self._orch_async(shared, {**self.params, **params}) for params in passes)
         await asyncio.gather(*each)

@@ -18,7 +18,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any, Final
 
-from flowevents.engine.graph import Plan, check_graph, plan_of
+from flowevents.engine.graph import Plan, plan_of, ways
 from flowevents.engine.shape import is_node, node_name, shape_of
 from flowevents.errors import GraphError
 from flowevents.escape import escape_controls
@@ -72,9 +72,8 @@ def to_mermaid(flow: Any, events: Iterable[Event] | None = None) -> str:
     name = node_name(flow)
     drawing = _Drawing(_Past(events) if events is not None else None)
     if shape_of(flow).nests:
-        drawing.flow(plan_of(flow, names=False))
+        drawing.flow(plan_of(flow))
     else:
-        check_graph(flow, names=False)
         drawing.box(Plan(flow, name, name), 1)
     return drawing.text()
 
@@ -141,12 +140,15 @@ class _Drawing:
     def flow(self, plan: Plan, around: tuple[Plan, ...] = ()) -> None:
         """Draw the nodes of a flow, those of the flows in it, and their edges."""
         around = (*around, plan)
-        mark = self._box(len(around), "([start])", "mark") if plan.children() else ""
+        start = plan.node.start_node
+        mark = "" if start is None else self._box(len(around), "([start])", "mark")
+        if start is not None:
+            plan.child(start)  # it is a node
         boxes: dict[int, str] = {}
         for child in plan.children():
             if not child.shape.nests:
                 box = self.box(child, len(around))
-            elif not child.children() or any(child.node is each.node for each in around):
+            elif child.node.start_node is None or any(child.node is each.node for each in around):
                 box = self.box(child, len(around), "[[", "]]")
             else:
                 box = self.box(child, len(around), "[", "]", before="subgraph ")
@@ -157,8 +159,11 @@ class _Drawing:
                 self._edges.append(f"{mark} --> {box}")
             boxes[id(child.node)] = box
         for child in plan.children():
-            for action, successor in child.node.successors.items():
-                target = self._end(len(around)) if successor is None else boxes[id(successor)]
+            for action, successor in ways(child.node):
+                if successor is None:
+                    target = self._end(len(around))
+                else:
+                    target = boxes[id(plan.child(successor).node)]
                 self._edge(boxes[id(child.node)], target, child.path, action)
 
     def box(

@@ -27,8 +27,8 @@ from flowevents.clock import SYSTEM, Clock
 from flowevents.engine.course import Course
 from flowevents.engine.drivers import PAUSED, AsyncDriver, Consumer, SyncDriver, pull
 from flowevents.engine.options import RunOptions, options_of
-from flowevents.engine.publish import after_delivery
 from flowevents.engine.shape import is_node, node_name, why_no_node
+from flowevents.engine.whose import after_delivery
 from flowevents.errors import GraphError, ObserverError, Paused
 from flowevents.escape import escape_controls
 from flowevents.events import Event, Interrupt
@@ -72,8 +72,8 @@ class Run:
     ended.
 
     Raises `GraphError` where `flow` is no node, `ObserverError` for an observer that is none and
-    `ValueError` for an option that makes no sense. When it begins: `GraphError` for a successor
-    that is no node and `ValueError` for a name that a path cannot hold.
+    `ValueError` for an option that makes no sense. Where it reaches something that is no node it
+    fails with a `GraphError`.
     """
 
     def __init__(

@@ -24,6 +24,7 @@ HOSTILE: Final[dict[str, str]] = {
     "noncharacter": "a\ufffeb\uffffc",
     "wide": "日本語のテキスト 👩‍👩‍👧‍👦 e\u0301 ﷽",
     "zero width": "a\u200bb\u2060c\ufeff",
+    "joiners": "\u200d\u200d👩👩 a\u200d \u200d日本\n\u200d\u200d\u200d👩 \ufe0f\ufe0f☂",
     "empty": "",
     "long": "x" * 5_000,
 }

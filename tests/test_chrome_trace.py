@@ -62,8 +62,8 @@ def test_what_stands_where() -> None:
         (1, 3.5, 4, "question"),
         (1, 8, 1.5, "Team"),
         (1, 8, 1.5, "Read"),
-        (1, 8, 1.5, "item 0"),
-        (2, 8, 1.5, "item 1"),
+        (1, 8, 1.5, "item 0 a.pdf"),
+        (2, 8, 1.5, "item 1 b.pdf"),
     ]
     args = {each["name"]: each["args"] for each in slices}
     assert args["Plan"] == {
@@ -71,7 +71,7 @@ def test_what_stands_where() -> None:
     }  # fmt: skip
     assert args["attempt 1"] == {"error": "OSError: reset"}
     assert args["question"] == {"prompt": "Go on?", "answer": "yes"}
-    assert args["item 0"]["error"] == "ValueError: no page"
+    assert args["item 0 a.pdf"]["error"] == "ValueError: no page"
 
 
 def test_names_and_first_chunks() -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -535,3 +535,96 @@ def test_the_commands_of_the_docs_are_there(capsys: pytest.CaptureFixture[str]) 
         arguments = line.partition(" 2>")[0].split()
         assert run_command([*arguments, "--help"]) == 0
         assert f"flowevents {arguments[0]}" in capsys.readouterr().out
+
+
+# -- where nothing can be written -----------------------------------------------------------------
+
+WRITES = """
+from flowevents import Flow, Node, StreamNode
+
+
+class Talk(StreamNode):
+    def exec_stream(self, prep_res):
+        yield "Hello\\n" * 20_000
+
+
+class Print(Node):
+    def exec(self, prep_res):
+        print("Hello")
+
+
+talk, prints = Flow(Talk()), Flow(Print())
+"""
+
+COMMANDS = {
+    "show": ["show", "run.jsonl"],
+    "replay": ["replay", "--speed", "0", "run.jsonl"],
+    "timeline": ["timeline", "run.jsonl"],
+    "graph": ["graph", "writes:talk"],
+    "run": ["run", "writes:talk"],
+    "a node that prints": ["run", "writes:prints"],
+    "help": ["--help"],
+    "version": ["--version"],
+    "help of a command": ["run", "--help"],
+    "nothing": [],
+}
+
+
+def one_line(arguments: list[str], folder: Path, **options: Any) -> str:
+    """What a command says in its only line, as it fails."""
+    (folder / "writes.py").write_text(WRITES)
+    (folder / "run.jsonl").write_bytes(b"".join(encode(each) + b"\n" for each in full_record()))
+    given: dict[str, Any] = {"cwd": folder, "stdin": subprocess.DEVNULL, "timeout": 60}
+    given |= {"stderr": subprocess.PIPE, "env": os.environ | {"PYTHONPATH": str(ROOT)}}
+    command = [sys.executable, "-m", "flowevents", *arguments]
+    done = subprocess.run(command, check=False, text=True, **given, **options)
+    assert done.returncode not in (0, None)
+    (line,) = done.stderr.splitlines()
+    return str(line)
+
+
+full = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is full")
+
+
+@full
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_full_disk_is_one_line(name: str, tmp_path: Path) -> None:
+    """And a code that is not 0, whatever the command."""
+    with open("/dev/full", "wb") as target:
+        said = one_line(COMMANDS[name], tmp_path, stdout=target)
+    assert said == "flowevents: The output cannot be written: No space left on device."
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs pipes as POSIX has them")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_pipe_whose_reader_has_left_is_one_line(name: str, tmp_path: Path) -> None:
+    """The same."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        said = one_line(COMMANDS[name], tmp_path, stdout=writer)
+    finally:
+        os.close(writer)
+    assert said == "flowevents: The output cannot be written: Broken pipe."
+
+
+@full
+def test_a_record_on_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    """The run goes on, and the code says that its record is not whole."""
+    said = one_line(
+        ["run", "writes:talk", "--record", "/dev/full"], tmp_path, stdout=subprocess.DEVNULL
+    )
+    assert said == "flowevents: /dev/full cannot be written: No space left on device."
+
+
+@full
+def test_a_log_on_a_full_disk_is_a_failure(tmp_path: Path) -> None:
+    """Where nothing can be said, the code says it."""
+    (tmp_path / "writes.py").write_text(WRITES)
+    command = [sys.executable, "-m", "flowevents", "run", "writes:talk", "--log"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with open("/dev/full", "wb") as target:
+        done = subprocess.run(
+            command, check=False, cwd=tmp_path, env=environment, stderr=target, timeout=60
+        )
+    assert done.returncode == 1

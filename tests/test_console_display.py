@@ -7,9 +7,10 @@ import io
 import os
 import pty
 import sys
+import threading
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from rich.console import Console
@@ -20,7 +21,9 @@ from flowevents import (
     AsyncParallelBatchNode,
     Chunk,
     ConsoleAnswers,
+    Flow,
     FlowStart,
+    ItemStart,
     NodeStart,
     Reply,
     StreamNode,
@@ -29,7 +32,7 @@ from flowevents import (
 from flowevents.events import Interrupt
 from flowevents.observers import tty
 from flowevents.observers.tty import tty_of
-from tests.driving import Driver, driving
+from tests.driving import PATIENCE, Driver, driving
 from tests.records import Recorder
 from tests.screens import Screen, still
 
@@ -90,19 +93,19 @@ def test_the_order_of_the_observers_means_nothing(driver: Driver, display_first:
     assert seen == [">", ">", ">"]
 
 
+class Each(AsyncParallelBatchNode):
+    async def prep_async(self, shared: Any) -> Any:
+        return ["a", "b"]
+
+    async def exec_async(self, prep_res: Any) -> Any:
+        return await self.ask(f"{prep_res}?", type=int)
+
+    async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> None:
+        shared["answers"] = exec_res
+
+
 def test_items_that_ask_at_the_same_time() -> None:
     """Each question stands above its answer."""
-
-    class Each(AsyncParallelBatchNode):
-        async def prep_async(self, shared: Any) -> Any:
-            return ["a", "b"]
-
-        async def exec_async(self, prep_res: Any) -> Any:
-            return await self.ask(f"{prep_res}?", type=int)
-
-        async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> None:
-            shared["answers"] = exec_res
-
     for display_first in (True, False):
         screen, shared = Screen(), dict[str, Any]()
         observers = [still(screen), ConsoleAnswers(source=io.StringIO("1\nx\n2\n"), target=screen)]
@@ -114,6 +117,141 @@ def test_items_that_ask_at_the_same_time() -> None:
         asked = [line for line in screen.lines if line.startswith(("?", ">", "  a?", "  b?"))]
         first, second = "? Each[0] asks for a whole number", "? Each[1] asks for a whole number"
         assert asked == [*(first, "  a?", "> 1"), *(second, "  b?", "> x", "> 2")]
+
+
+def asking(screen: Screen) -> tuple[Any, Recorder, list[Interrupt]]:
+    """A display, and a run in which three items have asked, each about what it said."""
+    display = still(screen)
+    run = Recorder()
+    batch = run.start(NodeStart, "Each", run.root)
+    asked: list[Interrupt] = []
+    for n, name in enumerate(("Ada", "Bo", "Cy")):
+        item = run.start(ItemStart, "Each", batch, items=(n,), total=3)
+        run.add(Chunk, item, "Each", items=(n,), data=f"About {name}.")
+        asked.append(run.add(Interrupt, item, "Each", items=(n,), id=str(n), prompt=f"{name}?"))
+    for event in run.events:
+        display(event)
+    display.refresh()
+    return display, run, asked
+
+
+def reply(run: Recorder, asked: Interrupt, value: str) -> Reply:
+    """The answer that it took."""
+    own: dict[str, Any] = {"items": asked.items, "id": asked.id, "value": value}
+    return cast("Reply", run.add(Reply, asked.span, "Each", **own))
+
+
+def about_questions(screen: Screen) -> list[str]:
+    """What the screen says of questions and answers."""
+    begins = ("  Ada?", "  Bo?", "  Cy?", "  1 more", "  2 more", "  About", "✓")
+    return [line.strip() for line in screen.lines if line.startswith(begins)]
+
+
+def test_one_question_at_a_time_is_on_the_screen() -> None:
+    """What it is about stands above it; the others wait, and are counted, as far as they came."""
+    screen = Screen()
+    display, run, (ada, bo, cy) = asking(screen)
+    shown = ["About Ada.", "Ada?"]
+    assert about_questions(screen) == shown
+    display(reply(run, ada, "old"))
+    display.refresh()
+    shown += ["✓ Each[0] answered old", "About Bo.", "Bo?", "1 more question waits"]
+    assert about_questions(screen) == shown
+    display(reply(run, bo, "young"))
+    display.refresh()
+    shown += ["✓ Each[1] answered young", "About Cy.", "Cy?"]
+    assert about_questions(screen) == shown
+    display(reply(run, cy, "gone"))
+    display.refresh()
+    assert about_questions(screen) == [*shown, "✓ Each[2] answered gone"]
+    display.stop()
+
+
+def test_the_question_that_is_answered_is_the_one_on_the_screen() -> None:
+    """Whichever it is; one that was answered elsewhere meanwhile is shown with its answer."""
+    screen = Screen()
+    display, run, (_, bo, cy) = asking(screen)
+    with tty_of(screen).asked(cy) as stands:
+        assert stands
+        assert about_questions(screen)[2:] == ["About Cy.", "Cy?", "2 more questions wait"]
+        display(reply(run, bo, "young"))
+        display.refresh()
+        assert len(about_questions(screen)) == 5
+    display(reply(run, cy, "old"))
+    display.refresh()
+    end = ["About Bo.", "Bo?", "✓ Each[1] answered young", "✓ Each[2] answered old"]
+    assert about_questions(screen)[5:] == end
+    display.stop()
+
+
+class Reader(io.StringIO):
+    """Somebody who answers the question that stands last on a screen, with its name."""
+
+    def __init__(self, screen: Screen) -> None:
+        super().__init__()
+        self.screen = screen
+
+    def readline(self, size: int | None = -1, /) -> str:  # type: ignore[override]
+        assert self.screen.shown.endswith("\n>")
+        return [line for line in self.screen.lines if line.endswith("?")][-1].strip(" ?") + "\n"
+
+
+@pytest.mark.parametrize("display_first", [True, False])
+def test_runs_that_ask_at_the_same_time(display_first: bool) -> None:
+    """In threads: each gets the answer to its own question, while the display draws all it can."""
+    together = threading.Barrier(3)
+    answers: dict[str, str] = {}
+
+    class Each(StreamNode):
+        def exec_stream(self, prep_res: Any) -> Any:
+            name = self.params["name"]
+            yield f"This is about {name}."
+            together.wait(PATIENCE)
+            answers[name] = yield Ask(f"{name}?")
+
+    screen = Screen(height=80)
+    display = TerminalDisplay(console=screen.console())
+    observers: list[Any] = [display, ConsoleAnswers(source=Reader(screen), target=screen)]
+    flows = [Flow(Each()) for _ in range(3)]
+    with display:
+        threads = []
+        for flow, name in zip(flows, ("Ada", "Bo", "Cy"), strict=True):
+            flow.set_params({"name": name})
+            options = {"observers": observers[:: 1 if display_first else -1]}
+            threads.append(threading.Thread(target=flow.run, args=({},), kwargs=options))
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join(PATIENCE)
+    assert answers == {"Ada": "Ada", "Bo": "Bo", "Cy": "Cy"}
+
+
+def test_a_line_that_is_not_understood_is_asked_for_again_at_once() -> None:
+    """Not after the questions that wait."""
+    screen = Screen()
+    source = io.StringIO("x\n1\n2\n")
+    observers = [still(screen), ConsoleAnswers(source=source, target=screen)]
+    with driving("async") as driver:
+        driver.run(AsyncFlow(Each()), {}, observers=observers)
+    assert [line for line in screen.lines if line.startswith((">", "  "))] == [
+        *("  a?", "> x", "  'x' is not a whole number.", "> 1"),
+        *("  b?", "> 2"),
+    ]
+
+
+def test_questions_that_wait_are_counted_without_a_display() -> None:
+    """Where a question is asked, as far as others have come by then."""
+
+    class Three(Each):
+        async def prep_async(self, shared: Any) -> Any:
+            return ["a", "b", "c"]
+
+    screen = Screen()
+    answers = ConsoleAnswers(source=io.StringIO("1\n2\n3\n"), target=screen)
+    with driving("async") as driver:
+        driver.run(AsyncFlow(Three()), {}, observers=[answers])
+    counted = [line for line in screen.lines if "wait" in line or line.endswith("?")]
+    assert counted == ["  a?", "  2 more questions wait", "  b?", "  1 more question waits", "  c?"]
 
 
 # -- somebody else's question ---------------------------------------------------------------------

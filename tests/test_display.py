@@ -54,7 +54,7 @@ def watching(events: list[Event]) -> Watch:
 
 
 AGENT = """\
-✓ Plan  0.5s  → Research (search)  10 tok/s  first 0.1s
+✓ Plan  0.5s  → Research (search)  first 0.1s
   look here
 ✓ Research/Rank[0]  0.3s  3.3 tok/s  first 0.3s
   one two three
@@ -72,7 +72,7 @@ AGENT = """\
 ↻ Answer  attempt 1 is void, attempt 2 follows in 1.0s  first 0.1s
   void text
   TimeoutError: too slow
-✗ Answer  1.0s  10 tok/s  first 0ms
+✗ Answer  1.0s  first 0ms
   cost: {'cents': 3}
   The answer
   is 42
@@ -215,6 +215,25 @@ def test_items_of_a_parallel_batch_have_a_line_each_up_to_a_limit() -> None:
     assert few[-2:] == ["      [0] 5.0s  one two three", "      … 2 more items at work"]
 
 
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_an_item_stands_under_its_label(text: str) -> None:
+    """In the tree and in plain lines, whatever a model calls it."""
+    run = Recorder()
+    batch = run.start(ev.NodeStart, "Read", run.root)
+    own: dict[str, Any] = {"items": (0,), "total": 2}
+    run.start(ev.ItemStart, "Read", batch, label=f"a.pdf {text}", **own)
+    run.start(ev.ItemStart, "Read", batch, label="b.pdf", **own | {"items": (1,)})
+    lines = region(watching(run.events))
+    assert lines[-2].startswith("    [0] a.pdf")
+    assert lines[-2].endswith(" 5.0s")
+    assert lines[-1] == "    [1] b.pdf 5.0s"
+    plain = Lines(None)
+    told = [line for event in run.events for line in plain.take(event)]
+    assert told[-1] == "Read[1]: start, b.pdf"
+    assert told[-2].startswith("Read[0]: start, a.pdf")
+    assert not CONTROLS & set("".join([*lines, *told]))
+
+
 def test_progress_is_a_bar_with_rate_and_time_left() -> None:
     """From the first progress on; the label stands behind it."""
     run = Recorder()
@@ -262,7 +281,7 @@ def test_only_some_nodes_are_shown() -> None:
 
 
 @pytest.mark.parametrize("height", [4, 5, 8, 24])
-@pytest.mark.parametrize("width", [20, 40, 80, 200])
+@pytest.mark.parametrize("width", [2, 3, 5, 9, 10, 20, 40, 80, 200])
 def test_the_region_fits_every_screen(width: int, height: int) -> None:
     """A hundred nodes, a hundred items, ten texts: never as high as the screen, nor wider."""
     run = Recorder(flow="flow " * 50)
@@ -297,7 +316,7 @@ def test_a_loop_of_many_steps_is_remembered_as_a_count() -> None:
 # -- text -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("width", [10, 40, 80, 200])
+@pytest.mark.parametrize("width", [2, 3, 9, 10, 40, 80, 200])
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_wrapped_text_is_whole_and_fits(text: str, width: int) -> None:
     """No line is too wide, and nothing but white space is lost."""
@@ -340,7 +359,7 @@ def hostile_run(text: str) -> list[Event]:
     return run.events
 
 
-@pytest.mark.parametrize("width", [40, 80, 200])
+@pytest.mark.parametrize("width", [2, 5, 40, 80, 200])
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_no_text_commands_the_terminal(text: str, width: int) -> None:
     """At every moment of the run; the screen of the tests fails on any code it does not know."""
@@ -361,6 +380,59 @@ def test_no_text_breaks_a_plain_line(text: str) -> None:
     for line in lines_of(hostile_run(text)):
         assert not (CONTROLS | set("\n\t\u2028\u2029")) & set(line)
         line.encode()
+
+
+@pytest.mark.parametrize("width", [5, 80])
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_no_markdown_commands_the_terminal(text: str, width: int) -> None:
+    """Nor do links, HTML, code or entities, nor is a table wider than the screen."""
+    screen = Screen(width)
+    display = still(screen, markdown=True, answers_here=False)
+    for shape in (text, f"```\n{text}\n```", f"|a|b|\n|-|-|\n|{text}|x|", f"[{text}]({text})"):
+        for event in hostile_run(shape):
+            display(event)
+    assert screen.has_cursor()
+    assert "\x1b]" not in screen.getvalue()
+
+
+MARKDOWN = """\
+# Plan
+
+1. **First** look at `files`.
+2. Then <b>ask</b> [Ada](http://ada.example).
+
+```python
+print("x")
+```
+&#x41;&lt;
+"""
+
+
+def test_markdown_is_shown_as_such() -> None:
+    """When a step has ended well, where it is asked for; no text is lost."""
+    run = Recorder()
+    run.step("Answer", MARKDOWN)
+    span = run.start(ev.NodeStart, "Again", run.root)
+    run.add(ev.Chunk, span, "Again", data="**void**")
+    run.add(ev.Retry, span, "Again", error="ValueError: no")
+    shown = picture(run.events, width=60, markdown=True).splitlines()
+    assert [line.strip() for line in shown[1:13] if line][:6] == [
+        "Plan",
+        "1 First look at files.",
+        "2 Then <b>ask</b> Ada (http://ada.example).",
+        'print("x")',
+        "A<",
+        "↻ Again  attempt 1 is void, attempt 2 follows  first 0.1s",
+    ]
+    assert "  **void**" in shown
+    assert "  # Plan" in picture(run.events, width=60)
+
+
+def test_markdown_that_cannot_be_shown_is_text() -> None:
+    """An entity must not become what is escaped everywhere else."""
+    run = Recorder()
+    run.step("Answer", "*txt* &#x202e;")
+    assert "  *txt* &#x202e;" in picture(run.events, markdown=True)
 
 
 def test_markup_and_html_are_text() -> None:
@@ -474,4 +546,52 @@ def test_plain_lines_of_several_runs_have_their_numbers() -> None:
         "(2) two: start, run b",
         "(1) Plan: start",
         "(1) Plan | text",
+    ]
+
+
+# -- results --------------------------------------------------------------------------------------
+
+
+def captured() -> list[Event]:
+    """A run that captures what nodes return: some speak, some do not, nor does a batch."""
+    run = Recorder()
+    steps: list[tuple[str, list[str], Any, str]] = [
+        ("Read", [], "two\nlines", "Count"),
+        ("Count", [], {"words": 3}, "Talk"),
+        ("Talk", ["Hello ", "you"], ["Hello ", "you"], "Quiet"),
+        ("Quiet", [], None, "Each"),
+    ]
+    for name, said, result, target in steps:
+        span = run.start(ev.NodeStart, name, run.root)
+        for chunk in said:
+            run.add(ev.Chunk, span, name, data=chunk)
+        run.add(ev.NodeEnd, span, name, status="ok", duration=0.5, result=result)
+        run.add(ev.Action, span, name, action=None, target=target)
+    for name, speaks, next_one in (("Each", False, "Stream"), ("Stream", True, None)):
+        batch = run.start(ev.NodeStart, name, run.root)
+        for n in range(2):
+            item = run.start(ev.ItemStart, name, batch, items=(n,), total=2)
+            if speaks:
+                run.add(ev.Chunk, item, name, items=(n,), data=f"item {n}")
+            own: dict[str, Any] = {"items": (n,), "status": "ok", "duration": 0.3}
+            run.add(ev.ItemEnd, item, name, done=n + 1, total=2, **own)
+        run.add(ev.NodeEnd, batch, name, status="ok", duration=0.5, result=["item 0", "item 1"])
+        run.add(ev.Action, batch, name, action=None, target=next_one)
+    return run.end()
+
+
+def test_what_a_node_returns_that_says_nothing_is_shown() -> None:
+    """At its place, where the run captures it; never twice."""
+    assert picture(captured()).splitlines()[:14] == [
+        *("✓ Read  0.5s  → Count", "  two", "  lines"),
+        *("✓ Count  0.5s  → Talk", "  {'words': 3}"),
+        *("✓ Talk  0.5s  → Quiet  first 0.1s", "  Hello you"),
+        *("✓ Each  0.5s  → Stream", "  ['item 0', 'item 1']"),
+        *("✓ Stream[0]  0.3s  first 0.1s", "  item 0", "✓ Stream[1]  0.3s  first 0.1s", "  item 1"),
+        "✓ agent  3.0s",
+    ]
+    told = [line for line in lines_of(captured()) if "|" in line]
+    assert told == [
+        *("Read | two", "Read | lines", "Count | {'words': 3}", "Talk | Hello you"),
+        *("Each | ['item 0', 'item 1']", "Stream[0] | item 0", "Stream[1] | item 1"),
     ]

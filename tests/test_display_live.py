@@ -328,6 +328,31 @@ def test_a_screen_that_is_gone_harms_no_run() -> None:
             conversation().run({}, observers=[display], on_handler_error="raise")
 
 
+@pytest.mark.parametrize("frame", [1, 2, 3, 4, 6, 8])
+def test_what_cannot_be_drawn_is_written(frame: int, caplog: pytest.LogCaptureFixture) -> None:
+    """From the frame that fails on plain lines follow; it says so once, and no text is lost."""
+
+    class Torn(Screen):
+        def write(self, text: str) -> int:
+            if self.frames == frame - 1:
+                self.frames += 1
+                raise IndexError("this is how a bug looks")
+            return super().write(text)
+
+    screen = Torn()
+    display = still(screen)
+    for event in agent():
+        display(event)
+        display.refresh()
+    (record,) = caplog.records
+    assert record.getMessage() == "TerminalDisplay cannot draw; plain lines follow"
+    assert screen.has_cursor()
+    for said in ("look here", "enough", "void text", "Ship it?", "is 42", "ValueError: no more"):
+        assert said in screen.shown, said
+    assert screen.shown.count("one two three") == 3
+    display.stop()
+
+
 # -- in a process of its own ----------------------------------------------------------------------
 
 PROGRAM = """

@@ -67,7 +67,11 @@ own: dict[type[Event], dict[str, st.SearchStrategy[Any]]] = {
         "metadata": st.dictionaries(st.text(), json_values, max_size=3),
     },
     NodeStart: {"parent": st.integers(0, 2**53)},
-    ItemStart: {"parent": st.integers(0, 2**53), "total": st.none() | st.integers(0, 2**53)},
+    ItemStart: {
+        "parent": st.integers(0, 2**53),
+        "total": st.none() | st.integers(0, 2**53),
+        "label": st.text(),
+    },
     Chunk: {"data": json_values, "kind": st.text()},
     Progress: {"done": finite, "total": st.none() | finite, "label": st.text()},
     Retry: {"error": st.text(), "wait": finite, "fallback": st.booleans()},

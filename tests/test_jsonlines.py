@@ -9,6 +9,8 @@ import os
 import subprocess
 import sys
 import threading
+import time
+import warnings
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +34,7 @@ from flowevents import (
     observe,
 )
 from flowevents.errors import RecordError
+from flowevents.events import encode
 from flowevents.observers.jsonlines import JsonLines, read_events
 from flowevents.testing import check_events
 from tests.driving import in_thread
@@ -442,3 +445,107 @@ def test_other_threads_may_close_it(path: Path) -> None:
     check_events(read_events(path))
     assert isinstance(next(read_events(path)), FlowStart)
     assert any(isinstance(event, NodeStart) for event in read_events(path))
+
+
+# -- several writers ------------------------------------------------------------------------------
+
+WRITER = """
+import sys
+from flowevents import Chunk, JsonLines
+from flowevents.errors import RecordError
+
+try:
+    with JsonLines(sys.argv[1]) as record:
+        record(Chunk(run_id="r2", seq=1, time=1.5, span=1, node="Talk", data="of another"))
+except RecordError as error:
+    print(error)
+"""
+
+
+def another_writes(path: Path) -> str:
+    """What another process says that records an event there."""
+    return subprocess.run(
+        [sys.executable, "-c", WRITER, str(path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout
+
+
+needs_locks = pytest.mark.skipif(sys.platform == "win32", reason="needs locks of files")
+
+
+@needs_locks
+def test_two_processes_do_not_write_to_one_file(path: Path) -> None:
+    """The second is refused, as long as a run of the first is under way."""
+    with JsonLines(path) as record:
+        assert another_writes(path) == ""
+        record(chunk())
+        assert f"Somebody else writes to {path} now" in another_writes(path)
+        with JsonLines(path) as other:  # of the same process
+            other(chunk(seq=2))
+        list(read_events(path))
+        assert "Somebody else" in another_writes(path)
+        record(chunk(seq=3))
+    assert another_writes(path) == ""
+    assert [event.run_id for event in read_events(path)] == ["r2", "r1", "r1", "r1", "r2"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_a_forked_child_does_not_write_to_its_parents_file(path: Path) -> None:
+    """It is refused too, and what it has of the file keeps nobody out when the parent is done."""
+    record, ended = JsonLines(path), os.pipe()
+    record(chunk())
+    waits = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # other tests may have left threads
+        child = os.fork()
+    if child == 0:
+        try:
+            record(chunk(data="of a child"))
+            os.write(ended[1], b"written")
+        except RecordError:
+            os.write(ended[1], b"refused")
+        finally:
+            os.read(waits[0], 1)
+            os._exit(0)
+    try:
+        assert os.read(ended[0], 7) == b"refused"
+        record(chunk(seq=2))
+        record.close()
+        assert another_writes(path) == ""
+    finally:
+        os.write(waits[1], b"x")
+        os.waitpid(child, 0)
+        for descriptor in (*ended, *waits):
+            os.close(descriptor)
+    assert [event.run_id for event in read_events(path)] == ["r1", "r1", "r2"]
+
+
+@needs_locks
+def test_what_is_no_regular_file_is_open_to_all() -> None:
+    """A pipe, and `/dev/stdout` that is one."""
+    code = (
+        "from tests.test_jsonlines import *; flow().run({}, observers=[JsonLines('/dev/stdout')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, check=True, timeout=60
+    )
+    check_events(read_events(io.BytesIO(done.stdout)))
+
+
+def test_a_long_torn_line_is_found_in_linear_time(path: Path, said: list[str]) -> None:
+    """Of many megabytes, such as a record of pictures."""
+    spent: list[float] = []
+    for megabytes in (4, 32):
+        with open(path, "wb") as file:
+            file.write(encode(chunk()) + b"\n" + b'{"type":"Chunk","data":"')
+            for _ in range(megabytes):
+                file.write(b"x" * 1_000_000)
+        began = time.process_time()
+        with JsonLines(path):
+            spent.append(time.process_time() - began)
+        assert len(list(read_events(path))) == 1
+    assert spent[1] < 32 * max(spent[0], 0.01)
+    assert len(said) == 2

@@ -439,13 +439,12 @@ def test_an_error_is_raised_at_the_end(asynchronous: bool) -> None:
     check_events(events)
     assert list(live) == []
     live.close()
-    wrong = Fail()
-    wrong.node_name = "a/b"
-    flow = (AsyncFlow if asynchronous else Flow)(wrong)
-    run = Run(flow, {})
-    for _ in range(2):
-        with pytest.raises(ValueError, match="'a/b'"):
-            list(run.in_thread())
+    with Run(Fail(), {}, id="taken") as other:
+        next(iter(other))
+        run = Run(flow, {}, id="taken")
+        for _ in range(2):
+            with pytest.raises(RunStateError, match="'taken'"):
+                list(run.in_thread())
     assert run.status == "ready"
 
 

@@ -315,7 +315,7 @@ def hostile_events(text: str) -> list[Event]:
     return [
         FlowStart(parent=0, flow=text, metadata={text: [text]}, **common),
         NodeStart(parent=1, **common),
-        ItemStart(parent=1, **common),
+        ItemStart(parent=1, label=text, **common),
         Chunk(data=text, kind=text, **common),
         Chunk(data={text: {text: text}}, **common),
         Progress(done=1, label=text, **common),

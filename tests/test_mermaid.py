@@ -140,6 +140,30 @@ def test_pocketflows_own_classes() -> None:
     ]
 
 
+@pytest.mark.parametrize("name", [*HOSTILE.values(), "```\nend"])
+def test_a_notebook_draws_a_flow(name: str) -> None:
+    """In Markdown, which no name can leave, and as what JupyterLab takes; as text elsewhere."""
+    node = Node()
+    node.node_name = name
+    flow = Flow(node)
+    bundle = flow._repr_mimebundle_(include=None, exclude=None)
+    drawn = to_mermaid(flow)
+    assert bundle == {
+        "text/vnd.mermaid": drawn,
+        "text/markdown": f"```mermaid\n{drawn}```\n",
+        "text/plain": repr(flow),
+    }
+    assert "`" not in drawn
+
+
+def test_a_notebook_shows_a_flow_that_cannot_be_drawn() -> None:
+    """As text: the error belongs to its run."""
+    node = Node()
+    flow = Flow(node)
+    node.successors["default"] = "no node"
+    assert flow._repr_mimebundle_() == {"text/plain": repr(flow)}
+
+
 def test_what_is_no_box_around_others() -> None:
     """A single node, an empty flow, one that runs itself, one that stands in itself."""
 
@@ -166,9 +190,9 @@ def test_what_is_no_node_is_an_error() -> None:
         to_mermaid(Flow(node))
 
 
-def test_names_that_no_run_takes_are_drawn() -> None:
-    """A picture may show what is wrong with them."""
-    assert lines(Flow(Named("a/b#2")))[1] == 'n2["a#47;b#35;2"]'
+def test_names_are_drawn_as_paths_hold_them() -> None:
+    """With other signs where those would separate and number."""
+    assert lines(Flow(Named("a/b#2")))[1] == 'n2["a#8725;b#9839;2"]'
 
 
 # -- what a run left ------------------------------------------------------------------------------

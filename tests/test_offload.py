@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextvars
 import threading
+import traceback
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
@@ -598,3 +600,79 @@ def test_close_is_refused_where_it_cannot_wait(loop: Driver) -> None:
     with pytest.raises(RunStateError, match="aclose"):
         run.close()
     loop.close(run)
+
+
+# -- what a thread raises -------------------------------------------------------------------------
+
+
+class OwnCancelledError(concurrent.futures.CancelledError):
+    """A subclass, which futures do not know."""
+
+
+class Raises(Node):
+    """Raises what it is given, and keeps what its fallback gets."""
+
+    def prep(self, shared: Any) -> Any:
+        return shared
+
+    def exec(self, shared: Any) -> Any:
+        raise self.error(shared)
+
+    def error(self, shared: Any) -> BaseException:
+        error: BaseException = shared["kind"]("why")
+        error.add_note("a note")
+        shared.setdefault("raised", []).append(error)
+        return error
+
+    def exec_fallback(self, shared: Any, exc: Exception) -> Any:
+        shared["to the fallback"] = exc
+        raise exc
+
+
+class RaisesFirst(Raises, StreamNode):
+    def exec_stream(self, shared: Any) -> Any:
+        raise self.error(shared)
+
+
+class RaisesMidway(Raises, StreamNode):
+    def exec_stream(self, shared: Any) -> Iterator[str]:
+        yield "a"
+        raise self.error(shared)
+
+
+@pytest.mark.parametrize("node", [Raises, RaisesFirst, RaisesMidway])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        concurrent.futures.CancelledError,
+        OwnCancelledError,
+        TimeoutError,
+        concurrent.futures.InvalidStateError,
+        asyncio.InvalidStateError,
+        ValueError,
+    ],
+    ids=lambda kind: f"{kind.__module__}.{kind.__name__}",
+)
+def test_what_a_thread_raises_is_what_the_node_raised(loop: Driver, node: Any, kind: Any) -> None:
+    """The very error, with its traceback and notes, to the retries, the fallback and the caller."""
+    shared: dict[str, Any] = {"kind": kind}
+    seen = Seen()
+    with pytest.raises(kind) as caught:
+        loop.run(AsyncFlow(node(max_retries=2)), shared, offload=True, observers=[seen])
+    seen.check()
+    assert len(shared["raised"]) == 2
+    assert caught.value is shared["to the fallback"] is shared["raised"][-1]
+    assert "a note" in caught.value.__notes__
+    names = {each.name for each in traceback.extract_tb(caught.value.__traceback__)}
+    assert names & {"exec", "exec_stream"}
+    assert [event.fallback for event in seen.of(Retry)] == [False, True]
+
+
+@pytest.mark.parametrize("kind", [asyncio.CancelledError, KeyboardInterrupt, SystemExit])
+def test_what_is_no_exception_is_raised_from_a_thread_as_it_is(loop: Driver, kind: Any) -> None:
+    """Past retries and fallback."""
+    shared: dict[str, Any] = {"kind": kind}
+    with pytest.raises(kind) as caught:
+        loop.run(AsyncFlow(Raises(max_retries=2)), shared, offload=True)
+    assert shared["raised"] == [caught.value]
+    assert "to the fallback" not in shared

@@ -102,8 +102,8 @@ def test_what_a_timeline_says() -> None:
         ["Ask", "ok, 5 s", "asked: Go on?", "answer: yes, after 4 s", "action: default"],
         ["Team", "error, 1.5 s", "ValueError: no page"],
         ["Team/Read", "error, 1.5 s", "ValueError: no page"],
-        ["Team/Read, item 0", "error, 1.5 s", "ValueError: no page"],
-        ["Team/Read, item 1", "cancelled, 1.5 s", "first chunk after 1 s", "chunks: 1"],
+        ["Team/Read, item 0 a.pdf", "error, 1.5 s", "ValueError: no page"],
+        ["Team/Read, item 1 b.pdf", "cancelled, 1.5 s", "first chunk after 1 s", "chunks: 1"],
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 from pathlib import Path
 from types import ModuleType
 
@@ -25,6 +26,27 @@ def used_in(source: str) -> set[str]:
 def test_every_public_name_is_used(module: ModuleType) -> None:
     """A name that is added has its types proved, too."""
     assert set(module.__all__) - used_in(API.read_text(encoding="utf-8")) == set()
+
+
+WRITTEN = (
+    *("prep", "exec", "exec_fallback", "post", "exec_stream", "question", "item_label"),
+    *("prep_async", "exec_async", "exec_fallback_async", "post_async"),
+    *("exec_stream_async", "question_async"),
+)
+"""The methods that users override."""
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [each for each in vars(flowevents).values() if getattr(each, "exec", None)],
+    ids=lambda each: each.__name__,
+)
+def test_parameters_may_have_other_names(kind: type) -> None:
+    """Whoever overrides a method calls them as it suits the node, and no type checker objects."""
+    for name in WRITTEN:
+        if hasattr(kind, name):
+            _, *given = inspect.signature(getattr(kind, name)).parameters.values()
+            assert all(each.kind is each.POSITIONAL_ONLY for each in given), name
 
 
 def test_every_signal_is_used() -> None:

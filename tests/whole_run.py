@@ -65,8 +65,12 @@ def full_record() -> list[Event]:
 
     team = write(FlowStart, 8, "Team", parent=run, flow="Team")
     read = write(NodeStart, 8, "Team/Read", parent=team, attempt=1)
-    first = write(ItemStart, 8, "Team/Read", parent=read, attempt=1, items=(0,), total=2)
-    second = write(ItemStart, 8, "Team/Read", parent=read, attempt=1, items=(1,), total=2)
+    first = write(
+        ItemStart, 8, "Team/Read", parent=read, attempt=1, items=(0,), total=2, label="a.pdf"
+    )
+    second = write(
+        ItemStart, 8, "Team/Read", parent=read, attempt=1, items=(1,), total=2, label="b.pdf"
+    )
     one = {"span": first, "attempt": 1, "items": (0,)}
     two = {"span": second, "attempt": 1, "items": (1,)}
     write(Progress, 8.5, "Team/Read", **one, done=1, label="pages")

@@ -3,6 +3,7 @@
     commands.py   the commands, and what they say when something is wrong
     loading.py    MODULE:FLOW as the flow, a JSON file as `shared`, a record as its events
     driving.py    a run to its end, or to Ctrl-C
+    output.py     where they write, and what is said where that fails
     replaying.py  events with the pauses that were between them
     telemetry.py  where traces are sent
 

@@ -1,7 +1,8 @@
 """The commands.
 
-Exit codes: 0; 1 where a node failed, or a question was left open; 2 for input that is wrong, with
-one line that says what is and what to do; 130 after Ctrl-C.
+Exit codes: 0; 1 where a node failed, a question was left open, or something could not be written
+(a full disk, a pipe whose reader has left), which is said in one line; 2 for input that is wrong,
+with one line that says what is and what to do; 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -11,17 +12,19 @@ import math
 import os
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, redirect_stdout, suppress
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final, TextIO, cast
 
 from flowevents.cli.driving import drive
 from flowevents.cli.loading import WrongInput, load_events, load_flow, load_shared
+from flowevents.cli.output import Guarded, Output, why
 from flowevents.cli.replaying import replay as replay_events
 from flowevents.engine.shape import shape_of
-from flowevents.errors import MissingExtra, Paused, RecordError
+from flowevents.errors import GraphError, MissingExtra, Paused, RecordError
 from flowevents.escape import escape_controls
+from flowevents.events import Event
 from flowevents.messages import traceback_text
 from flowevents.run import Run
 
@@ -42,6 +45,22 @@ INTERRUPTED: Final = 130
 
 def run_command(arguments: Sequence[str]) -> int:
     """Run a command with these arguments, without the program's name. Gives the exit code."""
+    output, code = Output(sys.stdout), FAILED
+    with redirect_stdout(cast(TextIO, output)):
+        try:
+            code = _run(arguments)
+            output.flush()
+        except (OSError, SystemExit):
+            if output.error is None:
+                raise
+    if output.error is None:
+        return code
+    output.discard()
+    _say(why("The output", output.error))
+    return code or FAILED
+
+
+def _run(arguments: Sequence[str]) -> int:
     try:
         code = _commands.main(list(arguments), prog_name="flowevents", standalone_mode=False)
     except click.ClickException as error:
@@ -58,7 +77,8 @@ def run_command(arguments: Sequence[str]) -> int:
 
 
 def _say(text: str) -> None:
-    print(f"flowevents: {escape_controls(text, one_line=True)}", file=sys.stderr)
+    with suppress(OSError):
+        print(f"flowevents: {escape_controls(text, one_line=True)}", file=sys.stderr)
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -152,7 +172,12 @@ def graph(flow: str, output: str, events: str | None) -> None:
     """
     from flowevents.mermaid import to_mermaid
 
-    _write(output, to_mermaid(load_flow(flow), None if events is None else load_events(events)))
+    loaded = load_flow(flow)
+    try:
+        drawn = to_mermaid(loaded, None if events is None else load_events(events))
+    except GraphError as error:
+        raise WrongInput(str(error)) from None
+    _write(output, drawn)
 
 
 @_commands.command()
@@ -176,10 +201,19 @@ def run(flow: str, shared: str | None, log: bool, record: str | None, otel: bool
     if isinstance(error, Paused):  # said when the display is done
         for asked in error.interrupts:
             _say(f"{asked.node} asked {asked.prompt!r}, and nobody answered: stdin has ended.")
-    elif error is not None:
+    elif error is not None and not _is_of_output(error):
         watched = log or _is_one_place(sys.stdout, sys.stderr)
         _tell(error, shown=watched and driven.status == "failed")
-    return 0 if error is None else FAILED
+    lost = [each for each in observers if isinstance(each, Guarded) and each.error is not None]
+    for each in lost:
+        _say(why(each.name, cast(Exception, each.error)))
+    return FAILED if lost or error is not None else 0
+
+
+def _is_of_output(error: Exception) -> bool:
+    """Whether a node could not print, which is said of the output as a whole."""
+    lost = getattr(sys.stdout, "error", None)
+    return isinstance(error, OSError) and lost is not None and error.errno == lost.errno
 
 
 def _observers(stack: ExitStack, *, log: bool, record: str | None, otel: bool) -> list[object]:
@@ -188,9 +222,9 @@ def _observers(stack: ExitStack, *, log: bool, record: str | None, otel: bool) -
 
     observers: list[object] = []
     if log:
-        observers.append(_log())
+        observers.append(Guarded(_log(), "stderr"))
     if record is not None:
-        observers.append(stack.enter_context(_recorder(record)))
+        observers.append(Guarded(stack.enter_context(_recorder(record)), record))
     if otel:
         try:
             from flowevents.observers.traces import TraceObserver
@@ -213,16 +247,21 @@ def _recorder(path: str) -> Any:
     try:
         return JsonLines(path)
     except OSError as error:
-        raise WrongInput(f"{path} cannot be written: {error.strerror}.") from None
+        raise WrongInput(why(path, error)) from None
     except RecordError as error:
         raise WrongInput(str(error)) from None
 
 
-def _log() -> object:
+class _ToStderr(logging.StreamHandler[Any]):
+    def handleError(self, record: logging.LogRecord) -> None:
+        raise  # what it failed with
+
+
+def _log() -> Callable[[Event], object]:
     from flowevents.observers.logs import LogObserver
 
     logger = logging.getLogger("flowevents.events")
-    handler = logging.StreamHandler()
+    handler = _ToStderr()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
@@ -232,7 +271,9 @@ def _log() -> object:
 
 def _tell(error: Exception, *, shown: bool) -> None:
     """Write an error's traceback, of the user's code only, and what it says, unless it is shown."""
-    print(traceback_text(error, whole=False, message=not shown), end="", file=sys.stderr)
+    with suppress(OSError):
+        text = traceback_text(error, whole=False, message=not shown)
+        print(text, end="", file=sys.stderr)
 
 
 def _is_one_place(one: TextIO, other: TextIO) -> bool:
@@ -250,4 +291,4 @@ def _write(path: str, text: str) -> None:
     try:
         Path(path).write_text(text, encoding="utf-8")
     except OSError as error:
-        raise WrongInput(f"{path} cannot be written: {error.strerror}.") from None
+        raise WrongInput(why(path, error)) from None

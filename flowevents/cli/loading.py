@@ -10,9 +10,8 @@ import sys
 import traceback
 from typing import Any
 
-from flowevents.engine.graph import check_graph
 from flowevents.engine.shape import is_node
-from flowevents.errors import GraphError, RecordError
+from flowevents.errors import RecordError
 from flowevents.events import Event, describe_error
 from flowevents.observers.jsonlines import read_events
 
@@ -51,10 +50,6 @@ def load_flow(target: str) -> Any:
         )
     if not is_node(found):
         raise WrongInput(f"{target} is no flow and no node: {found!r}. {_flows_of(module)}")
-    try:
-        check_graph(found)
-    except (GraphError, ValueError) as error:
-        raise WrongInput(str(error)) from None
     return found
 
 

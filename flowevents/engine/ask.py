@@ -17,11 +17,11 @@ from flowevents.asking import Ask
 from flowevents.engine.answers import Answers
 from flowevents.engine.effects import TAKE, Await, Effects, perform, wake
 from flowevents.engine.groups import drive
-from flowevents.engine.publish import step_of
 from flowevents.engine.questions import Question
 from flowevents.engine.shape import node_name
 from flowevents.engine.state import State, hand_over, safe_point
 from flowevents.engine.step import Step, current_track
+from flowevents.engine.whose import step_of
 from flowevents.events import Interrupt, Reply
 
 __all__ = ["ask", "ask_here", "cannot_wait"]
@@ -103,7 +103,7 @@ def _wait(state: State, question: Question, answers: Answers) -> Effects:
             state.questions.want_pause()
             yield TAKE
         return
-    track = current_track.get()
+    track = current_track()
     blocked = None if track is None else track.blocked
     if waits or answers.awaited:
         yield Await(_changed(state, question))
@@ -162,7 +162,11 @@ def _check_place(step: Step | None, asked: Ask, node: Any = None) -> None:
             f"{name} asked {asked.prompt!r}, but no run of it is under way: ask in its exec, while "
             "that runs."
         )
-    state, track = step.state, current_track.get()
+    if not step.attempt:  # a flow's own code, which is never tried again
+        raise RuntimeError(
+            f"Flow {step.plan.name!r} asked {asked.prompt!r} itself: have a node in it ask."
+        )
+    state, track = step.state, current_track()
     own = None if track is None else track.task or state.stop.carrier or state.stop.task
     if state.door.loop is not None and (own is None or asyncio.current_task() is not own):
         raise RuntimeError(
@@ -179,7 +183,7 @@ async def ask_here(node: Any, asked: Ask) -> Any:
     if step is None or not step.open:
         _check_place(step, asked, node)
     assert step is not None
-    effects, track = ask(step, asked), current_track.get()
+    effects, track = ask(step, asked), current_track()
     if track is None or track.blocked is None:
         return await perform(effects)
     return await drive(step.state.delivery, effects)

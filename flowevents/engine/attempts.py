@@ -8,20 +8,22 @@ is an attempt too. Cancellation and what fails the run are no `Exception`, so th
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from flowevents.asking import Ask
 from flowevents.engine.ask import ask
-from flowevents.engine.calls import call, invoke, own_track
-from flowevents.engine.effects import Await, Effects
+from flowevents.engine.calls import call, invoke, note, own_track
+from flowevents.engine.effects import Await, Effects, again
 from flowevents.engine.groups import in_own_task
 from flowevents.engine.offload import OffloadedStream, offload
 from flowevents.engine.state import hand_over
-from flowevents.engine.step import Step
+from flowevents.engine.step import Step, current_track
 from flowevents.engine.streams import one_chunk, stream, stream_async
 from flowevents.events import Retry
 
-__all__ = ["attempts"]
+__all__ = ["attempts", "pause_after", "retries_on"]
 
 logger: Final = logging.getLogger("flowevents")
 
@@ -50,15 +52,16 @@ def attempts(step: Step, node: Any, argument: Any, error: Exception | None = Non
                 exc_info=error,
             )
             raise stopping
-        if tried >= tries:
+        if tried >= tries or not call(step, retries_on, node, error):
             break
-        yield from _retry(step, error, float(node.wait), False)
-        if node.wait > 0:
+        wait = call(step, pause_after, node, tried, error)
+        yield from _retry(step, error, float(wait), False)
+        if wait > 0:
             clock = state.options.clock
             if state.is_async:
-                yield Await(clock.sleep_async(node.wait))
+                yield Await(clock.sleep_async(wait))
             else:
-                state.stop.sleep(clock, node.wait)
+                state.stop.sleep(clock, wait)
         if state.stop.asked is not None:
             raise state.stop.asked
         if counts:
@@ -66,10 +69,62 @@ def attempts(step: Step, node: Any, argument: Any, error: Exception | None = Non
         error = None
     assert error is not None
     if not shape.fallback:
-        raise error
+        _note_item(step, node, argument, error)
+        again(error)
     yield from _retry(step, error, 0.0, True)
-    fallback = node.exec_fallback_async if shape.is_async else node.exec_fallback
-    return (yield from invoke(step, fallback, argument, error))
+    if shape.is_async:
+        fallback: Any = partial(_fall_back_async, node.exec_fallback_async)
+    else:
+        fallback = partial(_fall_back, node.exec_fallback)
+    try:
+        return (yield from invoke(step, fallback, argument, error))
+    except Exception as failed:
+        _note_item(step, node, argument, failed)
+        raise
+
+
+def _note_item(step: Step, node: Any, argument: Any, error: Exception) -> None:
+    """Say which item has failed, where the node has a label for it."""
+    if step.member_of is None or "item_label" in step.plan.shape.idle:
+        return
+    try:
+        note(step, error, str(call(step, node.item_label, argument)))
+    except Exception:  # where the item is heard of, that was logged
+        return
+
+
+def _fall_back(fallback: Callable[..., Any], argument: Any, error: Exception) -> Any:
+    """Fall back while the error is being handled, as in PocketFlow: what is raised comes of it."""
+    try:
+        again(error)
+    except Exception:
+        return fallback(argument, error)
+
+
+async def _fall_back_async(fallback: Callable[..., Any], argument: Any, error: Exception) -> Any:
+    try:
+        again(error)
+    except Exception:
+        return await Await(fallback(argument, error))
+
+
+def retries_on(node: Any, error: Exception) -> bool:
+    """Whether this exception of the node is one after which it is tried again."""
+    kinds = getattr(node, "retry_on", Exception)
+    if isinstance(kinds, (type, tuple)):
+        return isinstance(error, kinds)
+    return bool(kinds(error))
+
+
+def pause_after(node: Any, attempt: int, error: Exception) -> float:
+    """Return how many seconds lie between this attempt of the node, which failed, and the next."""
+    wait: Any = node.wait
+    if callable(wait):
+        wait = wait(attempt, error)
+    if not wait >= 0:
+        raise ValueError(f"wait gave {wait!r} after attempt {attempt}: give seconds, 0 or more.")
+    seconds: float = wait
+    return seconds
 
 
 def _retry(step: Step, error: Exception, wait: float, fallback: bool) -> Effects:
@@ -78,14 +133,22 @@ def _retry(step: Step, error: Exception, wait: float, fallback: bool) -> Effects
     handlers = step.listeners().retry
     state.door.empty()
     if handlers is None:
-        step.attempt += 1
+        _next_attempt(step)
         return
     text = state.options.error_text(error)
     number = next(state.delivery.numbers)
     event = step.make(Retry, number, error=text, wait=wait, fallback=fallback)
-    step.attempt += 1
+    _next_attempt(step)
     if state.delivery.deliver(event, handlers):
         yield from hand_over(state)
+
+
+def _next_attempt(step: Step) -> None:
+    step.attempt += 1
+    track, items = current_track() if step.state.is_async else None, step.member_of
+    # What items share that nobody hears of is moved on, so that it says nothing of one of them.
+    if track is not None and (items is None or items.index < 0):
+        track.stand(step)
 
 
 def _attempt(step: Step, node: Any, argument: Any) -> Effects:

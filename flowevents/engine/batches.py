@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -11,11 +11,21 @@ from flowevents.engine.attempts import attempts
 from flowevents.engine.calls import invoke
 from flowevents.engine.effects import Await, Effects
 from flowevents.engine.groups import Group, drive
-from flowevents.engine.items import begin_items, end_item, item_of, start_item, taken
+from flowevents.engine.items import (
+    begin_items,
+    end_item,
+    item_of,
+    label_next,
+    start_item,
+    taken,
+)
 from flowevents.engine.state import safe_point
-from flowevents.engine.step import Items, Step, Track, current_track, on_track
+from flowevents.engine.step import Items, Step, Track, on_track
 
 __all__ = ["execute"]
+
+Attempts = Callable[..., Effects]
+"""`attempts`, or what does more about them."""
 
 
 def execute(track: Track, step: Step, node: Any, prep_res: Any) -> Effects:
@@ -40,12 +50,14 @@ def _sequential(track: Track, step: Step, node: Any, batch: Iterable[Any] | None
     state, audience, door = step.state, step.state.audience, step.state.door
     shape = step.plan.shape
     calls = shape.calls and not (shape.is_async or state.options.offload)
+    labels, tries = "item_label" not in shape.idle, _attempts_of(step, node)
     run, numbers = node.exec, state.delivery.numbers
     items = begin_items(step, batch)
     keep = items.results.append
     shared = items.current = item_of(step, items, 0, -1)  # by those that nobody hears of
     shared.open = False
     version: object = None
+    outside = track.here
     unheard = inline = False
     index, last_retried = -1, -1
     for index, argument in enumerate(taken(step, batch)):
@@ -66,23 +78,34 @@ def _sequential(track: Track, step: Step, node: Any, batch: Iterable[Any] | None
                 keep(run(argument))
                 continue
             except Exception as error:
-                door.shut()
-                items.locate()
-                last_retried = index
-                keep((yield from attempts(shared, node, argument, error)))
-                items.attempt, shared.attempt = shared.attempt, 1
-                door.open = audience.version is version
+                failed = error
+            door.shut()
+            items.locate()
+            last_retried = index
+            keep((yield from tries(shared, node, argument, failed)))
+            items.attempt, shared.attempt = shared.attempt, 1
+            if not shared.open:  # it has failed, and ended
+                version = None
+            door.open = audience.version is version
         elif unheard:
             items.index, items.number, shared.attempt = index, next(numbers), 1
             items.locate()
-            keep((yield from attempts(shared, node, argument)))
+            keep((yield from tries(shared, node, argument)))
+            if not shared.open:
+                version = None
         else:
+            if labels:
+                label_next(items, step, node, argument)
             item = items.current = item_of(step, items, next(numbers), index)
             items.index = -1
             item.context = step.context  # not the last item's
+            if outside is not None:
+                track.stand(item)
             yield from start_item(item, track)
-            keep((yield from attempts(item, node, argument)))
+            keep((yield from tries(item, node, argument)))
             yield from end_item(item)
+            if outside is not None:
+                track.stand_at(outside)
     door.shut()
     if unheard and audience.version is not version and items.locate() is shared:
         yield from end_item(shared)
@@ -92,36 +115,64 @@ def _sequential(track: Track, step: Step, node: Any, batch: Iterable[Any] | None
     return items.results
 
 
+def _attempts_of(step: Step, node: Any) -> Attempts:
+    """Return how each item of the batch is tried."""
+    return _kept if step.plan.shape.ours and node.return_exceptions else attempts
+
+
+def _kept(item: Step, node: Any, argument: Any, error: Exception | None = None) -> Effects:
+    """Return what the attempts give; or what they raise, and then the item has ended."""
+    try:
+        return (yield from attempts(item, node, argument, error))
+    except Exception as failed:
+        yield from end_item(item, failed)
+        return failed
+
+
 def _parallel(step: Step, node: Any, batch: Iterable[Any] | None) -> Effects:
     """Run the items at the same time, each in a task of its own."""
     items = begin_items(step, batch)
     limit = node.max_concurrency if step.plan.shape.ours else None
-    work = partial(_work, step, items, node)
+    each = _work if "item_label" in step.plan.shape.idle else _labelled
+    work = partial(each, step, items, node, _attempts_of(step, node))
     yield Await(Group(step.state).run(work, iter(taken(step, batch)), limit))
     return items.results
 
 
+async def _labelled(
+    step: Step, items: Items, node: Any, tries: Attempts, group: Group, index: int, argument: Any
+) -> None:
+    if step.listeners().anybody:
+        label_next(items, step, node, argument)
+    await _work(step, items, node, tries, group, index, argument)
+
+
 async def _work(
-    step: Step, items: Items, node: Any, group: Group, index: int, argument: Any
+    step: Step, items: Items, node: Any, tries: Attempts, group: Group, index: int, argument: Any
 ) -> None:
     state, plan = step.state, step.plan
     items.results.append(None)
     item = item_of(step, items, next(state.delivery.numbers), index)
     track = Track(item, group.blocked, asyncio.current_task(state.door.loop))
-    current_track.set(track)
+    track.stand(item)
     if step.context is not None:
         item.context = on_track(step.context.copy(), track)
     version = state.audience.version
     if plan.version is not version or plan.known.anybody or not plan.shape.calls:
-        items.results[index] = await drive(state.delivery, _whole(track, item, node, argument))
+        whole = _whole(track, item, node, tries, argument)
+        items.results[index] = await drive(state.delivery, whole)
         return
+    result: Any = None
+    failed: Exception | None = None
     try:  # its first attempt inline: what `_whole` does, but faster
         result = await node.exec_async(argument)
     except Exception as error:
-        result = await drive(state.delivery, _whole(track, item, node, argument, error))
+        failed = error
     except BaseException as error:
         await drive(state.delivery, end_item(item, error))
         raise
+    if failed is not None:
+        result = await drive(state.delivery, _whole(track, item, node, tries, argument, failed))
     items.results[index] = result
     if not item.open:  # `_whole` has ended it
         return
@@ -137,13 +188,18 @@ async def _work(
 
 
 def _whole(
-    track: Track, item: Step, node: Any, argument: Any, error: Exception | None = None
+    track: Track,
+    item: Step,
+    node: Any,
+    tries: Attempts,
+    argument: Any,
+    error: Exception | None = None,
 ) -> Effects:
     """Run an item with all that it may be and whoever listens."""
     try:
         if error is None:
             yield from start_item(item, track)
-        result = yield from attempts(item, node, argument, error)
+        result = yield from tries(item, node, argument, error)
         yield from end_item(item)
     except BaseException as failed:
         yield from end_item(item, failed)

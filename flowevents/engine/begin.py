@@ -9,13 +9,13 @@ from typing import Any
 from flowevents.engine.delivery import name_of
 from flowevents.engine.drivers import AsyncDriver, SyncDriver, claim_id
 from flowevents.engine.frame import Frame
-from flowevents.engine.graph import Plan, check_graph, plan_of
+from flowevents.engine.graph import Plan, plan_of
 from flowevents.engine.options import Options
-from flowevents.engine.publish import Root
 from flowevents.engine.shape import node_name, shape_of
 from flowevents.engine.state import State
 from flowevents.engine.step import Step, Track
 from flowevents.engine.walk import walk
+from flowevents.engine.whose import Root
 from flowevents.errors import ObserverError
 from flowevents.signals import Receiver, is_async_callable
 from flowevents.status import Lifecycle
@@ -52,7 +52,7 @@ def begin(
 ) -> SyncDriver | AsyncDriver:
     """Begin a run in that loop, or a sync one; return its driver.
 
-    Raises what is wrong with the graph, or what a sync run cannot do, before anything has begun.
+    Raises what a sync run cannot do, before anything has begun.
     """
     if loop is None:
         _check_sync(state.options, observers)
@@ -64,7 +64,7 @@ def begin(
     track = Track()
     step = Step(state, plan, next(state.delivery.numbers), (), 0)
     engine = walk(state, track, [Frame(plan, plan.node, step, shared)])
-    root = Root(state, track, engine, flow)
+    root = Root(step, track, engine, flow)
     life.move("running")
     if loop is None:
         return SyncDriver(life, state, root, engine)
@@ -72,13 +72,12 @@ def begin(
 
 
 def _plan(node: Any) -> Plan:
-    """Return the plan of a run of this flow, or of this node by itself; see `plan_of`.
+    """Return the plan of a run of this flow, or of this node by itself.
 
     The object itself runs, as in PocketFlow, not a copy.
     """
     if shape_of(node).nests:
         return plan_of(node)
-    check_graph(node)
     alone = _Alone(node)
     plan = Plan(alone, alone.node_name, "")
     plan.stand_alone(node)

@@ -78,13 +78,13 @@ class Door:
         """Leave a call for the next safe point."""
         self.inbox.append(call)
 
-    def enter(self, call: Callable[[], None], at_once: bool) -> bool:
+    def enter(self, call: Callable[[], None]) -> bool:
         """Call it from another thread of a sync run, or leave it; whether it was called."""
         here = get_ident()
         with self.lock:
             self.inside.append(here)
             try:
-                if self.open or at_once:
+                if self.open:
                     call()
                     return True
                 self.inbox.append(call)

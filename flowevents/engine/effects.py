@@ -12,7 +12,7 @@ import inspect
 import types
 from collections.abc import Callable, Generator, Iterator
 from contextvars import Context
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 __all__ = [
     "TAKE",
@@ -21,6 +21,7 @@ __all__ = [
     "Cancelled",
     "Effects",
     "Failed",
+    "again",
     "pep479",
     "perform",
     "to_driver",
@@ -117,6 +118,16 @@ class CallbackFailed(BaseException):
     def __init__(self, error: Exception) -> None:
         super().__init__(error)
         self.error = error
+
+
+def again(error: BaseException) -> NoReturn:
+    """Raise an error that was raised before; its context stays, whatever is being handled here."""
+    __tracebackhide__ = True
+    context = error.__context__
+    try:
+        raise error
+    finally:  # past a `__setattr__` of its own, as that of a frozen dataclass
+        BaseException.__setattr__(error, "__context__", context)
 
 
 def pep479(error: BaseException) -> BaseException:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 
 from flowevents.engine.delivery import Delivery
+from flowevents.engine.here import current_here
 from flowevents.engine.tasks import start
 from flowevents.events import Chunk, Event, Progress
 from flowevents.signals import Handlers
@@ -48,6 +49,7 @@ def cut_short(delivery: Delivery) -> None:
 
 async def _flush(delivery: Delivery) -> None:
     backlog = delivery.backlog
+    current_here.set(None)  # of the task's own context: the handlers speak for no item
     try:
         while backlog:
             try:

@@ -7,7 +7,7 @@ from typing import Any
 
 from flowevents.engine.cursor import Cursor
 from flowevents.engine.graph import Plan
-from flowevents.engine.items import begin_items, item_of, iterator_of, merged
+from flowevents.engine.items import begin_items, item_of, iterator_of, label_next, merged
 from flowevents.engine.step import Items, Step
 
 __all__ = ["Frame", "Place"]
@@ -41,7 +41,7 @@ class Frame:
         place: Its own place in the flow around it.
         next: The place of the node to run next, or `None` at the end of a pass.
         places: Those that were reached in this pass, by the id of the original.
-        prep_res: What its `prep` returned.
+        prep_res: What its `prep` returned; of a pass that is an item, that item.
         batch: The items of a sequential batch flow.
     """
 
@@ -102,6 +102,8 @@ class Frame:
                 cursor.params = merged(self.step, flow.params, params)
             index = cursor.index
             cursor.index = index + 1
+            if heard and "item_label" not in self.plan.shape.idle:
+                label_next(items, self.step, flow, params)
             self.span = number = next(numbers)
             self.items = (*self.step.within, index)
             if heard or item is None:

@@ -1,7 +1,7 @@
 """How the engine reads a graph: by its attributes, ours and pocketflow's alike.
 
 A `Plan` is what a run knows of one node at one place of its graph: its path, its shape and who
-listens to it. The plans of all that can be reached are made, and checked, before a run begins.
+listens to it. The plans of all that can be reached are made before a run begins.
 Nothing is written to a node but to its copies.
 """
 
@@ -16,7 +16,7 @@ from flowevents.engine.shape import Shape, is_node, node_name, shape_of
 from flowevents.errors import GraphError
 from flowevents.signals import Audience, Listeners, sender_key
 
-__all__ = ["Plan", "check_graph", "plan_of"]
+__all__ = ["Plan", "plan_of", "ways"]
 
 
 class Plan:
@@ -66,7 +66,7 @@ class Plan:
     def copy(self, params: Any, step: object) -> Any:
         """Return what runs in a step: a shallow copy with these params that knows its step."""
         made = copy.copy(self.node)
-        if hasattr(made, "emit"):
+        if self.shape.ours:
             made._flowevents_step = step
         if self.shape.sets_params:
             made.set_params(params)
@@ -83,7 +83,10 @@ class Plan:
         return self.known
 
     def child(self, node: Any) -> Plan:
-        """Return the plan of a node of this flow, by the original that the graph holds."""
+        """Return the plan of a node of this flow, by the original that the graph holds.
+
+        Raises `GraphError` for what is no node.
+        """
         plan = self._planned().get(id(node))
         return plan or self._add(node)
 
@@ -105,28 +108,21 @@ class Plan:
     def _reached(self) -> Iterator[Any]:
         """The flow's nodes, breadth-first from its start node, successors in insertion order.
 
-        Raises `GraphError` for what is no node.
+        What is no node is passed over: it may never be reached.
         """
-        start = self.node.start_node
-        if start is None:
-            return
-        if not is_node(start):
-            raise _no_node(start, f" (start node of flow {self.name!r})")
-        seen = {id(start)}
-        waiting = deque([start])
+        waiting = deque([self.node.start_node])
+        seen: set[int] = set()
         while waiting:
             node = waiting.popleft()
-            yield node
-            for action, successor in node.successors.items():
-                if successor is not None and id(successor) not in seen:
-                    if not is_node(successor):
-                        where = f" (successor of {node_name(node)!r} for {action!r})"
-                        raise _no_node(successor, where)
-                    seen.add(id(successor))
-                    waiting.append(successor)
+            if id(node) not in seen and is_node(node):
+                seen.add(id(node))
+                yield node
+                waiting.extend(successor for _, successor in ways(node))
 
     def _add(self, node: Any) -> Plan:
         assert self._children is not None
+        if not is_node(node):
+            raise self._no_node(node)
         name = node_name(node)
         count = self._taken[name] = self._taken.get(name, 0) + 1
         if count > 1:
@@ -134,6 +130,18 @@ class Plan:
         path = f"{self.path}/{name}" if self.path else name
         plan = self._children[id(node)] = Plan(node, name, path, self._flows)
         return plan
+
+    def _no_node(self, found: object) -> GraphError:
+        """The error for what is reached and is no node; it says where it stands."""
+        where = f"start node of flow {self.name!r}"
+        for plan in self.children():
+            for action, successor in ways(plan.node):
+                if successor is found:
+                    where = f"successor of {plan.name!r} for {action!r}"
+        return GraphError(
+            f"{found!r} is not a node ({where}). Connect an instance of a node or flow, or None to "
+            "end there."
+        )
 
 
 class _Itself(Plan):
@@ -150,47 +158,20 @@ class _Itself(Plan):
         return self.node
 
 
-def plan_of(flow: Any, *, names: bool = True) -> Plan:
-    """Return the plan of a flow, of which all that can be reached was looked at.
+def ways(node: Any) -> list[tuple[Any, Any]]:
+    """Return a node's actions with their successors, where it has them in a dict."""
+    successors: Any = node.successors
+    return list(successors.items()) if hasattr(successors, "items") else []
 
-    Raises `GraphError` for a start node or a successor that is no node, and with `names`
-    `ValueError` for a name that a path could not hold.
-    """
+
+def plan_of(flow: Any) -> Plan:
+    """Return the plan of a flow, with those of all that can be reached, so that all have names."""
     root = Plan(flow, node_name(flow), "")
-    if names:
-        _check_name(root.name, "")
     seen = {id(flow)}
     waiting = deque([root])
     while waiting:
-        plan = waiting.popleft()
-        for child in plan.children():
-            if names:
-                _check_name(node_name(child.node), f" (in flow {plan.name!r})")
+        for child in waiting.popleft().children():
             if child.shape.is_flow and id(child.node) not in seen:
                 seen.add(id(child.node))
                 waiting.append(child)
     return root
-
-
-def check_graph(node: Any, *, names: bool = True) -> None:
-    """Check a flow or a single node as a run of it does before it begins; see `plan_of`."""
-    if shape_of(node).is_flow:
-        plan_of(node, names=names)
-    elif names:
-        _check_name(node_name(node), "")
-
-
-def _no_node(found: object, where: str) -> GraphError:
-    return GraphError(
-        f"{found!r} is not a node{where}. Connect an instance of a node or flow, or None to end "
-        "there."
-    )
-
-
-def _check_name(name: str, where: str) -> None:
-    if not name or "/" in name or "#" in name:
-        raise ValueError(
-            f"Node name {name!r}{where} cannot be used: a name is not empty and holds no "
-            "'/' and no '#', which separate and number the names in a path. "
-            "Set another node_name."
-        )

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, NoReturn
 
 from flowevents.engine.delivery import Delivery
-from flowevents.engine.effects import TAKE, Await, Effects, perform, to_driver, wake
+from flowevents.engine.effects import TAKE, Await, Effects, again, perform, to_driver, wake
 from flowevents.engine.flushing import cut_short, flush_beside
 from flowevents.engine.outcome import outranks
 from flowevents.engine.state import State, safe_point
@@ -61,7 +61,7 @@ class Group:
         self._error: BaseException | None = None
         self._over = False  # all have ended, or the others are being cancelled
         self._waiting: asyncio.Future[None] | None = None
-        track = current_track.get()
+        track = current_track()
         self._parent = None if track is None else track.blocked
         self._context: Context | None = None  # of items that begin later
         self._blocked = 0  # items that wait for answers
@@ -80,7 +80,7 @@ class Group:
 
     def begin_at_once(self, work: Work, argument: Any) -> bool:
         """Do the work for one argument, up to what it awaits; whether it has ended."""
-        loop, track = self.state.door.loop, current_track.get()
+        loop, track = self.state.door.loop, current_track()
         assert loop is not None
         self._work, self._items = work, None
         self._tasks[0] = None
@@ -96,7 +96,7 @@ class Group:
                 self._look_whether_blocked()
                 await self._run()
             elif self._error is not None:
-                raise self._error
+                again(self._error)
         except BaseException as error:
             await self._end_by(error)
 
@@ -108,7 +108,7 @@ class Group:
         while not self._over:
             await self._wait()
         if self._error is not None:
-            raise self._error
+            again(self._error)
 
     async def _look_after_run(self) -> None:
         """Wait for the end, and hand to the consumer what comes, because no other group does."""
@@ -274,7 +274,7 @@ def drive(delivery: Delivery, effects: Any) -> Generator[Any, Any, Any]:
     outbox, loop = delivery.outbox, delivery.door.loop
     assert loop is not None
     opened: list[Any] = [effects]
-    track = current_track.get()
+    track = current_track()
     if track is not None and track.opened is None:
         track.opened = opened
     error: BaseException | None = None

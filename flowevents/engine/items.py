@@ -6,9 +6,10 @@ item; else each has one of its own.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextvars import Context
-from typing import Any
+from typing import Any, Final
 
 from flowevents.engine.calls import call, end
 from flowevents.engine.effects import Effects
@@ -21,11 +22,14 @@ __all__ = [
     "end_item",
     "item_of",
     "iterator_of",
+    "label_next",
     "length_of",
     "merged",
     "start_item",
     "taken",
 ]
+
+logger: Final = logging.getLogger("flowevents")
 
 
 def begin_items(step: Step, batch: Any) -> Items:
@@ -101,15 +105,34 @@ def item_of(step: Step, items: Items, span: int, index: int, attempt: int = 1) -
     )  # fmt: skip
 
 
+def label_next(items: Items, step: Step, node: Any, argument: Any) -> None:
+    """Note what the node calls the item that is about to begin, and has no number yet.
+
+    An item that nobody hears of is not asked for. So what its `item_label` raises is logged, and
+    does no more.
+    """
+    items.label = ""
+    try:
+        items.label = str(call(step, node.item_label, argument))
+    except Exception as error:
+        logger.error(
+            "item_label of node %r failed in run %s",
+            step.plan.path,
+            step.state.options.run_id,
+            exc_info=error,
+        )
+
+
 def start_item(item: Step, track: Track | None) -> Effects:
     """Publish the start of an item, which has its number already."""
     items = item.member_of
     assert items is not None
     listeners = item.listeners()
-    if item.start(listeners.item_start, ItemStart, items.span, total=items.total):
+    own = {"total": items.total, "label": items.label}
+    if item.start(listeners.item_start, ItemStart, items.span, **own):
         yield from hand_over(item.state)
     if listeners.contexts:
-        item.ask_context(track, ItemStart, items.span, total=items.total)
+        item.ask_context(track, ItemStart, items.span, **own)
 
 
 def end_item(item: Step, error: BaseException | None = None) -> Effects:

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, Final
 
 from flowevents.asking import Result
-from flowevents.engine.effects import Await, Effects
+from flowevents.engine.effects import Await, Effects, pep479
 from flowevents.engine.step import Step
 
 __all__ = ["OffloadedStream", "offload"]
@@ -52,13 +52,13 @@ class _Worker:
         self._step.state.stop.add_worker(self._ident)
 
     async def call(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Return what a call returns, or raise what it raises.
+        """Return what a call returns, or raise the very error that it raises.
 
         Cancelled, it waits for the end of the call first.
         """
         loop = asyncio.get_running_loop()
-        begin = partial(self._context.run, _call, function, *args)
-        called = loop.run_in_executor(self._executor, begin)
+        begin: Callable[[], Any] = partial(self._context.run, _called, function, *args)
+        called: asyncio.Future[Any] = loop.run_in_executor(self._executor, begin)
         cancelled: asyncio.CancelledError | None = None
         while not called.done():
             try:
@@ -67,17 +67,19 @@ class _Worker:
                 if cancelled is None:
                     self._step.state.stop.cancel_worker(self._ident, error)
                 cancelled = error
-        if cancelled is None:
-            return called.result()
-        raised = called.exception()
-        if isinstance(raised, Exception):
-            logger.error(
-                "Node %r raised while run %s was cancelled",
-                self._step.plan.path,
-                self._step.state.options.run_id,
-                exc_info=raised,
-            )
-        raise cancelled
+        result, raised = called.result()
+        if cancelled is not None:
+            if isinstance(raised, Exception):
+                logger.error(
+                    "Node %r raised while run %s was cancelled",
+                    self._step.plan.path,
+                    self._step.state.options.run_id,
+                    exc_info=raised,
+                )
+            raise cancelled
+        if raised is not None:
+            raise pep479(raised) if isinstance(raised, StopIteration) else raised
+        return result
 
     def close(self) -> None:
         """End the thread, which has nothing left to do."""
@@ -89,12 +91,12 @@ class _Worker:
         self._step.state.stop.drop_worker(self._ident)
 
 
-def _call(function: Callable[..., Any], *args: Any) -> Any:
-    """Call it; a `StopIteration`, which no future can hold, is an error as in any generator."""
+def _called(function: Callable[..., Any], *args: Any) -> tuple[Any, BaseException | None]:
+    """Call it; return what it returns and what it raises, of which a future would change some."""
     try:
-        return function(*args)
-    except StopIteration as stop:
-        raise RuntimeError("A node's code raised StopIteration") from stop
+        return function(*args), None
+    except BaseException as error:
+        return None, error
 
 
 class OffloadedStream:
@@ -137,20 +139,30 @@ class OffloadedStream:
         except StopIteration as end:
             self._ended, self._source, self._produced = True, None, None
             return _END if end.value is None else Result(end.value)
+        except StopAsyncIteration as error:  # it is no end
+            raise pep479(error) from error
 
     def _advance(self) -> Any:
         if self._source is None:
-            self._produced = self._method(self._argument)
-            self._source = iter(self._produced)
+            try:
+                self._produced = self._method(self._argument)
+                self._source = iter(self._produced)
+            except StopIteration as error:  # nor is this
+                raise pep479(error) from error
         return next(self._source)
 
     async def aclose(self) -> None:
         """Close the generator, and what gave it, in their thread, and end that."""
         self._worker.forget()  # what the clean-up publishes is heard
         try:
-            for each in (self._source, self._produced):
-                close = getattr(each, "close", None)
-                if callable(close):
-                    await self._worker.call(close)
+            await self._close(self._source)
         finally:
-            self._worker.close()
+            try:
+                await self._close(self._produced)
+            finally:
+                self._worker.close()
+
+    async def _close(self, source: Any) -> None:
+        close = getattr(source, "close", None)
+        if callable(close):
+            await self._worker.call(close)

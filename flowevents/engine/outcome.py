@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from flowevents.engine.effects import CallbackFailed, Cancelled, Failed, pep479
+from flowevents.engine.effects import CallbackFailed, Cancelled, Failed, again, pep479
 from flowevents.engine.options import Options
 from flowevents.errors import RunCancelled
 from flowevents.events import Status
@@ -92,5 +92,5 @@ class Outcome:
         self.reported = True
         if self.error is not None:
             trim(self.error)
-            raise self.error
+            again(self.error)
         return self.action

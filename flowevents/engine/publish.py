@@ -1,144 +1,37 @@
-"""What nodes publish themselves, from any thread: `emit` and `progress`, and for which step."""
+"""What nodes publish themselves, from any thread: `emit` and `progress`."""
 
 from __future__ import annotations
 
-import itertools
 import math
-import threading
-import weakref
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final
+from functools import partial
+from threading import get_ident
+from typing import Any
 
-from flowevents.engine.effects import Effects
 from flowevents.engine.flushing import flush_beside
 from flowevents.engine.state import State
-from flowevents.engine.step import Step, Track, current_track
+from flowevents.engine.step import Step, current_track
+from flowevents.engine.whose import Whose, step_of, warn_late, whose
 from flowevents.events import Chunk, Event, Progress
-from flowevents.messages import warn
 from flowevents.signals import NO_HANDLERS, Handlers
 
-__all__ = ["Root", "after_delivery", "attempt_of", "emit", "pause_requested", "progress", "step_of"]
-
-
-# -- for which step -------------------------------------------------------------------------------
-
-
-class Root:
-    """The object of a run that runs itself, and not as a copy, while the run goes on.
-
-    What the object publishes belongs to the run. It is held weakly here, because a run that was
-    left is to go when nobody has it.
-    """
-
-    __slots__ = ("__weakref__", "_key", "engine", "order", "state", "track")
-
-    def __init__(self, state: State, track: Track, engine: Effects, node: object) -> None:
-        self.state: State = state
-        self.track: Track = track
-        self.engine: weakref.ref[Effects] = weakref.ref(engine)
-        self.order: int = next(_orders)
-        self._key = id(node)
-        with _lock:
-            _roots.setdefault(self._key, {})[self.order] = weakref.ref(self)
-
-    def end(self) -> None:
-        """What the object publishes belongs to the run no more."""
-        with _lock:
-            known = _roots.get(self._key, {})
-            known.pop(self.order, None)
-            if not known:
-                _roots.pop(self._key, None)
-
-    def delivers_here(self) -> bool:
-        """Whether this thread is in the middle of one of its events."""
-        door, here = self.state.door, threading.get_ident()
-        return self.state.delivery.delivering and (door.thread == here or here in door.inside)
-
-    def runs_here(self) -> bool:
-        """Whether the engine of this sync run called the code that runs in this thread now."""
-        door = self.state.door
-        if door.loop is not None or door.thread != threading.get_ident():
-            return False
-        engine = self.engine()
-        return engine is not None and bool(getattr(engine, "gi_running", False))
-
-
-_roots: dict[int, dict[int, weakref.ref[Root]]] = {}  # by the object's id and the run's order
-_orders: Final = itertools.count()
-_lock = threading.RLock()  # reentrant: a run may be dropped, and end, while it is held
-
-
-def after_delivery(call: Callable[[], None]) -> bool:
-    """Have this called when the event was delivered that this thread is in the middle of.
-
-    `False` where there is none. So it is with the ends of a run that the garbage collector comes
-    upon, wherever it does: no handler gets them in the middle of its own work.
-    """
-    for root in _all_roots():
-        if root.delivers_here():
-            door = root.state.door
-            if door.loop is None:
-                door.leave(call)
-                root.state.audience.touch()
-            else:
-                door.loop.call_soon_threadsafe(call)
-            return True
-    return False
-
-
-def step_of(node: Any) -> Step | None:
-    """Return the step or item to which an event belongs that this node publishes now, if any.
-
-    It is that of the calling context; else the one that the object, a copy, was made for.
-    """
-    own: Step | None = node.__dict__.get("_flowevents_step")
-    track = current_track.get()
-    here = track.step if track is not None else None
-    if own is not None:
-        if here is not None and here.member_of is not None and here.member_of is own.batch:
-            return here
-        return _open_item(own)
-    # Of the object itself, which is no copy and knows none.
-    roots = _living(_roots.get(id(node), {}))
-    running = _latest_here(roots)
-    if running is None and here is None:
-        running = _latest_here(_all_roots())
-    if running is not None:
-        here = running.track.step
-    elif here is None and len(roots) == 1:  # as in a thread that the node has started
-        here = roots[0].track.step
-    return None if here is None else _open_item(here)
-
-
-def _open_item(step: Step) -> Step:
-    """Return the item that is open, of a step whose items run one after the other."""
-    item = None if step.batch is None else step.batch.locate()
-    return step if item is None else item
-
-
-def _all_roots() -> Iterator[Root]:
-    for known in list(_roots.values()):
-        yield from _living(known)
-
-
-def _living(known: dict[int, weakref.ref[Root]]) -> list[Root]:
-    return [root for each in list(known.values()) if (root := each()) is not None]
-
-
-def _latest_here(roots: Iterable[Root]) -> Root | None:
-    return max((each for each in roots if each.runs_here()), key=_order, default=None)
-
-
-def _order(root: Root) -> int:
-    return root.order
+__all__ = ["attempt_of", "emit", "in_opaque_step", "pause_requested", "progress"]
 
 
 def attempt_of(node: Any) -> int:
     """Return which attempt the node's code is in that asks; 1 outside a run."""
-    step = step_of(node)
-    if step is None:
+    found = whose(node)
+    if found is None:
         return 1
-    return step.attempt if step.batch is None else step.batch.attempt or step.attempt
+    step, attempt = found
+    if step.batch is not None:
+        return step.batch.attempt or step.attempt
+    return step.attempt if attempt is None else attempt
+
+
+def in_opaque_step(node: Any) -> bool:
+    """Whether this node's code is called by a step that is run through an override."""
+    step = step_of(node)
+    return step is not None and step.open and bool(step.plan.shape.overrides)
 
 
 def pause_requested(node: Any) -> bool:
@@ -147,15 +40,12 @@ def pause_requested(node: Any) -> bool:
     return step is not None and step.state.questions.pause_requested
 
 
-# -- emit and progress ----------------------------------------------------------------------------
-
-
 def emit(node: Any, data: Any, kind: str) -> None:
     """Publish a chunk of the step that this node runs."""
     if not isinstance(kind, str):
         raise TypeError(f"emit: kind is {kind!r}, not a str such as 'output'.")
-    if (step := step_of(node)) is not None:
-        _from_node(step, Chunk, {"data": data, "kind": kind})
+    if (found := whose(node)) is not None:
+        _from_node(found, Chunk, {"data": data, "kind": kind})
 
 
 def progress(node: Any, done: float, total: float | None, label: str) -> None:
@@ -164,8 +54,8 @@ def progress(node: Any, done: float, total: float | None, label: str) -> None:
         raise TypeError(f"progress: label is {label!r}, not a str.")
     done = _finite("done", done)
     total = None if total is None else _finite("total", total)
-    if (step := step_of(node)) is not None:
-        _from_node(step, Progress, {"done": done, "total": total, "label": label})
+    if (found := whose(node)) is not None:
+        _from_node(found, Progress, {"done": done, "total": total, "label": label})
 
 
 def _finite(name: str, value: Any) -> float:
@@ -179,40 +69,48 @@ def _finite(name: str, value: Any) -> float:
     return number
 
 
-def _from_node(step: Step, kind: type[Event], own: dict[str, Any]) -> None:
+def _from_node(found: Whose, kind: type[Event], own: dict[str, Any]) -> None:
+    step, attempt = found
     state = step.state
     door = state.door
-    if threading.get_ident() == door.thread:
+    if get_ident() == door.thread:
         _cancel_here(step)
         with door.lock:
             door.empty()
-            _publish(step, kind, own)
+            _publish(step, attempt, kind, own)
+    elif not _is_open(step, attempt):
+        warn_late(step, attempt)
     elif door.loop is not None:
         _cancel_worker(state)
         # The engine may come to its next safe point before the loop comes to the call.
-        door.leave(lambda: _publish(step, kind, own))
+        door.leave(partial(_publish, step, attempt, kind, own))
         state.audience.touch()
         try:
             door.loop.call_soon_threadsafe(_take_in, state)
         except RuntimeError:  # the loop is closed, and the step with it
             door.inbox.clear()
-            _warn_ended(step)
-    elif not door.enter(lambda: _publish(step, kind, own), at_once=not step.open):
+            warn_late(step, attempt)
+    elif not door.enter(partial(_publish, step, attempt, kind, own)):
         state.audience.touch()
+
+
+def _is_open(step: Step, attempt: int | None) -> bool:
+    """Whether that attempt of the step goes on; a bare thread might be of any but the only one."""
+    return step.open and (step.attempt <= 1 if attempt is None else step.attempt == attempt)
 
 
 def _cancel_here(step: Step) -> None:
     """Raise a cancel that the code does not know of; what it publishes later is heard."""
     stop = step.state.stop
     if stop.asked is not None and not stop.seen and step.open:
-        track = current_track.get()
+        track = current_track()
         if track is None or track.blocked is None:  # an item's task is cancelled by its group
             raise stop.see()
 
 
 def _cancel_worker(state: State) -> None:
     """Raise a cancel in a worker thread that does not know of it."""
-    here, stop = threading.get_ident(), state.stop
+    here, stop = get_ident(), state.stop
     if here in stop.workers:
         cancelled = stop.workers[here] or stop.asked
         if cancelled is not None:
@@ -229,9 +127,9 @@ def _take_in(state: State) -> None:
     flush_beside(state.delivery)
 
 
-def _publish(step: Step, kind: type[Event], own: dict[str, Any]) -> None:
-    if not step.open:
-        _warn_ended(step)
+def _publish(step: Step, attempt: int | None, kind: type[Event], own: dict[str, Any]) -> None:
+    if not (step.open if attempt == step.attempt else _is_open(step, attempt)):
+        warn_late(step, attempt)
         return
     state = step.state
     handlers: Handlers | None = getattr(step.listeners(), kind.signal)
@@ -242,12 +140,3 @@ def _publish(step: Step, kind: type[Event], own: dict[str, Any]) -> None:
     if "data" in own and state.options.redact is not None:
         own["data"] = state.options.clean(own["data"])
     step.publish(handlers, kind, **own)
-
-
-def _warn_ended(step: Step) -> None:
-    if step.state.delivery.first_time(step.span):
-        warn(
-            f"Node {step.plan.path or step.plan.name!r} published an event after its step had "
-            f"ended, in run {step.state.options.run_id}; it is dropped, and so are later ones.",
-            RuntimeWarning,
-        )

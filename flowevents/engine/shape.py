@@ -38,12 +38,11 @@ _LIBRARY_CLASSES = frozenset(
 
 
 def is_node(value: object) -> bool:
-    """Whether the engine can run it: it has what PocketFlow's nodes have."""
+    """Whether the engine can run it: it has what PocketFlow's nodes have, or does with a node."""
     return (
         not isinstance(value, type)
-        and hasattr(value, "prep")
-        and hasattr(value, "post")
         and hasattr(value, "successors")
+        and (hasattr(value, "_run") or (hasattr(value, "prep") and hasattr(value, "post")))
     )
 
 
@@ -62,9 +61,17 @@ def why_no_node(value: object) -> str:
 
 
 def node_name(node: object) -> str:
-    """A node's `node_name`, by default its class name."""
-    name = getattr(node, "node_name", None)
-    return name if isinstance(name, str) else type(node).__name__
+    """A node's `node_name`, by default its class name, as paths hold it.
+
+    `/` and `#`, which separate and number the names in a path, are shown as `∕` and `♯`. A program
+    for PocketFlow may have a `node_name` of its own, which is anything.
+    """
+    try:
+        name = getattr(node, "node_name", None)
+    except Exception:
+        name = None
+    name = name if isinstance(name, str) and name else type(node).__name__
+    return name.replace("/", "∕").replace("#", "♯")
 
 
 class Shape:
@@ -79,7 +86,8 @@ class Shape:
         fallback: It has an `exec_fallback` of its own.
         overrides: Which of PocketFlow's private `run`, `exec` and `orch` it overrides.
         routes: It has a `get_next_node` of its own (or pocketflow's).
-        idle: Which of its async methods are the library's, and await nothing.
+        idle: Which of its async methods, and whether `item_label`, are the library's, which do
+            nothing.
         sets_params: It has a `set_params` of its own.
         class_keys: The keys of the class and its bases, to which handlers may be connected.
         copies_plainly: To copy its instances is no more than to copy their attributes.
@@ -107,12 +115,12 @@ class Shape:
         self.ours: bool = any(_is_ours(each) for each in library)
         self.is_flow: bool = bool(names & {"Flow", "_Alone"})
         self.is_async: bool = "AsyncNode" in names
-        self.batch: Literal["sequential", "parallel"] | None = None
-        if names & {"AsyncParallelBatchNode", "AsyncParallelBatchFlow"}:
-            self.batch = "parallel"
-        elif names & {"BatchNode", "BatchFlow"}:
-            self.batch = "sequential"
         suffix = "_async" if self.is_async else ""
+        part = f"_run{suffix}" if self.is_flow else "_exec"
+        does = next((each.__name__ for each in library if part in vars(each)), "")
+        self.batch: Literal["sequential", "parallel"] | None = None
+        if "Batch" in does:
+            self.batch = "parallel" if "Parallel" in does else "sequential"
         self.attempt: Literal["call", "chunk", "stream", "question"] = "call"
         if names & {"AskNode", "AsyncAskNode"}:
             self.attempt = "question"
@@ -130,7 +138,9 @@ class Shape:
         )
         self.routes: bool = not self.ours or "_Alone" in names or has("get_next_node")
         self.idle: frozenset[str] = frozenset(
-            method for method in ("prep_async", "post_async") if self.is_async and not has(method)
+            method
+            for method in ("item_label", *(("prep_async", "post_async") if self.is_async else ()))
+            if not has(method)
         )
         self.sets_params: bool = has("set_params")
         self.class_keys: tuple[int, ...] = tuple(
@@ -159,7 +169,7 @@ class Shape:
 def own_method(node: Any, method: str) -> Callable[..., Any] | None:
     """Return that method of a node, where it is the user's."""
     library = [each for each in type(node).__mro__ if _is_library(each)]
-    own = _overrides(type(node), list(vars(node)), library, method)
+    own = _overrides(type(node), list(getattr(node, "__dict__", ())), library, method)
     return getattr(node, method) if own else None
 
 
@@ -288,6 +298,7 @@ _METHODS = (
     "exec_stream",
     "exec_stream_async",
     "get_next_node",
+    "item_label",
     "post_async",
     "prep_async",
     "set_params",
@@ -321,8 +332,9 @@ def shape_of(node: Any) -> Shape:
     Raises `GraphError` for a class, or a node, of which a run would do nothing.
     """
     cls = type(node)
-    if not _TELLING.isdisjoint(node.__dict__):
-        own = [name for name in _METHODS if name in node.__dict__]
+    attributes = getattr(node, "__dict__", ())
+    if not _TELLING.isdisjoint(attributes):
+        own = [name for name in _METHODS if name in attributes]
         shape = Shape(cls, own)
         _refuse(node, shape)
         if own:

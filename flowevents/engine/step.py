@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextvars import Context, ContextVar
+from contextvars import Context
 from typing import Any
 
 import msgspec
 
 from flowevents.engine.graph import Plan
+from flowevents.engine.here import current_here
 from flowevents.engine.state import State
 from flowevents.events import Event, FlowStart, ItemStart, NodeStart
 from flowevents.signals import Handlers, Listeners
 
-__all__ = ["Items", "Step", "Track", "current_track", "on_track"]
+__all__ = ["Here", "Items", "Step", "Track", "current_track", "on_track"]
 
 StartEvent = type[FlowStart] | type[NodeStart] | type[ItemStart]
 
@@ -127,6 +128,7 @@ class Items:
         index, number: Which one that is, and its number, where nobody hears of them and all share
             one `Step` (`locate`); else the index is -1.
         attempt: The attempt of the last one that ended.
+        label: What its node calls the one that is about to begin.
         rest: What is still to be taken, of a batch flow.
     """
 
@@ -135,6 +137,7 @@ class Items:
         "current",
         "done",
         "index",
+        "label",
         "number",
         "rest",
         "results",
@@ -151,6 +154,7 @@ class Items:
         self.index: int = -1
         self.number: int = 0
         self.attempt: int = 0
+        self.label: str = ""
         self.rest: Iterator[Any] = iter(())
 
     def locate(self) -> Step | None:
@@ -169,12 +173,13 @@ class Track:
         task: The task in which it runs, where that is its own.
         blocked: Tells what the track is a part of that one more thing there waits for an answer
             (1), or one less (-1); `None` for the run itself.
+        here: In an async run, where its code stands.
         opened: In an async run, the part of the engine that it runs and what that awaits.
         context: The run's own context, where its code runs in one.
         carry_on: Goes on with the run, in the task in which code of its own has just ended.
     """
 
-    __slots__ = ("blocked", "carry_on", "context", "opened", "step", "task")
+    __slots__ = ("blocked", "carry_on", "context", "here", "opened", "step", "task")
 
     def __init__(
         self,
@@ -185,16 +190,47 @@ class Track:
         self.step: Step | None = step
         self.blocked: Callable[[int], None] | None = blocked
         self.task: asyncio.Task[Any] | None = task
+        self.here: Here | None = None
         self.opened: list[Any] | None = None
         self.context: Context | None = None
         self.carry_on: Callable[[], None] | None = None
 
+    def stand(self, step: Step) -> None:
+        """Have the code of an async run, and what it starts, belong to this step as it is now."""
+        self.here = here = Here(self, step, step.attempt)
+        current_here.set(here)
+        if step.context is not None:
+            step.context.run(current_here.set, here)
 
-current_track: ContextVar[Track | None] = ContextVar("flowevents_track", default=None)
-"""The track whose code runs in this context: in async runs, and what they start."""
+    def stand_at(self, here: Here) -> None:
+        """Have the code of an async run, and what it starts, belong there."""
+        self.here = here
+        current_here.set(here)
+        if here.step is not None and here.step.context is not None:
+            here.step.context.run(current_here.set, here)
+
+
+class Here(msgspec.Struct):
+    """Where code of an async run stands, for it and for the tasks and threads that it starts.
+
+    Attributes:
+        track: The track that the code is on.
+        step, attempt: The step, or the item, and the attempt; both stay what they were. There is
+            no step where plain nodes run inline: that says nothing of which.
+    """
+
+    track: Track
+    step: Step | None = None
+    attempt: int = 0
+
+
+def current_track() -> Track | None:
+    """Return the track whose code runs in this context: in async runs, and what they start."""
+    here: Here | None = current_here.get()
+    return None if here is None else here.track
 
 
 def on_track(context: Context, track: Track | None) -> Context:
-    """Return a context, in which the code that runs belongs to that track from here on."""
-    context.run(current_track.set, track)
+    """Return a context, in which the code that runs stands where that track does."""
+    context.run(current_here.set, None if track is None else track.here)
     return context

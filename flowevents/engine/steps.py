@@ -12,7 +12,7 @@ from flowevents.engine.effects import Await, Effects
 from flowevents.engine.frame import Frame
 from flowevents.engine.items import begin_items, item_of, iterator_of, merged
 from flowevents.engine.state import hand_over, safe_point
-from flowevents.engine.step import Step, Track
+from flowevents.engine.step import Here, Step, Track
 from flowevents.events import FlowEnd, FlowStart, NodeEnd, NodeStart
 from flowevents.messages import warn
 
@@ -98,6 +98,8 @@ def enter(track: Track, frame: Frame, parent: int) -> Effects:
     state = step.state
     step.attempt = 0
     track.step = step
+    if state.is_async:
+        track.stand(step)
     handlers = step.listeners().flow_start
     metadata = state.options.metadata if frame.plan.path == "" else {}
     if step.start(handlers, FlowStart, parent, flow=frame.plan.name, metadata=metadata):
@@ -110,6 +112,8 @@ def enter(track: Track, frame: Frame, parent: int) -> Effects:
         if state.delivery.is_due():
             yield from hand_over(state)
     track.step = None
+    if state.is_async:
+        track.stand_at(Here(track))
     if flow.start_node is None:
         warn(
             f"Flow {frame.plan.name!r} has no start node: nothing runs. "
@@ -134,6 +138,7 @@ def _passes(frame: Frame, batch: Any) -> Iterator[Frame]:
     for index, params in enumerate(iterator_of(frame.step, batch)):
         item = item_of(frame.step, items, 0, index, 0)
         inner = Frame(frame.plan, frame.flow, item, frame.shared)
+        inner.prep_res = params
         inner.begin_pass(merged(frame.step, frame.flow.params, params))
         yield inner
 
@@ -143,6 +148,8 @@ def leave(track: Track, frame: Frame, last: bool) -> Effects:
     step, shape, flow = frame.step, frame.plan.shape, frame.flow
     state = step.state
     track.step = step
+    if state.is_async:
+        track.stand(step)
     exec_res = frame.cursor.action if shape.batch is None else None
     action = exec_res
     if "post_async" not in shape.idle:

@@ -1,6 +1,7 @@
 """One attempt of a streaming node: from what its generator yields to handlers and consumer.
 
-A generator that a node returned is closed on every path before anything else is published.
+What a node returned to be streamed is closed on every path, before anything else is published: its
+iterator first.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from flowevents.asking import Ask, Result
 from flowevents.engine.ask import ask
 from flowevents.engine.calls import call
 from flowevents.engine.chunks import HAND_OVER, Send, gives_plain_output, sender
-from flowevents.engine.effects import TAKE, Await, Effects, perform, to_driver
+from flowevents.engine.effects import TAKE, Await, Effects, pep479, perform, to_driver
 from flowevents.engine.state import hand_over, safe_point
 from flowevents.engine.step import Step
 from flowevents.errors import Expired
@@ -97,7 +98,7 @@ def stream(step: Step, node: Any, argument: Any) -> Effects:
         source = None
     finally:
         if source is not None:
-            _close(step, source, produced)
+            _close(step, source, *_what_gave(source, produced))
     if state.door.inbox:
         yield from safe_point(state)
     return result if result is not None or kept is None else kept
@@ -133,6 +134,11 @@ def _close(step: Step, *sources: object) -> None:
                 _log_close(step, error)
 
 
+def _what_gave(source: object, produced: object) -> tuple[object, ...]:
+    """Return what gave the iterator, and is to be closed after it; none where it is the same."""
+    return () if source is produced else (produced,)
+
+
 def _log_close(step: Step, error: Exception) -> None:
     logger.error(
         "Node %r raised while its generator was closed in run %s",
@@ -149,13 +155,17 @@ async def stream_async(step: Step, node: Any, produced: Any) -> Any:
     keep = None if kept is None else kept.append
     if not hasattr(produced, "__aiter__") and hasattr(produced, "__await__"):
         produced = await Await(produced, step.context)
-    source = _async_iterator(step, produced)
+    is_plain = not hasattr(produced, "__aiter__")
+    given = call(step, _iterator if is_plain else _async_iterator, step, produced)
+    source = _Plain(given) if is_plain else given
+    if step.context is not None:
+        source = _InContext(source, step.context)
     version: object = None
     send: Send | None = None
     result: Result[Any] | None = None
     ended = False
     try:
-        async for data in source:
+        async for data in _Given(source):
             while type(data) is Ask:
                 resume = await perform(answered(step, data, source, "asend", "athrow"))
                 try:
@@ -192,20 +202,25 @@ async def stream_async(step: Step, node: Any, produced: Any) -> Any:
     except GeneratorExit:  # nothing can be awaited any more; the loop's hooks close the source
         raise
     except BaseException:
-        await _close_async(step, source)
+        await _close_async(step, given, *_what_gave(given, produced))
         raise
     if audience.version is not version:
         await perform(safe_point(state))
     return kept if result is None else result.value
 
 
-async def _close_async(step: Step, source: Any) -> None:
-    close = getattr(source, "aclose", None)
-    if callable(close):
-        try:
-            await Await(call(step, close), step.context)
-        except Exception as error:
-            _log_close(step, error)
+async def _close_async(step: Step, source: object, *others: object) -> None:
+    """Close what an async node gave, one after the other, whatever happens to one of them."""
+    close = getattr(source, "aclose", None) or getattr(source, "close", None)
+    try:
+        closing = call(step, close) if callable(close) else None
+        if inspect.isawaitable(closing):
+            await Await(closing, step.context)
+    except Exception as error:
+        _log_close(step, error)
+    finally:
+        if others:
+            await _close_async(step, *others)
 
 
 def _iterator(step: Step, produced: Any) -> Any:
@@ -228,10 +243,18 @@ def _iterator(step: Step, produced: Any) -> Any:
 
 
 def _async_iterator(step: Step, produced: Any) -> Any:
-    """What `async for` takes, whatever iterable the node gave."""
-    if not hasattr(produced, "__aiter__"):
-        return _Plain(_iterator(step, produced))
-    return produced if step.context is None else _InContext(produced, step.context)
+    """What an async iterable gives."""
+    return produced.__aiter__()
+
+
+class _Given:
+    """What `async for` takes, of an iterator that is there already and is closed by who has it."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+
+    def __aiter__(self) -> Any:
+        return self._source
 
 
 class _Plain:
@@ -239,9 +262,6 @@ class _Plain:
 
     def __init__(self, source: Any) -> None:
         self._source = source
-
-    def __aiter__(self) -> _Plain:
-        return self
 
     async def __anext__(self) -> Any:
         return _advanced(self._source.__next__)
@@ -256,17 +276,14 @@ class _Plain:
         """Go on with an error."""
         return partial(_advanced_async, self._source.throw)
 
-    async def aclose(self) -> None:
-        close: Any = getattr(self._source, "close", None)
-        if close is not None:
-            close()
-
 
 def _advanced(advance: Callable[..., Any], *args: Any) -> Any:
     try:
         return advance(*args)
     except StopIteration:
         raise StopAsyncIteration from None
+    except StopAsyncIteration as error:  # it is no end
+        raise pep479(error) from error
 
 
 async def _advanced_async(advance: Callable[..., Any], *args: Any) -> Any:
@@ -277,11 +294,8 @@ class _InContext:
     """An async iterator each of whose steps runs in a context."""
 
     def __init__(self, source: Any, context: Context) -> None:
-        self._source = context.run(source.__aiter__)
+        self._source = source
         self._context = context
-
-    def __aiter__(self) -> _InContext:
-        return self
 
     def __anext__(self) -> Awaitable[Any]:
         return self._step(self._source.__anext__)
@@ -298,8 +312,3 @@ class _InContext:
 
     def _step(self, advance: Callable[..., Any], *args: Any) -> Awaitable[Any]:
         return Await(self._context.run(advance, *args), self._context)
-
-    async def aclose(self) -> None:
-        close: Any = getattr(self._source, "aclose", None)
-        if close is not None:
-            await close()

@@ -27,6 +27,7 @@ def resume(opened: list[Any], error: BaseException | None) -> Any:
     what the engine returned, or what it raised.
     """
     value: Any = None
+    context: BaseException | None = None if error is None else error.__context__
     while True:
         try:
             out = opened[-1].send(value) if error is None else opened[-1].throw(error)
@@ -36,10 +37,12 @@ def resume(opened: list[Any], error: BaseException | None) -> Any:
                 raise Ended(end.value) from None
             value, error = end.value, None
         except BaseException as raised:
+            if raised is error:  # to throw it may have made of it what came of something else
+                raised.__context__ = context
             opened.pop()
             if not opened:
                 raise
-            value, error = None, raised
+            value, error, context = None, raised, raised.__context__
         else:
             if out is None or type(out) is not Await:
                 return out

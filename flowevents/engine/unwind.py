@@ -12,10 +12,10 @@ from flowevents.engine.effects import Await, Cancelled, Effects, pep479
 from flowevents.engine.flushing import cut_short, flushed
 from flowevents.engine.frame import Frame
 from flowevents.engine.items import end_item
-from flowevents.engine.publish import after_delivery
 from flowevents.engine.state import State
 from flowevents.engine.step import Step, Track
 from flowevents.engine.steps import end_flow, end_step
+from flowevents.engine.whose import after_delivery
 
 __all__ = ["unwind"]
 

@@ -22,10 +22,10 @@ from flowevents.engine.attempts import attempts
 from flowevents.engine.effects import Await, Effects
 from flowevents.engine.frame import Frame, Place
 from flowevents.engine.groups import Group, drive
-from flowevents.engine.items import end_item, start_item
+from flowevents.engine.items import end_item, label_next, start_item
 from flowevents.engine.routes import is_known, routed, tell_unknown
 from flowevents.engine.state import State, hand_over, safe_point
-from flowevents.engine.step import Step, Track, current_track
+from flowevents.engine.step import Here, Step, Track
 from flowevents.engine.steps import action_text, enter, leave, run_step
 from flowevents.engine.trampoline import close_all
 from flowevents.engine.unwind import unwind
@@ -42,7 +42,7 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
     bottom = frame = stack[-1]
     shared = frame.shared
     audience, delivery, options, door = state.audience, state.delivery, state.options, state.door
-    limited = options.max_steps is not None
+    limited, is_async = options.max_steps is not None, door.loop is not None
     run_id, numbers, now = options.run_id, delivery.numbers, options.clock.time
     monotonic = options.clock.monotonic
     new: Callable[[type], Any] = object.__new__
@@ -51,6 +51,7 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
     place: Place | None = None  # of the node to run
     params: Any = None
     parent, items = 0, frame.step.within
+    batch = frame.batch
     moved = True  # to another frame, or to another item of a batch
     try:
         while True:
@@ -109,6 +110,8 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                     attributes["_flowevents_step"] = step
                 else:
                     node = plan.copy(params, step)
+                    if is_async:
+                        track.stand(step)
                 listeners = plan.known if plan.version is version else plan.listeners(audience)
                 if plan.inline:
                     track.step = step
@@ -121,12 +124,16 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                             yield from hand_over(state)
                     door.open = True
                     prep_res = node.prep(shared)
-                    try:
-                        exec_res = node.exec(prep_res)
-                    except Exception as error:
+                    while True:  # once: what fails goes on below, where its error is not handled
+                        try:
+                            exec_res = node.exec(prep_res)
+                            break
+                        except Exception as error:
+                            failed = error
                         door.shut()
-                        exec_res = yield from attempts(step, node, prep_res, error)
+                        exec_res = yield from attempts(step, node, prep_res, failed)
                         door.open = True
+                        break
                     if audience.version is not version:
                         door.shut()
                         yield from safe_point(state)
@@ -166,6 +173,8 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                     continue
                 else:
                     track.step = step
+                    if is_async:
+                        track.stand(step)
                     action = yield from run_step(track, step, node, shared, parent)
                     listeners = plan.listeners(audience)
                 step = None
@@ -228,12 +237,15 @@ async def _parallel(frame: Frame, passes: Iterator[Frame]) -> None:
 
 async def _work(group: Group, index: int, frame: Frame) -> None:
     track = Track(None, group.blocked, asyncio.current_task())
-    current_track.set(track)
+    track.stand_at(Here(track))
     await drive(frame.step.state.delivery, _pass(track, frame))
 
 
 def _pass(track: Track, frame: Frame) -> Effects:
     item = frame.step
+    assert item.member_of is not None
+    if "item_label" not in frame.plan.shape.idle and item.listeners().anybody:
+        label_next(item.member_of, item, frame.flow, frame.prep_res)
     item.span = frame.span = next(item.state.delivery.numbers)
     try:
         if item.listeners().anybody:

@@ -16,7 +16,7 @@ __all__ = ["AskNode", "AsyncAskNode"]
 class AskNode(Node):
     """A node that asks what its `question` gives; `post` gets the answer."""
 
-    def question(self, prep_res: Any) -> Ask:
+    def question(self, prep_res: Any, /) -> Ask:
         """Return the question. Has to be overridden."""
         raise NotImplementedError(
             f"{node_name(self)!r} has no question: override `question(self, prep_res)` and "
@@ -30,11 +30,11 @@ class AskNode(Node):
 class AsyncAskNode(AsyncNode):
     """`AskNode` in an async flow; its `question` may be `question_async`, which is awaited."""
 
-    def question(self, prep_res: Any) -> Ask:
+    def question(self, prep_res: Any, /) -> Ask:
         """Return the question. This or `question_async` has to be overridden."""
         return AskNode.question(self, prep_res)  # type: ignore[arg-type]
 
-    async def question_async(self, prep_res: Any) -> Ask:
+    async def question_async(self, prep_res: Any, /) -> Ask:
         """Return the question: by default, what `question` gives."""
         return self.question(prep_res)
 

@@ -3,33 +3,51 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+import functools
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from flowevents.asking import Ask
 from flowevents.engine.ask import ask_here
-from flowevents.engine.shape import node_name, shape_of
+from flowevents.engine.attempts import pause_after, retries_on
+from flowevents.engine.publish import in_opaque_step
+from flowevents.engine.shape import node_name
 from flowevents.errors import AsyncNodeError
-from flowevents.nodes.node import BatchNode, Node
+from flowevents.nodes.node import BatchNode, Node, RetryOn, Wait
 from flowevents.run import Run
 
 __all__ = ["AsyncBatchNode", "AsyncNode", "AsyncParallelBatchNode"]
 
 
+P = TypeVar("P", bound=Callable[..., Any])
+
+
+def part_of_run_async(part: P) -> P:
+    """`part_of_run` for a `_run_async`."""
+
+    @functools.wraps(part)
+    async def _run_async(node: Any, shared: Any) -> Any:
+        if getattr(node._run_async, "__func__", None) is not _run_async or in_opaque_step(node):
+            return await part(node, shared)
+        return await Run(node, shared).wait_async()
+
+    return cast("P", _run_async)
+
+
 class AsyncNode(Node):
     """A node whose methods are awaited; it needs an async run."""
 
-    async def prep_async(self, shared: Any) -> Any:
+    async def prep_async(self, shared: Any, /) -> Any:
         """Take from `shared` what `exec_async` needs."""
 
-    async def exec_async(self, prep_res: Any) -> Any:
+    async def exec_async(self, prep_res: Any, /) -> Any:
         """Do the work, without `shared`: it may be tried again."""
 
-    async def exec_fallback_async(self, prep_res: Any, exc: Exception) -> Any:
+    async def exec_fallback_async(self, prep_res: Any, exc: Exception, /) -> Any:
         """Return a result after the last attempt failed with `exc`, or raise, as this one does."""
         raise exc
 
-    async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
+    async def post_async(self, shared: Any, prep_res: Any, exec_res: Any, /) -> Any:
         """Write to `shared`, and return the action: a string, or `None` for `"default"`."""
 
     async def ask(
@@ -49,12 +67,8 @@ class AsyncNode(Node):
 
     # -- PocketFlow's private methods: called by overrides, and by its own flows --------------
 
+    @part_of_run_async
     async def _run_async(self, shared: Any) -> Any:
-        if shape_of(self).overrides:
-            return await self._run_plainly_async(shared)
-        return await Run(self, shared).wait_async()
-
-    async def _run_plainly_async(self, shared: Any) -> Any:
         prep_res = await self.prep_async(shared)
         exec_res = await self._exec(prep_res)
         return await self.post_async(shared, prep_res, exec_res)
@@ -65,10 +79,11 @@ class AsyncNode(Node):
             try:
                 return await self._try_async(prep_res)
             except Exception as error:
-                if retry == self.max_retries - 1:
+                if retry == self.max_retries - 1 or not retries_on(self, error):
                     return await self.exec_fallback_async(prep_res, error)
-                if self.wait > 0:
-                    await asyncio.sleep(self.wait)
+                pause = pause_after(self, retry + 1, error)
+                if pause > 0:
+                    await asyncio.sleep(pause)
         return None
 
     async def _try_async(self, prep_res: Any) -> Any:
@@ -87,12 +102,20 @@ class AsyncBatchNode(AsyncNode, BatchNode):
 
     if TYPE_CHECKING:
 
-        async def prep_async(self, shared: Any) -> Iterable[Any] | None:
+        async def prep_async(self, shared: Any, /) -> Iterable[Any] | None:
             """Return the items, or nothing."""
             ...
 
     async def _exec(self, prep_res: Any) -> Any:
-        return [await super(AsyncBatchNode, self)._exec(item) for item in (prep_res or [])]
+        results: list[Any] = []
+        for item in prep_res or []:
+            try:
+                results.append(await super()._exec(item))
+            except Exception as error:
+                if not self.return_exceptions:
+                    raise
+                results.append(error)
+        return results
 
 
 class AsyncParallelBatchNode(AsyncNode, BatchNode):
@@ -107,19 +130,25 @@ class AsyncParallelBatchNode(AsyncNode, BatchNode):
 
     if TYPE_CHECKING:
 
-        async def prep_async(self, shared: Any) -> Iterable[Any] | None:
+        async def prep_async(self, shared: Any, /) -> Iterable[Any] | None:
             """Return the items, or nothing."""
             ...
 
     def __init__(
-        self, max_retries: int = 1, wait: float = 0, *, max_concurrency: int | None = None
+        self,
+        max_retries: int = 1,
+        wait: Wait = 0,
+        *,
+        max_concurrency: int | None = None,
+        retry_on: RetryOn | None = None,
+        return_exceptions: bool = False,
     ) -> None:
-        super().__init__(max_retries, wait)
+        super().__init__(max_retries, wait, retry_on=retry_on, return_exceptions=return_exceptions)
         self.max_concurrency: int | None = at_least_one(max_concurrency)
 
     async def _exec(self, prep_res: Any) -> Any:
         tries = (super(AsyncParallelBatchNode, self)._exec(item) for item in (prep_res or []))
-        return await asyncio.gather(*tries)
+        return await asyncio.gather(*tries, return_exceptions=self.return_exceptions)
 
 
 def at_least_one(max_concurrency: int | None) -> int | None:

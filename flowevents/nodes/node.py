@@ -6,12 +6,20 @@ the engine; these classes only say what there is.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar, overload
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar, cast, overload
 
-from flowevents.engine.publish import attempt_of, emit, pause_requested, progress
-from flowevents.engine.shape import is_node, node_name, shape_of, why_no_node
+from flowevents.engine.attempts import pause_after, retries_on
+from flowevents.engine.publish import (
+    attempt_of,
+    emit,
+    in_opaque_step,
+    pause_requested,
+    progress,
+)
+from flowevents.engine.shape import is_node, node_name, why_no_node
 from flowevents.errors import GraphError
 from flowevents.events import Event
 from flowevents.messages import warn
@@ -23,10 +31,11 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from typing import Self, Unpack
 
-__all__ = ["BaseNode", "BatchNode", "Node"]
+__all__ = ["BaseNode", "BatchNode", "Node", "RetryOn", "Wait"]
 
 E = TypeVar("E", bound=Event)
 R = TypeVar("R")
+P = TypeVar("P", bound=Callable[..., Any])
 
 
 class _ClassName:
@@ -56,6 +65,21 @@ class _NoAsk:
         )
 
 
+def part_of_run(part: P) -> P:
+    """Make a class's own part of PocketFlow's `_run` a run of its own, where it is called whole.
+
+    It is not by an override, nor by a flow that itself is run through one.
+    """
+
+    @functools.wraps(part)
+    def _run(node: Any, shared: Any) -> Any:
+        if getattr(node._run, "__func__", None) is not _run or in_opaque_step(node):
+            return part(node, shared)
+        return Run(node, shared).wait()
+
+    return cast("P", _run)
+
+
 class BaseNode:
     """What every node and flow has.
 
@@ -63,7 +87,7 @@ class BaseNode:
         params: What a flow hands down to its nodes.
         successors: The next nodes by action.
         node_name: Its name in events, by default the name of its class; set it on a class or on
-            an instance. It may hold no `/` and no `#`.
+            an instance. A path shows `/` and `#` in it as `∕` and `♯`.
     """
 
     node_name: Any = _ClassName()
@@ -83,13 +107,13 @@ class BaseNode:
 
     # -- what users write ---------------------------------------------------------------------
 
-    def prep(self, shared: Any) -> Any:
+    def prep(self, shared: Any, /) -> Any:
         """Take from `shared` what `exec` needs."""
 
-    def exec(self, prep_res: Any) -> Any:
+    def exec(self, prep_res: Any, /) -> Any:
         """Do the work, without `shared`: it may be tried again."""
 
-    def post(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
+    def post(self, shared: Any, prep_res: Any, exec_res: Any, /) -> Any:
         """Write to `shared`, and return the action: a string, or `None` for `"default"`."""
 
     # -- the graph ----------------------------------------------------------------------------
@@ -128,7 +152,9 @@ class BaseNode:
     def emit(self, data: Any, kind: str = "output") -> None:
         """Publish `data` as a `Chunk` of the step or item that runs; where none does, nothing.
 
-        May be called from any thread. After its step has ended it is dropped, with a warning.
+        May be called from any task or thread. It belongs to the step, item and attempt in whose
+        context it was made; a bare thread's to the step alone. What comes after the end of that, or
+        from nobody knows which run, is dropped with a warning.
         """
         emit(self, data, kind)
 
@@ -208,10 +234,8 @@ class BaseNode:
 
     # -- PocketFlow's private methods: called by overrides, and by its own flows --------------
 
+    @part_of_run
     def _run(self, shared: Any) -> Any:
-        return self._run_plainly(shared) if shape_of(self).overrides else Run(self, shared).wait()
-
-    def _run_plainly(self, shared: Any) -> Any:
         prep_res = self.prep(shared)
         exec_res = self._exec(prep_res)
         return self.post(shared, prep_res, exec_res)
@@ -231,10 +255,22 @@ class ConditionalTransition:
         return self.src.next(tgt, self.action)
 
 
+Wait = float | Callable[[int, Exception], float]
+"""Seconds before the next attempt; or what gives them for the attempt and its error."""
+
+RetryOn = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], object]
+"""The exceptions after which a node is tried again; or what says it of one."""
+
+
 class Node(BaseNode):
-    """A node whose `exec` is tried up to `max_retries` times, `wait` seconds apart.
+    """A node whose `exec` is tried up to `max_retries` times.
 
     Attributes:
+        max_retries: The most attempts: 1 is no retry.
+        wait: Seconds before the next attempt, or a function `wait(attempt, error)` that gives
+            them; `backoff` makes one.
+        retry_on: After which exceptions it is tried again: types, or a function of the exception.
+            After another one its `exec_fallback` follows at once.
         cur_retry: Which retry the code is in that asks, from 0; in a batch, of its item.
     """
 
@@ -243,18 +279,24 @@ class Node(BaseNode):
     else:
         cur_retry = _CurrentRetry()
 
-    def __init__(self, max_retries: int = 1, wait: float = 0) -> None:
+    retry_on: RetryOn = Exception
+
+    def __init__(
+        self, max_retries: int = 1, wait: Wait = 0, *, retry_on: RetryOn | None = None
+    ) -> None:
         if not isinstance(max_retries, SupportsIndex):
             raise TypeError(_no_number(type(self), max_retries))
         if max_retries < 1:
             raise ValueError(f"max_retries must be at least 1, not {max_retries!r}: 1 is no retry.")
-        if wait < 0:
+        if not callable(wait) and wait < 0:
             raise ValueError(f"wait must be non-negative, not {wait!r}; it is in seconds.")
         super().__init__()
         self.max_retries = max_retries
         self.wait = wait
+        if retry_on is not None:
+            self.retry_on = _checked(retry_on)
 
-    def exec_fallback(self, prep_res: Any, exc: Exception) -> Any:
+    def exec_fallback(self, prep_res: Any, exc: Exception, /) -> Any:
         """Return a result after the last attempt failed with `exc`, or raise, as this one does."""
         raise exc
 
@@ -264,10 +306,11 @@ class Node(BaseNode):
             try:
                 return self._try(prep_res)
             except Exception as error:
-                if retry == self.max_retries - 1:
+                if retry == self.max_retries - 1 or not retries_on(self, error):
                     return self.exec_fallback(prep_res, error)
-                if self.wait > 0:
-                    time.sleep(self.wait)
+                pause = pause_after(self, retry + 1, error)
+                if pause > 0:
+                    time.sleep(pause)
         return None
 
     def _try(self, prep_res: Any) -> Any:
@@ -286,14 +329,57 @@ def _no_number(cls: Any, value: object) -> str:
     )
 
 
+def _checked(retry_on: RetryOn) -> RetryOn:
+    kinds = retry_on if isinstance(retry_on, tuple) else (retry_on,)
+    function = callable(retry_on) and not isinstance(retry_on, type)
+    if not function and not all(
+        isinstance(each, type) and issubclass(each, BaseException) for each in kinds
+    ):
+        raise TypeError(
+            f"retry_on must be types of exceptions, or a function of one, not {retry_on!r}."
+        )
+    return retry_on
+
+
 class BatchNode(Node):
-    """A node whose `prep` gives items, each of which `exec` gets; `post` gets the results."""
+    """A node whose `prep` gives items, each of which `exec` gets; `post` gets the results.
+
+    Attributes:
+        return_exceptions: Where an item fails the others go on, and `post` finds the exception at
+            its place.
+    """
+
+    return_exceptions: bool = False
+
+    def __init__(
+        self,
+        max_retries: int = 1,
+        wait: Wait = 0,
+        *,
+        retry_on: RetryOn | None = None,
+        return_exceptions: bool = False,
+    ) -> None:
+        super().__init__(max_retries, wait, retry_on=retry_on)
+        if return_exceptions:
+            self.return_exceptions = True
 
     if TYPE_CHECKING:
 
-        def prep(self, shared: Any) -> Iterable[Any] | None:
+        def prep(self, shared: Any, /) -> Iterable[Any] | None:
             """Return the items, or nothing."""
             ...
 
+    def item_label(self, item: Any, /) -> str:
+        """Return what events call this item; by default nothing."""
+        return ""
+
     def _exec(self, prep_res: Any) -> Any:
-        return [super(BatchNode, self)._exec(item) for item in (prep_res or [])]
+        results: list[Any] = []
+        for item in prep_res or []:
+            try:
+                results.append(super()._exec(item))
+            except Exception as error:
+                if not self.return_exceptions:
+                    raise
+                results.append(error)
+        return results

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterable, Iterable
 from typing import Any
 
@@ -25,7 +26,7 @@ class StreamNode(Node):
 
     keep_chunks: bool = True
 
-    def exec_stream(self, prep_res: Any) -> Iterable[Any]:
+    def exec_stream(self, prep_res: Any, /) -> Iterable[Any]:
         """Yield the output, piece by piece; any iterable will do."""
         return [self.exec(prep_res)]
 
@@ -55,14 +56,15 @@ class AsyncStreamNode(AsyncNode):
 
     keep_chunks: bool = True
 
-    async def exec_stream_async(self, prep_res: Any) -> AsyncIterable[Any]:
+    async def exec_stream_async(self, prep_res: Any, /) -> AsyncIterable[Any]:
         """Yield the output, piece by piece; any async iterable will do."""
         yield await self.exec_async(prep_res)
 
     async def _try_async(self, prep_res: Any) -> Any:
         """An attempt inside of an override's `super()._exec`: what is yielded is emitted."""
         kept: list[Any] = []
-        source: Any = self.exec_stream_async(prep_res)
+        produced: Any = self.exec_stream_async(prep_res)
+        source = produced.__aiter__()
         answer: Any = None
         try:
             while True:
@@ -76,11 +78,15 @@ class AsyncStreamNode(AsyncNode):
         except StopAsyncIteration:
             return kept
         finally:
-            await _aclose(source)
+            try:
+                await _close(source)
+            finally:
+                await _close(produced)
 
 
-async def _aclose(source: Any) -> None:
-    """Close an async iterator, where it can be closed."""
-    close = getattr(source, "aclose", None)
-    if close is not None:
-        await close()
+async def _close(source: Any) -> None:
+    """Close what is streamed, where it can be closed."""
+    close = getattr(source, "aclose", None) or getattr(source, "close", None)
+    closing = close() if callable(close) else None
+    if inspect.isawaitable(closing):
+        await closing

@@ -124,7 +124,8 @@ def _slices(span: Span, start: int, end: int, zero: float) -> Iterator[dict[str,
 
 def _name(span: Span) -> str:
     if span.kind == "item":
-        return f"item {span.items[-1]}" if span.items else "item"
+        number = f"item {span.items[-1]}" if span.items else "item"
+        return f"{number} {span.label}" if span.label else number
     return span.name or span.kind
 
 

@@ -13,7 +13,7 @@ from flowevents.errors import ReplyError
 from flowevents.escape import escape_controls
 from flowevents.events import Interrupt
 from flowevents.observers.keyboard import Keyboard, Opening
-from flowevents.observers.questions import choices_of, hint, is_numbered, parse, wording
+from flowevents.observers.questions import choices_of, hint, is_numbered, more_wait, parse, wording
 
 __all__ = ["ConsoleAnswers"]
 
@@ -55,27 +55,31 @@ class ConsoleAnswers:
     ) -> Answer[Any] | Awaitable[Answer[Any] | None] | None:
         dialog = self._dialog(event, reason)
         if _is_in_loop() and not self._keyboard.must_block:
-            return self._hold_async(dialog)
-        return self._hold(dialog)
+            return self._hold_async(event, dialog)
+        return self._hold(event, dialog)
 
-    def _hold(self, dialog: _Dialog) -> Answer[Any] | None:
-        try:
-            opening = next(dialog)
-            while True:
-                opening = dialog.send(self._keyboard.read(_PROMPT, opening))
-        except StopIteration as end:
-            answer: Answer[Any] | None = end.value
-            return answer
-
-    async def _hold_async(self, dialog: _Dialog) -> Answer[Any] | None:
-        opening = next(dialog)
-        while True:
-            line = await self._keyboard.read_async(_PROMPT, opening)
+    def _hold(self, event: Interrupt, dialog: _Dialog) -> Answer[Any] | None:
+        with self._keyboard.turn(event) as turn:
+            turn.result()
             try:
-                opening = dialog.send(line)
+                opening = next(dialog)
+                while True:
+                    opening = dialog.send(self._keyboard.read(_PROMPT, opening))
             except StopIteration as end:
                 answer: Answer[Any] | None = end.value
                 return answer
+
+    async def _hold_async(self, event: Interrupt, dialog: _Dialog) -> Answer[Any] | None:
+        with self._keyboard.turn(event) as turn:
+            await asyncio.wrap_future(turn)
+            opening = next(dialog)
+            while True:
+                line = await self._keyboard.read_async(_PROMPT, opening)
+                try:
+                    opening = dialog.send(line)
+                except StopIteration as end:
+                    answer: Answer[Any] | None = end.value
+                    return answer
 
     def _dialog(self, event: Interrupt, reason: str | None) -> _Dialog:
         """What is said about one question: yields how the reading of a line opens, gets it."""
@@ -93,8 +97,11 @@ class ConsoleAnswers:
     @contextmanager
     def _opening(self, event: Interrupt, reason: str | None) -> Iterator[str]:
         """Before a line is read: the question, where it does not stand there, and the reason."""
-        with self._keyboard.tty.asked(event) as stands:
+        tty = self._keyboard.tty
+        with tty.asked(event) as stands:
             lines = [] if stands else _introduction(event)
+            if not stands and (waiting := tty.behind((event.run_id, event.id))):
+                lines += _indented(more_wait(waiting))
             if reason is not None:
                 lines += _indented(reason)
             yield "".join(f"{line}\n" for line in lines)

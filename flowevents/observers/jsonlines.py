@@ -7,6 +7,8 @@ The rules of this file:
 * A torn line is reported on the logger `flowevents` and never merged: a reader skips it, a writer
   that appends to the file first removes it.
 * Anything else that is no event is a `RecordError`, for reader and writer.
+* One process writes to a file at a time. It holds a lock of the open file (flock), which the system
+  takes back when the process dies. A forked child holds nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from __future__ import annotations
 import io
 import logging
 import os
+import stat
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -31,14 +35,103 @@ __all__ = ["JsonLines", "read_events"]
 _logger: Final = logging.getLogger("flowevents")
 _BLOCK: Final = 65_536
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_locks: Final[WeakValueDictionary[Path, Any]] = WeakValueDictionary()  # of RLocks
-_lock: Final = threading.RLock()
+_process = object()  # another one in a forked child
 
 
-def _lock_of(path: Path) -> Any:
-    """The lock of all that write to that file in this process."""
-    with _lock:
-        return _locks.setdefault(path, threading.RLock())
+class _Place:
+    """A file that this process writes to, by one object or by several.
+
+    Attributes:
+        lock: Who has it opens, writes and closes.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self._files: set[io.FileIO] = set()
+        self._held: int | None = None  # a descriptor of the file, by which others are kept out
+
+    def open(self, path: Path) -> io.FileIO:
+        """Open the file to append to, without the torn line that it may end with.
+
+        Raises `RecordError` where somebody else writes to it, and for a file that ends with
+        anything else that is not a whole line.
+        """
+        file = io.FileIO(path, "a+")
+        self._files.add(file)
+        try:
+            if self._held is None and stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                self._held = os.dup(file.fileno())
+                if not _flock(self._held, "LOCK_EX", "LOCK_NB"):
+                    raise RecordError(
+                        f"Somebody else writes to {path} now: give the path of another file."
+                    )
+            _mend(file, path)
+        except BaseException:
+            self.close(file)
+            raise
+        return file
+
+    def close(self, file: io.FileIO) -> None:
+        """Close it; the last one lets others in."""
+        file.close()
+        self._files.discard(file)
+        if not self._files and self._held is not None:
+            _flock(self._held, "LOCK_UN")  # a child that is just begun may have it too
+            self._let_go()
+
+    def forget(self) -> None:
+        """Be as new in a forked child, whose parent goes on."""
+        self.lock = threading.RLock()
+        for file in self._files:
+            file.close()
+        self._files.clear()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            os.close(held)
+
+
+def _flock(descriptor: int, *how: str) -> bool:
+    """Lock an open file, or unlock it; `False` where somebody else has locked it."""
+    if sys.platform != "win32":
+        import fcntl
+
+        try:
+            fcntl.flock(descriptor, sum(getattr(fcntl, each) for each in how))
+        except BlockingIOError:
+            return False
+        except OSError:  # a file system without locks
+            pass
+    return True
+
+
+def _whole_path(path: str | os.PathLike[str]) -> Path:
+    """A path that stays what it is; a pipe behind `/dev/stdout` has no other."""
+    absolute = Path(path).absolute()
+    is_special = absolute.exists() and not absolute.is_file()
+    return absolute if is_special else absolute.resolve()
+
+
+_places: Final[WeakValueDictionary[Path, _Place]] = WeakValueDictionary()
+_places_lock: Final = threading.RLock()
+
+
+def _place_of(path: Path) -> _Place:
+    with _places_lock:
+        return _places.setdefault(path, _Place())
+
+
+def _forked() -> None:
+    global _process
+    _process = object()
+    for place in list(_places.values()):
+        place.forget()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_forked)
 
 
 class JsonLines:
@@ -51,35 +144,42 @@ class JsonLines:
     The file of a path is open while a run that it hears is under way: it is closed with the last
     run's end, and opened again by the next event. `close`, or leaving the `with` block, closes it
     also where runs have not ended, or only some of their events are heard. Several runs, in any
-    threads, may be recorded into one file, by one object or by several; two processes may not
-    write to one file at the same time.
+    threads, may be recorded into one file, by one object or by several, but of one process: while
+    it is open no other process can write to it, a forked child included. What is no regular file,
+    such as a pipe or `/dev/stdout`, is open to all.
 
     Raises `OSError` where the file cannot be opened, and `RecordError` where it ends with
-    something else than events.
+    something else than events, or another process writes to it.
     """
 
     def __init__(self, path_or_file: str | os.PathLike[str] | IO[bytes] | IO[str]) -> None:
         self._runs: set[str] = set()  # those that have not ended
         self._path: Path | None = None
         self._file: Any = None
+        self._process: object = None  # in which the file of a path was opened
         if isinstance(path_or_file, (str, os.PathLike)):
-            self._path = Path(path_or_file).resolve()
-            self._lock = _lock_of(self._path)
-            with self._lock:
-                _open_record(self._path).close()  # or say at once what is wrong with it
+            self._path = _whole_path(path_or_file)
+            self._place = _place_of(self._path)
+            with self._place.lock:
+                self._place.close(self._place.open(self._path))  # or say at once what is wrong
         else:
-            self._lock = threading.RLock()
+            self._place = _Place()
             self._file = path_or_file
 
     def __call__(self, event: Event) -> None:
-        """Write one event. Raises `OSError` where that fails; then nothing of it stays."""
+        """Write one event. Raises `OSError` where that fails; then nothing of it stays.
+
+        Raises `RecordError` where another process has begun to write to the file.
+        """
         line = encode(event) + b"\n"
-        with self._lock:
+        with self._place.lock:
             if self._path is None:
                 _write_to_file(self._file, line)
                 return
+            if self._process is not _process:  # it is a copy of the parent's
+                self.close()
             if self._file is None:
-                self._file = _open_record(self._path)
+                self._file, self._process = self._place.open(self._path), _process
             _write(self._file, line)
             if isinstance(event, FlowEnd) and not event.node:
                 self._runs.discard(event.run_id)
@@ -90,11 +190,14 @@ class JsonLines:
 
     def close(self) -> None:
         """Close the file of a path; a later event opens it again."""
-        with self._lock:
+        with self._place.lock:
             self._runs.clear()
             if self._path is not None and self._file is not None:
                 file, self._file = self._file, None
-                file.close()
+                if self._process is _process:
+                    self._place.close(file)
+                else:
+                    file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -103,7 +206,7 @@ class JsonLines:
         self.close()
 
     def __del__(self) -> None:
-        if hasattr(self, "_lock"):
+        if hasattr(self, "_place"):
             self.close()
 
 
@@ -160,20 +263,6 @@ def _broken(name: str, number: int, error: Exception) -> RecordError:
 # -- writing ----------------------------------------------------------------------------------
 
 
-def _open_record(path: Path) -> io.FileIO:
-    """Open a file to append to, without the torn line that it may end with.
-
-    Raises `RecordError` for a file that ends with anything else that is not a whole line.
-    """
-    file = io.FileIO(path, "a+")
-    try:
-        _mend(file, path)
-    except BaseException:
-        file.close()
-        raise
-    return file
-
-
 def _mend(file: io.FileIO, path: Path) -> None:
     if not file.seekable():  # a pipe or a terminal
         return
@@ -197,14 +286,16 @@ def _mend(file: io.FileIO, path: Path) -> None:
 
 def _last_line(file: io.FileIO, end: int) -> bytes:
     """What follows the last newline."""
-    tail = b""
-    while end > 0 and b"\n" not in tail:
+    blocks: list[bytes] = []
+    newline = b""
+    while end > 0 and not newline:
         begin = max(0, end - _BLOCK)
         file.seek(begin)
-        tail = file.read(end - begin) + tail
+        _, newline, last = file.read(end - begin).rpartition(b"\n")
+        blocks.append(last)
         end = begin
     file.seek(0, os.SEEK_END)
-    return tail.rpartition(b"\n")[2]
+    return b"".join(reversed(blocks))
 
 
 def _write(file: io.FileIO, line: bytes) -> None:

@@ -2,7 +2,8 @@
 
 The rules of this file:
 
-* One line is read at a time in the whole process, in the order in which it was asked for.
+* One question is asked at a time in the whole process, in the order of the questions, until it has
+  its answer: who reads has a turn, for as many lines as that takes.
 * Plain code reads where it is, as by `input`. For an event loop a thread reads. At a terminal it
   waits until a line is there, and leaves it there if nobody wants it any more. Elsewhere it has to
   begin to read (Windows' terminal, a pipe); what comes after a cancel goes to whoever reads next.
@@ -23,6 +24,7 @@ from typing import Final, TextIO
 from weakref import WeakKeyDictionary
 
 from flowevents.escape import escape_controls
+from flowevents.events import Interrupt
 from flowevents.observers.tty import Tty, tty_of
 
 __all__ = ["Keyboard"]
@@ -62,52 +64,53 @@ class Keyboard:
         """Whether only a blocking call reads: a notebook puts one in place of `input`."""
         return self._is_standard() and _is_replaced()
 
+    @contextmanager
+    def turn(self, question: Interrupt) -> Iterator[Future[None]]:
+        """A future that is done when its answer may be read; the turn ends with the block."""
+        with self.tty.queued(question), _reading.turn() as turn:
+            yield turn
+
     def write(self, text: str) -> None:
         """Write a text at once, with escapes for what the target's encoding lacks."""
         target = self._target or sys.stdout
         if target is None:
             return
         encoding = getattr(target, "encoding", None) or "utf-8"
-        target.write(text.encode(encoding, "backslashreplace").decode(encoding))
-        target.flush()
+        with suppress(OSError):  # who reads it has left, who answers may not have
+            target.write(text.encode(encoding, "backslashreplace").decode(encoding))
+            target.flush()
 
     def read(self, prompt: str, opening: Opening) -> str | None:
-        """The next line, without its end; `None` at the end of input. The calling thread waits.
+        """The next line, without its end; `None` at the end of input. It is read in a turn.
 
-        On the process's terminal the line is read as by `input`, with line editing. Raises
-        `KeyboardInterrupt` for Ctrl-C.
+        The calling thread waits. On the process's terminal the line is read as by `input`, with
+        line editing. Raises `KeyboardInterrupt` for Ctrl-C.
         """
-        with _reading.turn() as turn:
-            turn.result()
-            with opening() as introduction:
-                try:
-                    self.write(introduction)
-                    if self._is_standard() and (self.is_terminal or _is_replaced()):
-                        with suppress(
-                            ImportError
-                        ):  # gives `input` line editing, where there is one
-                            import readline  # noqa: F401
-                        return input(prompt)
-                    self.write(prompt)
-                    return self._finish(_readline(self._source or sys.stdin))
-                except EOFError:
-                    self.write("\n")
-                    return None
-                except KeyboardInterrupt:
-                    self.write("\n")
-                    raise
+        with opening() as introduction:
+            try:
+                self.write(introduction)
+                if self._is_standard() and (self.is_terminal or _is_replaced()):
+                    with suppress(ImportError):  # gives `input` line editing, where there is one
+                        import readline  # noqa: F401
+                    return input(prompt)
+                self.write(prompt)
+                return self._finish(_readline(self._source or sys.stdin))
+            except EOFError:
+                self.write("\n")
+                return None
+            except KeyboardInterrupt:
+                self.write("\n")
+                raise
 
     async def read_async(self, prompt: str, opening: Opening) -> str | None:
         """`read` while the event loop goes on; it may be cancelled."""
-        with _reading.turn() as turn:
-            await asyncio.wrap_future(turn)
-            with opening() as introduction:
-                try:
-                    self.write(introduction + prompt)
-                    return self._finish(await _readline_async(self._source or sys.stdin))
-                except (asyncio.CancelledError, KeyboardInterrupt):
-                    self.write("\n")
-                    raise
+        with opening() as introduction:
+            try:
+                self.write(introduction + prompt)
+                return self._finish(await _readline_async(self._source or sys.stdin))
+            except (asyncio.CancelledError, KeyboardInterrupt):
+                self.write("\n")
+                raise
 
     def _is_standard(self) -> bool:
         return self._source in (None, sys.stdin) and self._target in (None, sys.stdout)

@@ -123,7 +123,8 @@ def _said(event: Event, fields: Mapping[str, Any]) -> str:
     if isinstance(event, NodeStart):
         return "begins"
     if isinstance(event, ItemStart):
-        return "begins" if event.total is None else f"begins, one of {event.total}"
+        of = "" if event.total is None else f", one of {event.total}"
+        return f"begins{of}: {_shown(fields['label'])}" if event.label else f"begins{of}"
     if isinstance(event, (NodeEnd, FlowEnd, ItemEnd)):
         verb = {"error": "failed", "cancelled": "was cancelled"}.get(event.status, "ended")
         because = f": {fields['error']}" if event.error else ""

@@ -13,8 +13,9 @@ from typing import Any, Final
 import msgspec
 
 from flowevents.events import Interrupt
+from flowevents.plain import text_in
 
-__all__ = ["choices_of", "hint", "is_numbered", "parse", "wording"]
+__all__ = ["choices_of", "hint", "is_numbered", "more_wait", "parse", "wording"]
 
 
 _YES: Final = frozenset({"y", "yes", "true"})
@@ -32,12 +33,18 @@ _HINTS: Final = {
 
 def wording(value: object) -> str:
     """How a prompt, a choice or an answer is written: a text as it is, anything else as JSON."""
-    if isinstance(value, str):
-        return str(value)
+    text = text_in(value)
+    if text is not None:
+        return text
     try:
         return msgspec.json.encode(value).decode()
     except Exception:  # whatever a node gave that is no JSON
         return f"<{type(value).__name__}>"
+
+
+def more_wait(count: int) -> str:
+    """How it is said that so many other questions wait for their turn."""
+    return f"{count} more question{' waits' if count == 1 else 's wait'}"
 
 
 def choices_of(question: Interrupt) -> list[Any] | None:

@@ -15,6 +15,7 @@ import msgspec
 from flowevents.at_exit import close_at_exit
 from flowevents.errors import ObserverError
 from flowevents.events import Chunk, Event, FlowEnd, Progress
+from flowevents.plain import text_in
 from flowevents.signals import handlers_of, is_async_callable
 
 __all__ = ["Gap", "Queued", "queued"]
@@ -284,14 +285,14 @@ class _Joining(Queued):
         if not (
             isinstance(event, Chunk)
             and isinstance(last, Chunk)
-            and isinstance(event.data, str)
-            and isinstance(last.data, str)
+            and (text := text_in(event.data)) is not None
+            and (before := text_in(last.data)) is not None
             and (event.run_id, event.span, event.attempt, event.kind)
             == (last.run_id, last.span, last.attempt, last.kind)
         ):
             return False
-        self._texts = self._texts or [last.data]
-        self._texts.append(event.data)
+        self._texts = self._texts or [before]
+        self._texts.append(text)
         self._events[-1] = event  # with its number and time
         return True
 

@@ -21,12 +21,15 @@ from flowevents.events import (
     FlowStart,
     Interrupt,
     ItemEnd,
+    ItemStart,
     NodeEnd,
     Reply,
     Retry,
     Status,
 )
+from flowevents.observers.first_chunk import FirstChunk
 from flowevents.opened import End, Opened, OpenStarts, starts
+from flowevents.plain import text_in
 
 __all__ = ["Attempt", "Question", "RunSpans", "Span", "read_spans"]
 
@@ -41,17 +44,19 @@ class Attempt:
         number: From 1.
         start, end: Seconds since the epoch; the pause before it is not part of it.
         first_chunk: When its first `"output"` chunk came, or `None`.
+        first: How long that took, as of `FirstChunk`.
         error: Why another followed, or `None`.
         questions: In the order in which they were asked.
     """
 
-    __slots__ = ("end", "error", "first_chunk", "number", "questions", "start")
+    __slots__ = ("end", "error", "first", "first_chunk", "number", "questions", "start")
 
-    def __init__(self, number: int, start: float) -> None:
+    def __init__(self, number: int, start: float, begins: Event) -> None:
         self.number: int = number
         self.start: float = start
         self.end: float = start
         self.first_chunk: float | None = None
+        self.first: FirstChunk = FirstChunk(begins)
         self.error: str | None = None
         self.questions: list[Question] = []
 
@@ -118,7 +123,7 @@ class Span(Opened):
         self.error: str | None = None
         self.action: str | None = None
         self.moved: bool = False
-        self.attempts: list[Attempt] = [Attempt(max(event.attempt, 1), start)]
+        self.attempts: list[Attempt] = [Attempt(max(event.attempt, 1), start, event)]
         self.chunks: int = 0
 
     @property
@@ -131,6 +136,11 @@ class Span(Opened):
         """The flow's name, or the last part of the node's path."""
         event = self.event
         return event.flow if isinstance(event, FlowStart) else event.node.split("/")[-1]
+
+    @property
+    def label(self) -> str:
+        """What its node calls it, where it is a batch item."""
+        return self.event.label if isinstance(self.event, ItemStart) else ""
 
     @property
     def questions(self) -> list[Question]:
@@ -155,7 +165,7 @@ class Span(Opened):
         last.close(now, given_up=True)
         last.error = event.error
         pause = event.wait if 0 < event.wait < _FAR else 0.0
-        self.attempts.append(Attempt(last.number + 1, last.end + pause))
+        self.attempts.append(Attempt(last.number + 1, last.end + pause, event))
 
     def reply(self, event: Reply, now: float) -> None:
         """A question was answered."""
@@ -279,7 +289,9 @@ class RunSpans:
         attempt.start = min(attempt.start, now)  # its pause was shorter than was said
         if isinstance(event, Retry):
             span.retry(event, now)
-        elif isinstance(event, Interrupt):
+            return
+        attempt.first.take(event)
+        if isinstance(event, Interrupt):
             attempt.questions.append(Question(event, now))
         elif isinstance(event, Reply):
             span.reply(event, now)
@@ -301,8 +313,9 @@ def _inside(span: Span | None, time: float) -> float:
 
 
 def _text(value: object) -> str:
+    text = text_in(value)
     try:
-        return value if isinstance(value, str) else repr(value)
+        return repr(value) if text is None else text
     except Exception:
         return f"<{type(value).__name__}>"
 

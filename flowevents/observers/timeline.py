@@ -310,14 +310,15 @@ def _facts(bar: Bar) -> Iterator[str]:
         yield f"{bar.failed:,} errors, {bar.retries:,} retries, {bar.questions:,} questions"
         return
     item = f", item {'/'.join(map(str, span.items))}" if span.items else ""
+    item += f" {span.label}" if span.label else ""
     yield f"{span.node or span.name}{item}" + (f", step {span.step}" if span.step > 1 else "")
     yield f"{_LOOKS[span.status][0]}, {duration(span.end - span.start)}"
     if not span.began:
         yield "its start is not in the record"
     for attempt in span.attempts:
         number = f"attempt {attempt.number}: " if len(span.attempts) > 1 else ""
-        if attempt.first_chunk is not None:
-            yield f"{number}first chunk after {duration(attempt.first_chunk - attempt.start)}"
+        if attempt.first.seconds is not None:
+            yield f"{number}first chunk after {duration(attempt.first.seconds)}"
         if attempt.error is not None:
             yield f"{number}{attempt.error}"
     if span.chunks:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowevents.events import Event
 from flowevents.observers import semconv
+from flowevents.observers.first_chunk import FirstChunk
 from flowevents.opened import Opened, OpenStarts
 
 if TYPE_CHECKING:
@@ -15,13 +16,13 @@ __all__ = ["Attempt", "Traced", "TracedRun", "nanoseconds"]
 
 
 class Attempt:
-    """What a try of a step or item said: how many chunks, when the first came, and their texts."""
+    """What a try of a step or item said: how many chunks, how late the first of its step, texts."""
 
     __slots__ = ("chunks", "first", "size", "text")
 
-    def __init__(self) -> None:
+    def __init__(self, first: FirstChunk) -> None:
         self.chunks: int = 0
-        self.first: float | None = None
+        self.first: FirstChunk = first
         self.size: int = 0
         self.text: list[str] = []
 
@@ -48,7 +49,7 @@ class Traced(Opened):
 
     def __init__(self, event: Event, parent: Traced | None) -> None:
         super().__init__(event, parent)
-        self.attempt: Attempt = Attempt()
+        self.attempt: Attempt = Attempt(FirstChunk(event))
         self.told: set[str] = set()
         self.blamed: bool = False
         self.ended: int | None = None

@@ -10,7 +10,8 @@ The rules of this file:
 * An end that is ok waits for its `Action`, which it takes along, and is ended at its own time.
 * What is known of a run is dropped with the last of its spans. The end of its own flow ends all
   that are open, as those of a record with holes.
-* Prompts, outputs, answers and errors' texts are told only with `content`; an error's type always.
+* Prompts, outputs, answers, labels and errors' texts are told only with `content`; an error's type
+  always.
 * Each error is counted once: where it arose, not again in what encloses it.
 """
 
@@ -41,6 +42,7 @@ from flowevents.observers import semconv
 from flowevents.observers.fields import as_integer, as_text, fields_of
 from flowevents.observers.metrics import Metrics, error_label
 from flowevents.observers.traced import Attempt, Traced, TracedRun, nanoseconds
+from flowevents.plain import text_in
 
 try:
     from opentelemetry import context as otel_context
@@ -138,7 +140,11 @@ class TraceObserver:
         """Begin the span of a batch item."""
         run = self._runs.get(event.run_id)
         name = _line(event.node) or (run.flow if run else "")
-        own = {} if event.total is None else {semconv.TOTAL: as_integer(event.total)}
+        own: Attributes = {}
+        if event.total is not None:
+            own[semconv.TOTAL] = as_integer(event.total)
+        if event.label and self._content:
+            own[semconv.LABEL] = _line(event.label)
         self._begin(event, f"item {name}", name, own)
 
     def _begin(
@@ -182,11 +188,11 @@ class TraceObserver:
         elif event.kind == "output":
             attempt = found.attempt
             attempt.chunks += 1
-            if attempt.first is None:
-                attempt.first = event.time
-            if self._content and isinstance(event.data, str) and attempt.size < _MOST_TEXT:
-                attempt.size += len(event.data)
-                attempt.text.append(event.data)
+            attempt.first.take(event)
+            text = text_in(event.data) if self._content and attempt.size < _MOST_TEXT else None
+            if text is not None:
+                attempt.size += len(text)
+                attempt.text.append(text)
 
     def on_retry(self, event: Retry) -> None:
         """Note that an attempt failed and is followed by another."""
@@ -204,7 +210,8 @@ class TraceObserver:
         if self._content:
             told[semconv.EXCEPTION_MESSAGE] = escape_controls(event.error)
         found.otel.add_event(semconv.RETRY, told, nanoseconds(event.time))
-        found.attempt = Attempt()  # the chunks so far are void
+        found.attempt = Attempt(found.attempt.first)  # the chunks so far are void
+        found.attempt.first.take(event)
         self._metrics.failed(kind, found.labels)
 
     def on_interrupt(self, event: Interrupt) -> None:
@@ -220,6 +227,7 @@ class TraceObserver:
         found = self._find(event)
         if found is None:
             return
+        found.attempt.first.take(event)
         told: Attributes = {semconv.QUESTION_ID: _line(question)}
         if self._content:
             fields = fields_of(event, one_line=False)
@@ -286,8 +294,8 @@ class TraceObserver:
         told: Attributes = {semconv.STATUS: event.status}
         if event.attempt:
             told[semconv.ATTEMPTS] = as_integer(event.attempt)
-        if attempt.first is not None:
-            waited = max(0.0, attempt.first - found.event.time)
+        waited = attempt.first.seconds
+        if waited is not None:
             told |= {semconv.CHUNKS: attempt.chunks, semconv.FIRST_CHUNK: waited}
             if found.told:
                 told[semconv.TIME_TO_FIRST_CHUNK] = waited

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
 from flowevents.events import Interrupt
 
-__all__ = ["Tty", "tty_of"]
+__all__ = ["Tty", "lend", "tty_of"]
 
 
 class Tty:
@@ -25,12 +25,14 @@ class Tty:
     Attributes:
         drawers: What is called with a question before its answer is read, so that everybody who
             draws here steps aside.
+        queue: The questions, by run and id, that somebody is going to answer here, or does.
         reads: The questions whose answers are being read; nothing is drawn meanwhile.
         last: The question that stands last on the screen, by run and id, as far as it is known.
     """
 
     def __init__(self) -> None:
         self.drawers: list[Callable[[Interrupt], object]] = []
+        self.queue: list[tuple[str, str]] = []
         self.reads: list[Interrupt] = []
         self.last: tuple[str, str] | None = None
 
@@ -50,9 +52,31 @@ class Tty:
         finally:
             self.reads.remove(question)
 
+    @contextmanager
+    def queued(self, question: Interrupt) -> Iterator[None]:
+        """Let it be known that the question is to be answered here, until the block ends."""
+        key = question.run_id, question.id
+        self.queue.append(key)
+        try:
+            yield
+        finally:
+            self.queue.remove(key)
+
+    def behind(self, key: tuple[str, str], known: Iterable[tuple[str, str]] = ()) -> int:
+        """How many other questions wait: of those that are queued here, else of the known ones."""
+        return len({*(self.queue or known)} - {key})
+
 
 _lock: Final = threading.RLock()
 _ttys: Final[WeakValueDictionary[Hashable, Tty]] = WeakValueDictionary()
+_lent: Final[dict[int, int]] = {}  # devices that stand for others
+
+
+def lend(number: int, terminal: int) -> Callable[[], object]:
+    """Let one terminal stand for another, both file descriptors, until the result is called."""
+    device = os.fstat(number).st_rdev
+    _lent[device] = os.fstat(terminal).st_rdev
+    return lambda: _lent.pop(device, None)
 
 
 def tty_of(file: Any) -> Tty:
@@ -61,7 +85,8 @@ def tty_of(file: Any) -> Tty:
     try:
         number = file.fileno()
         if os.isatty(number):
-            key = os.fstat(number).st_rdev
+            device = os.fstat(number).st_rdev
+            key = _lent.get(device, device)
     except (AttributeError, OSError, ValueError):  # not a file of the system, or closed
         pass
     with _lock:

@@ -161,15 +161,21 @@ def sender_key(sender: object) -> tuple[Hashable, object]:
     if isinstance(sender, str):
         return sender, None
     if isinstance(sender, type):
-        if callable(getattr(sender, "prep", None)) and callable(getattr(sender, "post", None)):
+        if _is_node(sender):
             return id(sender), sender
     else:
         identity = getattr(sender, "_sender_key", None)
         if isinstance(identity, Identity):  # one of our nodes, or a run
             return id(identity), identity
-        if hasattr(sender, "prep") and hasattr(sender, "successors"):  # a pocketflow node
+        if hasattr(sender, "successors") and _is_node(sender):  # one that is not ours
             return id(sender), sender
     raise ObserverError(
         f"Cannot listen to {sender!r}: a sender is a node, a node class, a flow, a run, "
         "a node's path as a string, or ANY."
     )
+
+
+def _is_node(sender: object) -> bool:
+    """Whether it has what a node or its class has."""
+    has = {name for name in ("_run", "prep", "post") if callable(getattr(sender, name, None))}
+    return "_run" in has or {"prep", "post"} <= has

@@ -6,13 +6,9 @@ broken raises at once, so that the first event that breaks one is the one that i
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Iterable
-from typing import Final
 
 from flowevents.events import (
-    MAX_ERROR,
     Action,
     Event,
     FlowEnd,
@@ -22,11 +18,23 @@ from flowevents.events import (
     ItemStart,
     NodeEnd,
     NodeStart,
+    Progress,
     Reply,
     Retry,
     UnknownEvent,
 )
 from flowevents.opened import End, Opened, OpenStarts, Start, ends
+from flowevents.testing.fields import (
+    broken,
+    check_error,
+    check_finite,
+    check_name,
+    check_outcome,
+    check_path,
+    check_types,
+    expect,
+    name_of,
+)
 
 __all__ = ["check_events"]
 
@@ -34,10 +42,12 @@ __all__ = ["check_events"]
 def check_events(events: Iterable[Event], *, complete: bool = True) -> None:
     """Check that these are the events of one run, all of them and in order.
 
-    Numbers are without holes from 1; every start has exactly one end, innermost first; paths,
-    items, steps and attempts count as they should; each step that is ok has its `Action`, which
-    names what follows; an end that is ok encloses no other; each question is answered at most
-    once. No events at all are those of a run that was cancelled before it began.
+    Each field has its type; numbers are without holes from 1; every start has exactly one end,
+    innermost first; paths, items, steps and attempts count as they should; each step that is ok
+    has its `Action`, which names what follows; an end that is ok encloses no other. A node or an
+    item has one question open at a time, which is answered at most once, and before an end that
+    is ok unless it expires. No events at all are those of a run that was cancelled before it
+    began.
 
     Args:
         events: Those of a run that is pulled or observed whole. They are read once, lazily.
@@ -51,9 +61,6 @@ def check_events(events: Iterable[Event], *, complete: bool = True) -> None:
         stream.take(event)
     if complete:
         stream.finish()
-
-
-_NAME: Final = re.compile(r"[^/#]+(#([2-9]|[1-9]\d+))?")
 
 
 class _Scope(Opened):
@@ -99,7 +106,7 @@ class _Scope(Opened):
 
     def first_inside(self) -> str:
         """What the first open start directly under it is called."""
-        return _name(next(iter(self.inside.values())).event)
+        return name_of(next(iter(self.inside.values())).event)
 
 
 class _Stream:
@@ -112,7 +119,7 @@ class _Stream:
         self._closed: dict[int, End] = {}
         self._due: dict[int, _Scope] = {}  # by the span that waits for its Action
         self._asked: dict[str, int] = {}  # every question's span
-        self._questions: dict[int, set[str]] = {}  # the open ones of each span
+        self._questions: dict[int, Interrupt] = {}  # the open one of each span
 
     def take(self, event: Event) -> None:
         """Check the next event. Raises `AssertionError` where it breaks a rule."""
@@ -130,44 +137,46 @@ class _Stream:
             elif isinstance(event, Retry):
                 self._retry(event, scope)
             elif isinstance(event, Interrupt):
-                self._ask(event)
+                self._ask(event, scope)
             elif isinstance(event, Reply):
                 self._answer(event)
+            elif isinstance(event, Progress):
+                check_finite(event, "done", "total")
 
     def finish(self) -> None:
         """Check that nothing is left to come."""
         for scope in reversed(self._open.by_span.values()):
-            if not scope.inside and not self._questions.get(scope.span):
-                raise _broken(scope.event, "has no end, and waits for no answer")
+            if not scope.inside and scope.span not in self._questions:
+                raise broken(scope.event, "has no end, and waits for no answer")
 
     def _check_envelope(self, event: Event) -> None:
         if not isinstance(event, Event) or type(event) is Event:
             raise AssertionError(f"After seq {self._seq} comes {event!r}, which is no event.")
+        check_types(event)
         self._run_id = self._run_id or event.run_id
         if not event.run_id or event.run_id != self._run_id:
-            raise _broken(event, f"run_id is {event.run_id!r}, the first is {self._run_id!r}")
+            raise broken(event, f"run_id is {event.run_id!r}, the first is {self._run_id!r}")
         if event.seq != self._seq + 1:
             last = f"comes after seq {self._seq}" if self._seq else "is the first event"
-            raise _broken(event, f"{last}, where seq {self._seq + 1} belongs")
+            raise broken(event, f"{last}, where seq {self._seq + 1} belongs")
         self._seq += 1
-        if not math.isfinite(event.time):
-            raise _broken(event, f"time is {event.time!r}, no time")
+        check_finite(event, "time")
         if event.seq == 1 and not isinstance(event, FlowStart):
-            raise _broken(event, "the first event is the FlowStart of the run's own flow")
+            raise broken(event, "the first event is the FlowStart of the run's own flow")
         if event.seq > 1 and not self._open.by_span:
-            raise _broken(event, "comes after the FlowEnd of the run's own flow, the last event")
+            raise broken(event, "comes after the FlowEnd of the run's own flow, the last event")
 
     # -- starts -------------------------------------------------------------------------------
 
     def _begin(self, event: Start) -> None:
-        _expect(event, "its own seq, as of every start", span=event.seq)
+        expect(event, "its own seq, as of every start", span=event.seq)
         if event.seq == 1:
             self._begin_run(event)
         else:
             parent = self._open.by_span.get(event.parent)
             if parent is None:
                 state = self._state(event.parent)
-                raise _broken(event, f"parent is {event.parent!r}, which is {state}")
+                raise broken(event, f"parent is {event.parent!r}, which is {state}")
             if isinstance(event, ItemStart):
                 self._begin_item(event, parent)
             else:
@@ -176,31 +185,32 @@ class _Stream:
 
     def _begin_run(self, event: Start) -> None:
         why = "as of the run's own flow"
-        _expect(event, why, parent=0, node="", items=(), step=0, attempt=0)
+        expect(event, why, parent=0, node="", items=(), step=0, attempt=0)
         if isinstance(event, FlowStart):
-            _check_name(event, event.flow, "flow")
+            check_name(event, event.flow, "flow")
 
     def _begin_item(self, event: ItemStart, parent: _Scope) -> None:
         above = parent.event
         if parent.kind == "item" or parent.counts or parent.attempt > 1:
-            raise _broken(event, f"begins in {_name(above)}, which is no batch")
-        _expect(
+            raise broken(event, f"begins in {name_of(above)}, which is no batch")
+        self._check_answered(event, parent)
+        expect(
             event,
-            f"as of its batch, {_name(above)}",
+            f"as of its batch, {name_of(above)}",
             node=above.node,
             step=above.step,
             attempt=0 if parent.kind == "flow" else 1,
         )
         items = f"items is {event.items!r}"
         if event.items[:-1] != above.items or len(event.items) != len(above.items) + 1:
-            raise _broken(event, f"{items}, not {above.items!r} and one index more")
+            raise broken(event, f"{items}, not {above.items!r} and one index more")
         index = event.items[-1]
         if index < 0 or index in parent.indexes:
-            raise _broken(event, f"{items}: {index!r} was used before, or is no index")
+            raise broken(event, f"{items}: {index!r} was used before, or is no index")
         if parent.indexes:
-            _expect(event, "as of the batch's first item", total=parent.total)
+            expect(event, "as of the batch's first item", total=parent.total)
         if event.total is not None and index >= event.total:
-            raise _broken(event, f"{items}: {index!r} is beyond total {event.total!r}")
+            raise broken(event, f"{items}: {index!r} is beyond total {event.total!r}")
         parent.total = event.total
         parent.indexes.add(index)
 
@@ -208,24 +218,24 @@ class _Stream:
         above = parent.event
         if not parent.has_nodes or parent.indexes:
             what = "a batch's items hold its nodes" if parent.indexes else "nodes are in flows"
-            raise _broken(event, f"begins in {_name(above)}: {what}")
+            raise broken(event, f"begins in {name_of(above)}: {what}")
         if parent.inside:
-            raise _broken(event, f"begins in a flow where {parent.first_inside()} is open")
+            raise broken(event, f"begins in a flow where {parent.first_inside()} is open")
         if parent.failed is not None:
-            ended = f"{_name(parent.failed)} has ended it with status {parent.failed.status!r}"
-            raise _broken(event, f"begins in a flow after {ended}")
+            ended = f"{name_of(parent.failed)} has ended it with status {parent.failed.status!r}"
+            raise broken(event, f"begins in a flow after {ended}")
         if parent.ended is not None:
-            raise _broken(event, f"begins before the Action of {_name(parent.ended)}")
+            raise broken(event, f"begins before the Action of {name_of(parent.ended)}")
         if parent.moved is not None and parent.moved.target != event.node:
-            moved = f"{_name(parent.moved)} with target {parent.moved.target!r}"
-            raise _broken(event, f"begins after {moved}")
-        _check_path(event, event.node, above.node, "node")
+            moved = f"{name_of(parent.moved)} with target {parent.moved.target!r}"
+            raise broken(event, f"begins after {moved}")
+        check_path(event, event.node, above.node, "node")
         if isinstance(event, FlowStart) and event.flow != event.node.rpartition("/")[2]:
-            raise _broken(event, f"flow is {event.flow!r}, not the last name of its path")
+            raise broken(event, f"flow is {event.flow!r}, not the last name of its path")
         count = parent.counts[event.node] = parent.counts.get(event.node, 0) + 1
         attempt = 0 if isinstance(event, FlowStart) else 1
-        _expect(event, f"as a node in {_name(above)}", items=above.items, attempt=attempt)
-        _expect(event, f"its place among its executions in {_name(above)}", step=count)
+        expect(event, f"as a node in {name_of(above)}", items=above.items, attempt=attempt)
+        expect(event, f"its place among its executions in {name_of(above)}", step=count)
         parent.moved = None
 
     # -- ends and transitions -----------------------------------------------------------------
@@ -233,15 +243,16 @@ class _Stream:
     def _end(self, event: End, scope: _Scope) -> None:
         start, parent = scope.event, scope.parent
         if ends(event) != scope.kind:
-            raise _broken(event, f"ends {_name(start)}, a start of another kind")
+            raise broken(event, f"ends {name_of(start)}, a start of another kind")
         if scope.inside:
-            raise _broken(event, f"comes before the end of {scope.first_inside()} in it")
+            raise broken(event, f"comes before the end of {scope.first_inside()} in it")
         if isinstance(event, ItemEnd) and parent is not None:
-            _expect(event, "the items of its batch that have ended", done=parent.done + 1)
-            _expect(event, f"as of {_name(start)}", total=parent.total)
+            expect(event, "the items of its batch that have ended", done=parent.done + 1)
+            expect(event, f"as of {name_of(start)}", total=parent.total)
             parent.done += 1
-        _check_outcome(event)
+        check_outcome(event)
         if event.status == "ok":
+            self._check_answered(event, scope)
             _check_ok(event, scope)
         self._close(event, scope)
 
@@ -254,6 +265,8 @@ class _Stream:
             del self._due[scope.ended.span]
         if parent is None:
             return
+        if isinstance(event, ItemEnd) and event.status == "error" and parent.kind == "node":
+            return  # which may go on, with `return_exceptions`
         if event.status != "ok":
             parent.failed = parent.failed or event
         elif not isinstance(event, ItemEnd):
@@ -265,13 +278,15 @@ class _Stream:
         if scope is None or scope.ended is None:
             end = self._closed.get(event.span)
             if end is None:
-                raise _broken(event, f"span is {event.span!r}, which is {self._state(event.span)}")
-            raise _broken(event, f"{_name(end)} has no Action, or has had it")
+                raise broken(event, f"span is {event.span!r}, which is {self._state(event.span)}")
+            raise broken(event, f"{name_of(end)} has no Action, or has had it")
         end = scope.ended
-        why = f"as of {_name(end)}"
-        _expect(event, why, node=end.node, items=end.items, step=end.step, attempt=end.attempt)
+        why = f"as of {name_of(end)}"
+        expect(event, why, node=end.node, items=end.items, step=end.step, attempt=end.attempt)
+        if isinstance(end, FlowEnd):
+            expect(event, why, action=end.action)
         if event.target is not None:
-            _check_path(event, event.target, scope.node, "target")
+            check_path(event, event.target, scope.node, "target")
         scope.ended, scope.moved = None, event
 
     # -- what comes between -------------------------------------------------------------------
@@ -280,37 +295,51 @@ class _Stream:
         """The open scope of an event that is no start, which it agrees with."""
         scope = self._open.of(event)
         if scope is None:
-            raise _broken(event, f"span is {event.span!r}, which is {self._state(event.span)}")
+            raise broken(event, f"span is {event.span!r}, which is {self._state(event.span)}")
         start = scope.event
-        _expect(event, f"as of {_name(start)}", node=start.node, items=start.items, step=start.step)
-        _expect(event, f"the one that {_name(start)} is in", attempt=scope.attempt)
+        expect(
+            event, f"as of {name_of(start)}", node=start.node, items=start.items, step=start.step
+        )
+        expect(event, f"the one that {name_of(start)} is in", attempt=scope.attempt)
         return scope
 
     def _retry(self, event: Retry, scope: _Scope) -> None:
         if scope.has_nodes or scope.indexes:
-            raise _broken(event, "is of a flow or of a whole batch, which are not tried again")
+            raise broken(event, "is of a flow or of a whole batch, which are not tried again")
         if scope.last_try:
-            raise _broken(event, "comes after the Retry with fallback=True, the last of its step")
-        _check_error(event, event.error)
-        if not (math.isfinite(event.wait) and event.wait >= 0):
-            raise _broken(event, f"wait is {event.wait!r}, no time in seconds")
+            raise broken(event, "comes after the Retry with fallback=True, the last of its step")
+        check_error(event, event.error)
+        check_finite(event, "wait", least=0)
         scope.attempt += 1
         scope.last_try = event.fallback
+        self._questions.pop(event.span, None)  # its code was left
 
-    def _ask(self, event: Interrupt) -> None:
+    def _ask(self, event: Interrupt, scope: _Scope) -> None:
+        if scope.has_nodes:
+            raise broken(event, "is of a flow: its nodes ask")
+        if scope.inside:
+            raise broken(event, f"asks where {scope.first_inside()} is open, which asks itself")
         if event.id in self._asked:
-            raise _broken(event, f"id is {event.id!r}, which was asked before")
+            raise broken(event, f"id is {event.id!r}, which was asked before")
+        self._check_answered(event, scope)
+        check_finite(event, "expires")
         self._asked[event.id] = event.span
-        self._questions.setdefault(event.span, set()).add(event.id)
+        self._questions[event.span] = event
+
+    def _check_answered(self, event: Event, scope: _Scope) -> None:
+        """Check that the code of this scope can go on, so that the event can come."""
+        asked = self._questions.get(scope.span)
+        if asked is not None and asked.expires is None:
+            raise broken(event, f"comes before the answer to {name_of(asked)}, id {asked.id!r}")
 
     def _answer(self, event: Reply) -> None:
         if event.id not in self._asked:
-            raise _broken(event, f"id is {event.id!r}, which nothing asked")
+            raise broken(event, f"id is {event.id!r}, which nothing asked")
         if self._asked[event.id] != event.span:
-            raise _broken(event, f"id is {event.id!r}, which span {self._asked[event.id]} asked")
-        if event.id not in self._questions.get(event.span, ()):
-            raise _broken(event, f"id is {event.id!r}, which is answered already")
-        self._questions[event.span].discard(event.id)
+            raise broken(event, f"id is {event.id!r}, which span {self._asked[event.id]} asked")
+        asked = self._questions.pop(event.span, None)
+        if asked is None or asked.id != event.id:
+            raise broken(event, f"id is {event.id!r}, which is answered already, or given up")
 
     def _state(self, span: int) -> str:
         if span in self._open.by_span:
@@ -321,63 +350,13 @@ class _Stream:
 def _check_ok(event: End, scope: _Scope) -> None:
     """What the end of something that is ok must not enclose, or leave open."""
     if scope.failed is not None:
-        failed = f"{_name(scope.failed)} in it with status {scope.failed.status!r}"
-        raise _broken(event, f"status is 'ok' after {failed}")
+        failed = f"{name_of(scope.failed)} in it with status {scope.failed.status!r}"
+        raise broken(event, f"status is 'ok' after {failed}")
     if scope.ended is not None:
-        raise _broken(event, f"comes before the Action of {_name(scope.ended)}")
+        raise broken(event, f"comes before the Action of {name_of(scope.ended)}")
     if scope.moved is not None and scope.moved.target is not None:
-        moved = f"{scope.moved.target!r}, the target of {_name(scope.moved)}"
-        raise _broken(event, f"comes before {moved}")
+        moved = f"{scope.moved.target!r}, the target of {name_of(scope.moved)}"
+        raise broken(event, f"comes before {moved}")
     count = len(scope.indexes)
     if count and (max(scope.indexes) != count - 1 or scope.total not in (None, count)):
-        raise _broken(event, f"status is 'ok', but of its items only {count} were there")
-
-
-def _check_outcome(event: End) -> None:
-    if event.status not in ("ok", "error", "cancelled"):
-        raise _broken(event, f"status is {event.status!r}, not 'ok', 'error' or 'cancelled'")
-    if event.status == "ok" and event.error is not None:
-        raise _broken(event, f"status is 'ok', but error is {event.error!r}")
-    if event.status == "error" or event.error is not None:
-        _check_error(event, event.error)
-    if not (math.isfinite(event.duration) and event.duration >= 0):
-        raise _broken(event, f"duration is {event.duration!r}, no time in seconds")
-    if isinstance(event, FlowEnd) and event.status != "ok" and event.action is not None:
-        raise _broken(event, f"status is {event.status!r}, but action is {event.action!r}")
-
-
-def _check_error(event: Event, error: str | None) -> None:
-    if not error or len(error) > MAX_ERROR:
-        said = repr(error) if not error else f"{len(error)} characters long"
-        raise _broken(event, f"error is {said}, not a text of at most {MAX_ERROR} characters")
-
-
-def _check_path(event: Event, path: str, above: str, field: str) -> None:
-    """Check that it is the path of a node of the flow whose path is `above`."""
-    prefix = f"{above}/" if above else ""
-    if not path.startswith(prefix):
-        raise _broken(event, f"{field} is {path!r}, which is not in the flow {above!r}")
-    _check_name(event, path[len(prefix) :], field)
-
-
-def _check_name(event: Event, name: str, field: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise _broken(event, f"{field} ends with the name {name!r}, which no node can have")
-
-
-def _expect(event: Event, why: str, **fields: object) -> None:
-    for name, expected in fields.items():
-        found = getattr(event, name)
-        if found != expected:
-            raise _broken(event, f"{name} is {found!r}, not {expected!r}, {why}")
-
-
-def _name(event: Event) -> str:
-    return f"{type(event).__name__} {event.seq}"
-
-
-def _broken(event: Event, what: str) -> AssertionError:
-    items = f", items {event.items!r}" if event.items else ""
-    return AssertionError(
-        f"seq {event.seq!r}: {type(event).__name__} of node {event.node!r}{items}: {what}."
-    )
+        raise broken(event, f"status is 'ok', but of its items only {count} were there")

@@ -179,6 +179,7 @@ def test_a_question_says_what_is_wrong_with_it() -> None:
         ({"expires": 0}, ValueError, "expires=0"),
         ({"expires": -1}, ValueError, "expires=-1"),
         ({"expires": float("nan")}, ValueError, "expires=nan"),
+        ({"expires": float("inf")}, ValueError, "expires=inf"),
         ({"type": Driver}, TypeError, "cannot be asked for"),
         ({"type": "bool"}, TypeError, "msgspec knows no JSON schema of it"),
         ({"prompt": Ask("b", type=int)}, TypeError, r"the prompt is a question itself, Ask\('b'\)"),

@@ -14,6 +14,7 @@ from flowevents import (
     Ask,
     AskNode,
     AsyncAskNode,
+    AsyncBatchNode,
     AsyncFlow,
     AsyncNode,
     AsyncStreamNode,
@@ -71,6 +72,24 @@ def test_a_task_of_the_nodes_own_cannot_ask(
         loop.pull(run) if pulled else loop.wait(run)
     assert run.interrupts == ()
     loop.settle()
+
+
+@pytest.mark.parametrize("where", ["prep", "post"])
+@pytest.mark.parametrize("nested", [True, False])
+def test_a_flow_cannot_ask(loop: Driver, where: str, nested: bool) -> None:
+    """It is never tried again, so that it could not ask anew; a node in it can."""
+
+    class Asks(AsyncFlow):
+        async def prep_async(self, shared: Any) -> Any:
+            return await self.ask("a") if where == "prep" else None
+
+        async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> Any:
+            return await self.ask("a")
+
+    flow = Asks(AsyncNode())
+    run = Run(AsyncFlow(flow) if nested else flow, {})
+    with pytest.raises(RuntimeError, match=r"Flow 'Asks' asked 'a' itself"):
+        loop.wait(run)
 
 
 def own(kind: Any) -> Any:
@@ -233,9 +252,11 @@ def test_a_node_without_a_question(either: Driver) -> None:
 
 def test_ask_nodes_in_batches(either: Driver) -> None:
     """Each item is a question."""
-    kind: Any = AskNode if either.loop is None else AsyncAskNode
+    sync = either.loop is None
+    kind: Any = AskNode if sync else AsyncAskNode
+    batch: Any = BatchNode if sync else AsyncBatchNode
 
-    class AskEach(kind, BatchNode):
+    class AskEach(kind, batch):
         def prep(self, shared: Any) -> Any:
             return list("ab")
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
 import pocketflow
 
 from flowevents import (
     Action,
+    Answer,
+    Ask,
     AsyncBatchFlow,
     AsyncBatchNode,
     AsyncFlow,
@@ -21,6 +23,7 @@ from flowevents import (
     BatchFlow,
     BatchNode,
     Event,
+    Expired,
     Flow,
     FlowEnd,
     FlowStart,
@@ -83,6 +86,29 @@ class FailingExec(Node):
 class FailingPost(Node):
     def post(self, shared: Any, prep_res: Any, exec_res: Any) -> None:
         raise ValueError("post failed")
+
+
+class Asks(StreamNode):
+    """Asks twice, of which the second time nobody answers it, and nobody has to."""
+
+    def exec_stream(self, prep_res: Any) -> Iterator[Any]:
+        self.emit("before")
+        yield (yield Ask("Ship it?", choices=["yes"]))
+        try:
+            yield Ask("Sure?", expires=1)
+        except Expired:
+            yield "not sure"
+
+
+class AsksTogether(AsyncParallelBatchNode):
+    async def prep_async(self, shared: Any) -> list[int]:
+        return [0, 1]
+
+    async def exec_async(self, prep_res: Any) -> Any:
+        return await self.ask(prep_res)
+
+    async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> None:
+        await self.ask("Done?")
 
 
 class Stopped(Node):
@@ -232,6 +258,7 @@ PLAIN: dict[str, Callable[[], Any]] = {
     "a batch flow": lambda: Flow(chain(Twice(chain(Each(2), Talk())), Talk())),
     "a batch flow in a batch flow": lambda: Twice(Twice(Each(2))),
     "a loop in a batch flow": lambda: Twice(loop()),
+    "questions": lambda: Flow(chain(Asks(), Talk())),
     "an override": lambda: Flow(chain(OwnWay(), Talk())),
     "a pocketflow flow": lambda: pocketflow.Flow(chain(Foreign(), pocketflow.Flow(Foreign()))),
     "a failing exec": lambda: Flow(chain(Talk(), Flow(FailingExec(2)))),
@@ -250,6 +277,7 @@ AWAITED: dict[str, Callable[[], Any]] = {
     "an async batch flow": lambda: AsyncTwice(chain(AsyncEach(), AsyncTalk())),
     "a parallel batch flow": lambda: AllAtOnce(chain(Together(2), AsyncTalk(), Talk())),
     "parallel flows in parallel flows": lambda: AllAtOnce(AllAtOnce(chain(Together(2)))),
+    "questions of a parallel batch": lambda: AsyncFlow(AsksTogether()),
     "a failing parallel batch": lambda: AsyncFlow(FailingTogether()),
     "a failing draw of a parallel batch": lambda: AllAtOnce(FailingDrawTogether()),
     "a limited failing draw": lambda: AsyncFlow(FailingDrawTogether(max_concurrency=1)),
@@ -257,9 +285,24 @@ AWAITED: dict[str, Callable[[], Any]] = {
 }
 
 
-def run_of(name: str, **options: Any) -> Run:
-    """A fresh run of that flow, on a clock that never waits."""
-    return Run((PLAIN | AWAITED)[name](), {}, clock=ManualClock(), **options)
+class Answers:
+    """Says yes to each question, but lets one that can expire do so."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.clock = clock
+
+    def on_interrupt(self, event: Interrupt) -> Answer[str] | None:
+        if event.expires is None:
+            return Answer("yes")
+        self.clock.advance(event.expires - event.time)
+        return None
+
+
+def run_of(name: str, observers: Sequence[Any] = (), **options: Any) -> Run:
+    """A fresh run of that flow, on a clock that never waits, whose questions are answered."""
+    clock = ManualClock()
+    watching = [*observers, Answers(clock)]
+    return Run((PLAIN | AWAITED)[name](), {}, clock=clock, observers=watching, **options)
 
 
 async def in_time(work: Coroutine[Any, Any, None]) -> None:
@@ -323,7 +366,7 @@ def span(start: int) -> dict[str, Any]:
 
 
 def answered() -> list[Event]:
-    """A stream with a question and its answer, and one that expired; no node can ask yet."""
+    """A stream with a question and its answer, and one that expired in a node that says no more."""
     node: dict[str, Any] = {"run_id": "r", "time": 0.0, "span": 2, "node": "A"}
     node |= {"step": 1, "attempt": 1}
     return [

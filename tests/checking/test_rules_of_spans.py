@@ -134,15 +134,36 @@ def test_a_node_that_failed_ends_its_flow() -> None:
 
 
 def test_an_item_that_failed_fails_its_batch() -> None:
-    """The batch's end is not ok, whichever other items were."""
+    """The end of a batch flow is not ok, whichever other items were; nor after a cancelled one."""
+    for inside, status, error in ((False, "error", "ValueError: x"), (True, "cancelled", None)):
+        script = flow()
+        batch = script.start(NodeStart, node="A", parent=1) if inside else 1
+        one = script.start(ItemStart, parent=batch, index=0)
+        other = script.start(ItemStart, parent=batch, index=1)
+        script.add(ItemEnd, one, status=status, error=error, done=1)
+        script.add(ItemEnd, other, done=2)
+        script.add(NodeEnd if inside else FlowEnd, batch)
+        names_the_first(script, f"status is 'ok' after ItemEnd {other + 1} in it")
+
+
+def test_an_item_that_failed_may_be_a_result() -> None:
+    """Of a batch node with `return_exceptions`, which goes on."""
     script = flow()
     node = script.start(NodeStart, node="A", parent=1)
-    one = script.start(ItemStart, parent=node, index=0)
-    other = script.start(ItemStart, parent=node, index=1)
-    script.add(ItemEnd, one, status="error", error="ValueError: x", done=1)
-    script.add(ItemEnd, other, done=2)
+    script.add(ItemEnd, script.start(ItemStart, parent=node, index=0), status="error", error="E")
+    script.add(ItemEnd, script.start(ItemStart, parent=node, index=1), done=2)
     script.add(NodeEnd, node)
-    names_the_first(script, "status is 'ok' after ItemEnd 5 in it")
+    script.add(Action, node, action=None)
+    script.add(FlowEnd, 1)
+    check_events(script.events)
+
+
+def test_a_label_is_a_text() -> None:
+    """What else it is would surprise whoever shows it."""
+    script = flow()
+    node = script.start(NodeStart, node="A", parent=1)
+    script.start(ItemStart, parent=node, label=7)
+    names_the_first(script, "label is 7: Expected `str`, got `int`")
 
 
 def test_an_end_is_of_its_starts_kind() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from flowevents import (
     Action,
     Chunk,
+    Event,
     FlowEnd,
     FlowStart,
     Interrupt,
@@ -209,12 +211,87 @@ def test_times_are_times() -> None:
         names_the_first(script, f"wait is {duration!r}")
 
 
-def asking() -> Script:
+def asking(expires: float | None = None) -> Script:
     """A node that waits for the answer to a question."""
     script = flow()
     script.start(NodeStart, node="A", parent=1)
-    script.add(Interrupt, 2, id="q", prompt="?")
+    script.add(Interrupt, 2, id="q", prompt="?", expires=expires)
     return script
+
+
+def test_a_question_is_answered_before_its_code_goes_on() -> None:
+    """Unless it expires, or that code failed."""
+    script = asking()
+    script.add(Interrupt, 2, id="p", prompt="?")
+    names_the_first(script, "comes before the answer to Interrupt 3, id 'q'")
+    script = asking()
+    script.add(NodeEnd, 2)
+    names_the_first(script, "comes before the answer to Interrupt 3, id 'q'")
+    script = asking()
+    script.start(ItemStart, parent=2)
+    names_the_first(script, "comes before the answer to Interrupt 3, id 'q'")
+    script = asking(expires=5.0)
+    script.add(Interrupt, 2, id="p", prompt="?")
+    check_events(script.events)
+    script.add(Reply, 2, id="q", value=1)
+    names_the_first(script, "id is 'q', which is answered already, or given up")
+    script = asking()
+    script.add(Retry, 2, error="E")
+    script.add(Reply, 2, id="q", value=1, attempt=2)
+    names_the_first(script, "id is 'q', which is answered already, or given up")
+    script.events.pop()
+    script.add(NodeEnd, 2, attempt=2)
+    script.add(Action, 2, attempt=2, action=None)
+    script.add(FlowEnd, 1)
+    check_events(script.events)
+
+
+def test_nodes_and_items_ask() -> None:
+    """No flow does, nor does a batch while its items run."""
+    script = flow()
+    script.add(Interrupt, 1, id="q", prompt="?")
+    names_the_first(script, "is of a flow: its nodes ask")
+    script = flow()
+    script.add(Interrupt, script.start(ItemStart, parent=1), id="q", prompt="?")
+    names_the_first(script, "is of a flow: its nodes ask")
+    script = flow()
+    script.start(NodeStart, node="A", parent=1)
+    script.start(ItemStart, parent=2)
+    script.add(Interrupt, 2, id="q", prompt="?")
+    names_the_first(script, "asks where ItemStart 3 is open")
+
+
+def test_a_nested_flow_and_its_action_agree() -> None:
+    """Its end and the transition name the same action."""
+    script = flow()
+    inner = script.start(FlowStart, node="G", parent=1, flow="G")
+    script.add(FlowEnd, inner, action="go")
+    script.add(Action, inner, action="stop")
+    names_the_first(script, "action is 'stop', not 'go', as of FlowEnd 3")
+
+
+def test_a_field_holds_what_its_type_says() -> None:
+    """A number is no text and no truth value, and those of a progress and a question are finite."""
+    wrong: list[tuple[type[Event], dict[str, Any], str]] = [
+        (NodeEnd, {"seq": 3.0}, "seq is 3.0"),
+        (NodeEnd, {"step": True}, "step is True"),
+        (NodeEnd, {"items": ("0",)}, "items is ('0',)"),
+        (Progress, {"done": 1, "label": None}, "label is None"),
+        (Progress, {"done": float("nan")}, "done is nan"),
+        (Progress, {"done": 1, "total": float("inf")}, "total is inf"),
+        (Progress, {"done": "1"}, "done is '1'"),
+        (Interrupt, {"id": "q", "prompt": "?", "expires": float("nan")}, "expires is nan"),
+        (Interrupt, {"id": "q", "prompt": "?", "choices": "yes"}, "choices is 'yes'"),
+        (Reply, {"id": 1, "value": 1}, "id is 1"),
+        (Retry, {"error": 1}, "error is 1"),
+        (NodeEnd, {"duration": "1"}, "duration is '1'"),
+    ]
+    for kind, fields, text in wrong:
+        script = flow()
+        script.start(NodeStart, node="A", parent=1)
+        script.add(kind, 2, **fields)
+        with pytest.raises(AssertionError, match=f": {re.escape(text)}"):
+            check_events(script.events, complete=False)
 
 
 def test_a_question_is_answered_once_by_its_own_answer() -> None:

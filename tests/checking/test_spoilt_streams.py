@@ -21,7 +21,9 @@ from flowevents import (
     NodeStart,
     Progress,
     Reply,
+    Retry,
 )
+from flowevents.events import EVENT_TYPES
 from flowevents.testing import check_events
 from tests.checking.runs import AWAITED, CLOSING, PLAIN, recorded, status, stream_of
 
@@ -34,6 +36,8 @@ def whole(name: str) -> bool:
 
 
 OPENING = (FlowStart, NodeStart, ItemStart)
+
+MOST = 40  # events at the beginning of a stream of which each is tried at each place
 
 LOOSE = (Chunk, Progress)  # which may come anywhere between the start and the end of their span
 
@@ -88,7 +92,7 @@ def test_an_event_that_comes_twice_is_noticed(name: str) -> None:
 def test_two_events_in_the_wrong_order_are_noticed(name: str) -> None:
     """Any two events may have changed places."""
     stream = stream_of(name)
-    for one, other in itertools.combinations(range(min(len(stream), 40)), 2):
+    for one, other in itertools.combinations(range(min(len(stream), MOST)), 2):
         swapped = list(stream)
         swapped[one], swapped[other] = swapped[other], swapped[one]
         refused(swapped, f"the order of {swapped[one]} and {swapped[other]}")
@@ -96,12 +100,12 @@ def test_two_events_in_the_wrong_order_are_noticed(name: str) -> None:
 
 @pytest.mark.parametrize("name", STREAMS)
 def test_an_event_that_was_never_sent_is_noticed(name: str) -> None:
-    """Where the numbers have no hole, everything but a chunk, a progress or a reply is missed."""
+    """Where the numbers have no hole, everything but a chunk or a progress is missed."""
     stream = stream_of(name)
     for place, event in enumerate(stream):
-        if isinstance(event, (*LOOSE, Reply)):
+        if isinstance(event, LOOSE):
             continue
-        if isinstance(event, Interrupt) and event.id == "q2":
+        if isinstance(event, Interrupt) and event.expires is not None:
             continue  # nobody answered it
         if isinstance(event, Action) and not whole(name):
             continue  # the flow may have failed before it
@@ -110,14 +114,16 @@ def test_an_event_that_was_never_sent_is_noticed(name: str) -> None:
 
 @pytest.mark.parametrize("name", STREAMS)
 def test_an_event_that_was_sent_twice_is_noticed(name: str) -> None:
-    """Where the numbers go on, the double of all but a chunk or a progress is noticed."""
+    """Where the numbers go on, the double of all but a chunk or a progress is noticed anywhere."""
     stream = stream_of(name)
-    for place, event in enumerate(stream):
+    for event in stream[:MOST]:
         if not isinstance(event, LOOSE):
-            doubled = [*stream[: place + 1], msgspec.structs.replace(event, seq=-1)]
+            double = msgspec.structs.replace(event, seq=-1)
             if event.span == event.seq:
-                doubled[-1] = msgspec.structs.replace(doubled[-1], span=-1)
-            refused(renumbered(doubled + stream[place + 1 :]), f"the double of {event}")
+                double = msgspec.structs.replace(double, span=-1)
+            for place in range(1, min(len(stream), MOST) + 1):
+                doubled = [*stream[:place], double, *stream[place:]]
+                refused(renumbered(doubled), f"the double of {event}")
 
 
 @pytest.mark.parametrize("name", STREAMS)
@@ -126,7 +132,8 @@ def test_neighbours_in_the_wrong_order_are_noticed(name: str) -> None:
     stream = stream_of(name)
     for place, (one, other) in enumerate(itertools.pairwise(stream)):
         loose = (*LOOSE, Interrupt, Reply)
-        if isinstance(one, loose) and isinstance(other, loose) and type(one) is not Interrupt:
+        question = isinstance(one, Interrupt) and isinstance(other, Reply)
+        if isinstance(one, loose) and isinstance(other, loose) and not question:
             continue
         if one.span != other.span and (
             name in PARALLEL
@@ -139,6 +146,77 @@ def test_neighbours_in_the_wrong_order_are_noticed(name: str) -> None:
         refused(renumbered(swapped), f"the order of {other} and {one}")
 
 
+def bound(one: Event, other: Event) -> bool:
+    """Whether they have an order: nothing that is loose does, nor what is of different items."""
+    if isinstance(one, LOOSE) or isinstance(other, LOOSE):
+        return False
+    if isinstance(one, (Interrupt, Reply)) and isinstance(other, (Interrupt, Reply)):
+        return one.id == other.id
+    return all(index == another for index, another in zip(one.items, other.items, strict=False))
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_an_event_that_came_too_early_or_too_late_is_noticed(name: str) -> None:
+    """Where the numbers fit, none can have passed one with which it has an order."""
+    stream = stream_of(name)
+    for place, event in enumerate(stream[:MOST]):
+        others = stream[:place] + stream[place + 1 :]
+        for later in range(min(len(stream), MOST)):
+            passed = stream[min(place, later) : max(place, later) + 1]
+            if any(bound(event, each) for each in passed if each is not event):
+                moved = [*others[:later], event, *others[later:]]
+                refused(renumbered(moved), f"at place {later}, {event}")
+
+
+OWN: dict[str, Any] = {"parent": 1, "flow": "F", "data": 1, "prompt": 1, "value": 1, "id": "new"}
+OWN |= {"done": 1, "error": "E", "status": "ok", "duration": 0.0, "action": None}
+
+
+def retyped(event: Event, kind: type[Event]) -> Event:
+    """An event of another type that says as much of the same as it can."""
+    fields = {name: getattr(event, name) for name in event.__struct_fields__}
+    fields = OWN | {name: value for name, value in fields.items() if value is not None}
+    fields["span"] = event.seq if kind in OPENING else fields["span"]
+    return kind(**{name: fields[name] for name in kind.__struct_fields__ if name in fields})
+
+
+def given_up(stream: list[Event], place: int) -> bool:
+    """Whether the code that spoke there failed, so that a question of it has no answer."""
+    for event in stream[place + 1 :]:
+        if event.span == stream[place].span and isinstance(event, (Retry, *CLOSING)):
+            return isinstance(event, Retry) or event.status != "ok"
+    return True
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_an_event_of_another_type_is_noticed(name: str) -> None:
+    """No event can stand for one of another type, but what is loose, or asked and given up."""
+    stream = stream_of(name)
+    for place, event in enumerate(stream):
+        loose = isinstance(event, LOOSE) or bool(getattr(event, "expires", None))
+        for kind in EVENT_TYPES:
+            if kind is type(event) or (loose and kind in LOOSE):
+                continue
+            if loose and kind is Interrupt and given_up(stream, place):
+                continue
+            edited = [*stream[:place], retyped(event, kind), *stream[place + 1 :]]
+            refused(edited, f"{kind.__name__} in place of {event}")
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_field_of_another_type_is_noticed(name: str) -> None:
+    """All but those that may hold anything hold what their type says."""
+    free = ("data", "value", "result", "prompt", "schema", "metadata")
+    stream = stream_of(name)
+    for place, event in enumerate(stream):
+        for field in set(event.__struct_fields__) - set(free):
+            for value in ({"odd": 1}, [None] if field != "choices" else 1):
+                changed = msgspec.structs.replace(event, **{field: value})
+                refused([*stream[:place], changed, *stream[place + 1 :]], f"{changed}")
+
+
+NO_NUMBERS = st.sampled_from([float("nan"), float("inf"), -float("inf")])
+
 EDITS: dict[str, st.SearchStrategy[Any]] = {
     "run_id": st.text(),
     "seq": st.integers(),
@@ -150,7 +228,9 @@ EDITS: dict[str, st.SearchStrategy[Any]] = {
     "attempt": st.integers(),
     "total": st.none() | st.integers(),
     "done": st.integers(),
-    "time": st.sampled_from([float("nan"), float("inf")]),
+    "done of a progress": NO_NUMBERS,
+    "expires": NO_NUMBERS,
+    "time": NO_NUMBERS,
     "duration": st.floats(max_value=0, exclude_max=True) | st.just(float("nan")),
     "wait": st.floats(max_value=0, exclude_max=True) | st.just(float("inf")),
     "id": st.text(),
@@ -167,14 +247,16 @@ def test_a_field_that_says_something_else_is_noticed(name: str, data: st.DataObj
     place = data.draw(st.integers(0, len(stream) - 1), label="place")
     event = stream[place]
     fields = [field for field in event.__struct_fields__ if field in EDITS]
-    if isinstance(event, Progress):  # these say what the node wants them to
+    if isinstance(event, Progress):  # these say what the node wants them to, but for a number
         fields = [field for field in fields if field not in ("done", "total")]
+        fields += ["done of a progress"]
     if isinstance(event, Action) and not whole(name):
         fields.remove("target")  # the target may not have begun
-    if isinstance(event, Interrupt) and event.id == "q2":
+    if isinstance(event, Interrupt) and event.expires is not None:
         fields.remove("id")  # nobody answered it
     field = data.draw(st.sampled_from(fields), label="field")
     value = data.draw(EDITS[field], label="value")
+    field = field.partition(" ")[0]
     assume(value != getattr(event, field))
     edited = [
         *stream[:place],

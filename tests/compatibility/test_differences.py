@@ -14,7 +14,10 @@ from tests.watching import in_loop
 
 
 def test_a_successor_that_is_no_node_is_an_error_at_once() -> None:
-    """pocketflow fails when the run gets there, with an error that names nothing."""
+    """pocketflow fails when the run gets there, with an error that names nothing.
+
+    Where the graph was made otherwise it is one when the run gets there, here too.
+    """
     theirs = pocketflow.Node()
     theirs >> "no node"
     with pytest.raises(AttributeError):

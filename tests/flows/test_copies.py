@@ -24,6 +24,7 @@ from flowevents import (
     StreamNode,
     signals,
 )
+from flowevents.testing import check_events
 from tests.flows.steps import AsyncStep, ParallelFiles, Step, pocketflow
 from tests.watching import Way, in_loop
 
@@ -120,13 +121,17 @@ def test_a_start_that_is_no_node_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("library", [pocketflow, flowevents])
-def test_a_successor_that_is_no_node_is_found_before_anything_runs(way: Way, library: Any) -> None:
+def test_a_successor_that_is_no_node_is_an_error_where_it_is_reached(
+    way: Way, library: Any
+) -> None:
     """Also in graphs that were made by hand or with pocketflow; the place is named."""
     ran: list[bool] = []
+    events: list[Event] = []
 
     class Ran(library.Node):
-        def exec(self, prep_res: Any) -> None:
+        def post(self, shared: Any, prep_res: Any, exec_res: Any) -> str:
             ran.append(True)
+            return "go" if len(ran) == 2 else "default"
 
     first, second = Ran(), Ran()
     first.next(second)
@@ -134,16 +139,17 @@ def test_a_successor_that_is_no_node_is_found_before_anything_runs(way: Way, lib
     flow = library.Flow(start=first)
 
     def run() -> Any:
-        if way.name == "sync":
-            return Run(flow, {}).wait()
-        return in_loop(Run(flow, {}).wait_async)
+        made = Run(flow, {}, observers=[events.append])
+        return made.wait() if way.name == "sync" else in_loop(made.wait_async)
 
-    with pytest.raises(GraphError, match=r"successor of 'Ran' for 'go'"):
+    with pytest.raises(GraphError, match=r"successor of 'Ran#2' for 'go'"):
         run()
+    assert ran == [True, True]
+    check_events(events)
     flow.start_node = "no node"
     with pytest.raises(GraphError, match=r"'no node' is not a node.*start node of flow 'Flow'"):
         run()
-    assert ran == []
+    assert ran == [True, True]
 
 
 def test_running_a_flow_with_successors_warns(way: Way) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flowevents import Flow, FlowStart
 from tests.flows.steps import Step, paths
 from tests.watching import Way
@@ -73,14 +71,9 @@ def test_a_flow_has_a_name_of_its_own(way: Way) -> None:
     ]
 
 
-def test_a_bad_name_in_a_nested_flow_is_refused_before_anything_runs(way: Way) -> None:
-    """The error says where it is."""
-    first = Step()
-    first >> Flow(start=Step(name="a/b"))
-    shared: dict[str, Any] = {}
-    watched = way.watch(Flow(start=first), shared)
-    assert isinstance(watched.error, ValueError)
-    assert "'a/b'" in str(watched.error)
-    assert "'Flow'" in str(watched.error)
-    assert shared == {}
-    assert watched.events == []
+def test_a_name_with_a_separator_is_one_part_of_a_path(way: Way) -> None:
+    """Nested, and beside one that is written as it is shown."""
+    first = Step(name="a/b")
+    first >> Step(name="a∕b") >> Step(name="a#2")
+    watched = way.watch(Flow(start=Flow(start=first)))
+    assert paths(watched) == ["Flow/a∕b", "Flow/a∕b#2", "Flow/a♯2"]

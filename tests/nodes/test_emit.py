@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import copy
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -233,7 +234,8 @@ class FromAThread(AsyncNode):
     """Emits from a thread, whose end it waits for without giving the loop a turn."""
 
     def emit_there(self, data: Any) -> None:
-        in_thread(lambda: self.emit(data, kind="there"))
+        context = contextvars.copy_context()
+        in_thread(lambda: context.run(self.emit, data, kind="there"))
 
     async def exec_async(self, prep_res: Any) -> Any:
         self.emit_there(prep_res)

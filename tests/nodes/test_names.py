@@ -33,27 +33,37 @@ def test_a_nodes_name_is_that_of_its_class_or_its_own(way: Way) -> None:
     assert Counting.node_name == "Counting"
 
 
-@pytest.mark.parametrize("name", ["a/b", "a#2", ""])
-def test_a_bad_name_is_refused_when_a_run_begins(way: Way, name: str) -> None:
-    """The error names it and the place; nothing has run."""
-    ran = []
+@pytest.mark.parametrize(
+    ("name", "shown"), [("a/b", "a∕b"), ("a#2", "a♯2"), ("", "Odd"), (None, "Odd"), (7, "Odd")]
+)
+def test_a_path_shows_a_name_that_it_cannot_hold(way: Way, name: Any, shown: str) -> None:
+    """Alone and in a flow; the node's own name stays as it is."""
 
-    class First(Node):
-        def exec(self, prep_res: Any) -> None:
-            ran.append(True)
-
-    class Bad(Node):
+    class Odd(Node):
         node_name = name
 
-    first = First()
-    first >> Bad()
-    watched = way.watch(Flow(start=first))
-    assert isinstance(watched.error, ValueError)
-    assert repr(name) in str(watched.error)
-    assert ran == []
-    assert watched.events == []
-    with pytest.raises(ValueError, match="name"):
-        way.run(Bad())
+    class Around(Flow):
+        node_name = name
+
+    first, node = Odd(), Odd()
+    first >> node
+    assert [start.node for start in way.watch(Odd()).of(NodeStart)] == [shown]
+    flow = Flow(start=Around(start=first))
+    around = shown if shown != "Odd" else "Around"
+    paths = [start.node for start in way.watch(flow).of(NodeStart)]
+    assert paths == [f"{around}/{shown}", f"{around}/{shown}#2"]
+    assert node.node_name == name
+
+
+def test_a_name_that_cannot_be_read_is_none(way: Way) -> None:
+    """As one that is made of params, before there are any."""
+
+    class Named(Node):
+        @property
+        def node_name(self) -> str:
+            return f"node {self.params['i']}"
+
+    assert [start.node for start in way.watch(Flow(start=Named())).of(NodeStart)] == ["Named"]
 
 
 # -- bad use --------------------------------------------------------------------------------------

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from flowevents import (
     Action,
+    Answer,
+    Ask,
     AsyncBatchNode,
     AsyncFlow,
     AsyncNode,
@@ -21,6 +24,7 @@ from flowevents import (
     FlowEnd,
     FlowEventsError,
     GraphError,
+    Interrupt,
     Node,
     NodeStart,
     Result,
@@ -30,6 +34,7 @@ from flowevents import (
     StreamNode,
     TooManySteps,
 )
+from flowevents.testing import check_events
 from tests.driving import Driver, Seen
 from tests.running.writers import Step, Write
 from tests.stock import Fail
@@ -126,6 +131,63 @@ def test_a_stop_iteration_of_async_code(
             seen.check()
 
 
+@pytest.mark.parametrize("place", ["call", "iter", "first", "midway", "after an answer"])
+@pytest.mark.parametrize("way", ["offload", "plain iterable", "plain"])
+@pytest.mark.parametrize("error", [StopIteration, StopAsyncIteration])
+def test_a_stop_iteration_of_plain_code_that_streams(
+    error: type[Exception], way: str, place: str
+) -> None:
+    """It is no end of the stream, but where a plain iterator ends with it."""
+    if error is StopIteration and place in ("first", "midway", "after an answer"):
+        return
+
+    class Breaks:
+        def __init__(self) -> None:
+            self.steps = iter(["first", "midway"])
+
+        def __iter__(self) -> Any:
+            if place == "iter":
+                raise error("stop")
+            return self
+
+        def __next__(self) -> Any:
+            step = next(self.steps)
+            if step == place:
+                raise error("stop")
+            return Ask("?") if place == "after an answer" else step
+
+        def send(self, value: Any) -> Any:
+            if place == "after an answer":
+                raise error("stop")
+            return self.__next__()
+
+        def throw(self, *raised: Any) -> Any:
+            raise raised[0]
+
+    def stream(self: Any, prep_res: Any) -> Any:
+        if place == "call":
+            raise error("stop")
+        return Breaks()
+
+    def answer(event: Interrupt) -> Answer[int]:
+        return Answer(1)
+
+    bases: dict[str, type[Any]] = {"plain iterable": AsyncStreamNode}
+    name = "exec_stream_async" if way in bases else "exec_stream"
+    node = type("Stops", (bases.get(way, StreamNode),), {name: stream})()
+    seen = Seen()
+    run = AsyncFlow(node).run_async(
+        {},
+        offload=way == "offload",
+        observers=[seen, SimpleNamespace(on_interrupt=answer)],
+    )
+    with pytest.raises(RuntimeError) as caught:
+        asyncio.run(run)
+    assert isinstance(caught.value.__cause__, error)
+    assert set(seen.ends()) == {"error"}
+    seen.check()
+
+
 def test_an_async_node_in_a_sync_run() -> None:
     """The error names the node and says what to do, after the ends, in every form."""
 
@@ -176,20 +238,17 @@ def test_an_async_observer_of_a_sync_run() -> None:
     assert heard == ["a", "b", "c"]
 
 
-def test_a_graph_that_cannot_run_is_refused_before_it_begins(driver: Driver) -> None:
-    """No event is sent, and the run is still ready."""
-    step = Step()
-    step.successors["next"] = "no node"
-    seen = Seen()
-    run = Run(driver.flow(step), {}, observers=[seen])
+def test_a_run_that_reaches_what_is_no_node_fails(driver: Driver) -> None:
+    """The error says where it stands; however the run is driven."""
     for drive in (driver.wait, driver.pull):
+        step = Step()
+        step.successors["next"] = "no node"
+        seen = Seen()
+        run = Run(driver.flow(step), {}, observers=[seen])
         with pytest.raises(GraphError, match=r"'no node'.*'Step'.*'next'"):
             drive(run)
-    named = Step()
-    named.node_name = "a/b"
-    with pytest.raises(ValueError, match="'a/b'"):
-        driver.run(driver.flow(named), {}, observers=[seen])
-    assert (run.status, seen.events) == ("ready", [])
+        assert run.status == "failed"
+        check_events(seen.events)
 
 
 def test_all_errors_have_one_root() -> None:

@@ -22,6 +22,7 @@ from flowevents import (
     ObserverError,
     ReplyError,
     Run,
+    RunStateError,
     StreamNode,
 )
 from flowevents.testing import check_events
@@ -136,13 +137,13 @@ def test_an_interrupt_of_a_node_ends_the_loop(loop: Driver, kind: Any) -> None:
 
 def test_what_cannot_begin_is_not_started(place: Place) -> None:
     """The error is raised at once, and the run stays as it is."""
-    node = Talk()
-    node.node_name = "a/b"
-    run = place.run(node)
-    for _ in range(2):
-        with pytest.raises(ValueError, match="'a/b'"):
-            place.do(run.start)
-        assert run.status == "ready"
+    with Run(Talk(), {}, id="taken") as other:
+        next(iter(other))
+        run = place.run(Talk(), id="taken")
+        for _ in range(2):
+            with pytest.raises(RunStateError, match="'taken'"):
+                place.do(run.start)
+            assert run.status == "ready"
 
 
 def test_async_handlers(place: Place) -> None:

@@ -11,7 +11,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
-from flowevents import FlowEnd, Interrupt, Node, Reply, StreamNode
+from flowevents import BatchNode, FlowEnd, Interrupt, Node, Reply, StreamNode
 from flowevents.observers import semconv
 from flowevents.observers.traces import TraceObserver
 from flowevents.testing import ManualClock
@@ -112,6 +112,24 @@ def test_a_step_tells_its_place_and_its_way(
     assert scope.name == "flowevents"
 
 
+def test_labels_of_items_are_told_when_asked_for(
+    tracing: TraceObserver, telling: TraceObserver, spans: Balance
+) -> None:
+    """They may name what a person has sent."""
+
+    class Each(BatchNode):
+        def prep(self, shared: Any) -> Any:
+            return "ab"
+
+        def item_label(self, item: Any) -> str:
+            return f"file\n{item}"
+
+    for observer, expected in ((tracing, [None] * 2), (telling, ["file\\na", "file\\nb"])):
+        Each().run({}, observers=[observer])
+        assert [attribute(span, semconv.LABEL) for span in spans.spans()[2:]] == expected
+        spans.clear()
+
+
 def test_an_action_that_leads_nowhere_may_be_a_text(
     tracing: TraceObserver, telling: TraceObserver, spans: Balance
 ) -> None:
@@ -131,7 +149,7 @@ def test_an_action_that_leads_nowhere_may_be_a_text(
 
 
 def test_times_are_those_of_the_events(spans: Balance, tracing: TraceObserver) -> None:
-    """Of the run's clock, also the time to the first chunk, which starts with the step."""
+    """Of the run's clock, also the time to the first chunk: from the step's start, no wait."""
     clock = ManualClock(1_000.0)
 
     class Slow(StreamNode):
@@ -151,7 +169,7 @@ def test_times_are_those_of_the_events(spans: Balance, tracing: TraceObserver) -
     root, step = spans.spans()
     assert (step.start_time, step.end_time) == (1_000 * 10**9, 1_017 * 10**9)
     assert (root.start_time, root.end_time) == (step.start_time, step.end_time)
-    assert attribute(step, semconv.FIRST_CHUNK) == 13.0
+    assert attribute(step, semconv.FIRST_CHUNK) == 5.0
     assert attribute(step, semconv.CHUNKS) == 2
     assert step.events[0].timestamp == 1_003 * 10**9
 

@@ -74,6 +74,7 @@ from flowevents import (
     TerminalDisplay,
     TooManySteps,
     UnknownEvent,
+    backoff,
     events,
     observe,
     on,
@@ -114,6 +115,44 @@ class Plan(Node):
         return "act" if exec_res else "done"
 
 
+class Renamed(StreamNode, BatchNode):
+    """What a method gets may have other names than in the base classes."""
+
+    def prep(self, state: Shared) -> list[str]:
+        return list(state)
+
+    def exec_stream(self, word: str) -> Iterator[str]:
+        yield word
+
+    def exec_fallback(self, word: str, error: Exception) -> str:
+        return word
+
+    def item_label(self, word: str) -> str:
+        return word
+
+    def post(self, state: Shared, words: list[str], found: list[str]) -> None:
+        return None
+
+
+class RenamedAsync(AsyncStreamNode):
+    async def prep_async(self, state: Shared) -> str:
+        return str(state["question"])
+
+    async def exec_stream_async(self, question: str) -> AsyncIterator[str]:
+        yield question
+
+    async def exec_fallback_async(self, question: str, error: Exception) -> str:
+        return question
+
+    async def post_async(self, state: Shared, question: str, chunks: list[str]) -> None:
+        return None
+
+
+class RenamedQuestion(AskNode):
+    def question(self, text: str) -> Ask:
+        return Ask(text)
+
+
 class Write(StreamNode):
     keep_chunks = False
 
@@ -133,6 +172,9 @@ class Each(BatchNode):
 
     def exec(self, prep_res: int) -> int:
         return prep_res
+
+    def item_label(self, item: int) -> str:
+        return f"number {item}"
 
 
 class WriteEach(Write, BatchNode):
@@ -268,13 +310,21 @@ def graph() -> Flow:
     flow.start(plan)
     flow.set_params({"a": 1})
     assert_type(flow.successors, dict[str, Any])
+    Each(3, backoff(initial=1, factor=3, maximum=9, jitter=0), retry_on=(OSError, KeyError))
+    assert_type(backoff()(1, OSError()), float)
     return flow
+
+
+def pause(attempt: int, error: Exception) -> float:
+    """Seconds before the next attempt."""
+    return attempt / 2
 
 
 def async_graph() -> AsyncFlow:
     """So it is with async ones."""
     fetch = Fetch(3, 0.5)
-    fetch >> FetchEach() >> FetchAll(max_concurrency=3) >> WriteAll(max_concurrency=None)
+    fetch >> FetchEach(wait=pause) >> FetchAll(max_concurrency=3, return_exceptions=True)
+    fetch >> WriteAll(retry_on=lambda error: "429" in str(error), max_concurrency=None)
     fetch - "files" >> PerFileAsync(WriteAsync()) >> PerFileAtOnce(Plan(), max_concurrency=2)
     return AsyncFlow(fetch)
 
@@ -336,6 +386,7 @@ signals.node_start.connect(lambda event: assert_type(event, NodeStart).parent)
 signals.item_start.connect(
     lambda event: assert_type(assert_type(event, ItemStart).total, int | None)
 )
+signals.item_start.connect(lambda event: assert_type(event.label, str))
 signals.progress.connect(lambda event: assert_type(assert_type(event, Progress).done, float))
 signals.retry.connect(lambda event: assert_type(assert_type(event, Retry).fallback, bool))
 signals.interrupt.connect(lambda event: assert_type(assert_type(event, Interrupt).id, str))

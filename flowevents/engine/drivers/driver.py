@@ -9,8 +9,8 @@ import weakref
 from collections.abc import Callable
 from typing import Final, Literal
 
-from flowevents.engine.publish import Root
 from flowevents.engine.state import State
+from flowevents.engine.whose import Root
 from flowevents.errors import RunStateError
 from flowevents.status import Lifecycle
 

@@ -18,12 +18,13 @@ from threading import get_ident
 from typing import Any, Final
 
 from flowevents.engine.drivers.driver import Consumer, Driver
-from flowevents.engine.effects import TAKE, Effects, wake
+from flowevents.engine.effects import TAKE, Effects, again, wake
 from flowevents.engine.flushing import cut_short, flush_beside
-from flowevents.engine.publish import Root
+from flowevents.engine.here import current_here
 from flowevents.engine.state import State
-from flowevents.engine.step import Track, current_track, on_track
+from flowevents.engine.step import Here, Track, current_track, on_track
 from flowevents.engine.trampoline import Ended, close_all, resume
+from flowevents.engine.whose import Root
 from flowevents.errors import RunCancelled
 from flowevents.events import Event
 from flowevents.status import Lifecycle
@@ -62,6 +63,7 @@ class AsyncDriver(Driver):
         self.track: Track = track
         self._opened: list[Any] = [engine]
         track.opened = self._opened
+        track.here = Here(track)
         self._waiting: object = _READY  # what the engine yielded for the loop
         self._cancelling = False  # the engine knows, or what it waits for is being cancelled
         self._context: Context | None = None  # of the run's own, or that of who drives it
@@ -190,8 +192,8 @@ class AsyncDriver(Driver):
         error: BaseException | None = None
         before = None
         if context is None:
-            before = current_track.get()
-            current_track.set(self.track)
+            before = current_here.get()
+            current_here.set(self.track.here)
         self.advancing = True
         try:
             while True:
@@ -237,13 +239,13 @@ class AsyncDriver(Driver):
                     self._waiting = _READY
                     continue
                 if type(self._waiting) is _Raised:  # it was carried on meanwhile
-                    raise self._waiting.error
+                    again(self._waiting.error)
                 if self._waiting is _READY and (outbox or state.questions.pausing):
                     return
         finally:
             self.advancing = False
             if context is None:
-                current_track.set(before)
+                current_here.set(before)
 
     def carry_on(self) -> None:
         """Go on where code of the run's own has ended in a task of its own, in that task.
@@ -373,7 +375,7 @@ class AsyncDriver(Driver):
 
     def _is_own_task(self) -> bool:
         """Whether the task that runs is the run's: its end cannot be awaited there."""
-        task, track = asyncio.current_task(), current_track.get()
+        task, track = asyncio.current_task(), current_track()
         if task in (self.driven_by, self.closing, self.state.delivery.flushing):
             return True
         return (

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from flowevents.engine.drivers.driver import Consumer, Driver
 from flowevents.engine.effects import TAKE, Effects
-from flowevents.engine.publish import Root
+from flowevents.engine.here import current_here, nowhere
 from flowevents.engine.state import State
+from flowevents.engine.whose import Root
 from flowevents.status import Lifecycle
 
 __all__ = ["PAUSED", "SyncDriver", "pull"]
@@ -79,7 +80,8 @@ class SyncDriver(Driver):
 
     def _unwind(self) -> None:
         try:
-            self.engine.throw(self.state.stop.see())
+            with nowhere():
+                self.engine.throw(self.state.stop.see())
         except BaseException as error:
             self.settle(error)
         finally:
@@ -118,7 +120,7 @@ def pull(
         while outbox:
             yield outbox.popleft()
         try:
-            for out in driver.engine:
+            for out in driver.engine if current_here.get() is None else _apart(driver.engine):
                 if out is TAKE:
                     while outbox:
                         yield outbox.popleft()
@@ -149,6 +151,17 @@ def pull(
             if life.status == "running":
                 left()
     return state.outcome.result()
+
+
+def _apart(engine: Effects) -> Effects:
+    """The engine in the code of an async run, for which the code that it calls does not speak."""
+    while True:
+        with nowhere():
+            try:
+                out = next(engine)
+            except StopIteration:
+                return
+        yield out
 
 
 def _is_left_here(error: BaseException) -> bool:

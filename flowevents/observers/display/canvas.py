@@ -18,7 +18,11 @@ __all__ = ["Canvas", "wrap"]
 
 _WORDS: Final = re.compile(r"\s+|\S+")
 _BREAKS: Final = re.compile("[\u2028\u2029]")
+_LONE_JOINERS: Final = re.compile(r"(?<!\S)\u200d+|(?<=\u200d)\u200d+")
+"""What joins nothing, and of which rich's own functions disagree how wide it makes a text."""
+
 _TAB: Final = 4
+_NARROW: Final = 10  # cells; below, nothing is indented
 _SIGNS: Final = {
     "ok": "✓",
     "error": "✗",
@@ -66,30 +70,36 @@ class Canvas:
 
     Attributes:
         signs: The signs that it can show, by name.
+        indent: What stands before a text below its heading.
     """
 
     def __init__(self, width: int, height: int, encoding: str = "utf-8") -> None:
-        self.width: int = max(width, 10)
+        self.width: int = max(width, 1)
         self.height: int = max(height, 4)
         self.encoding: str = encoding
         self.unicode: bool = encoding.lower().startswith("utf")
         self.signs: dict[str, str] = _SIGNS if self.unicode else _ASCII
+        self.indent: str = "  " if width >= _NARROW else ""
 
     def text(self, text: str) -> str:
         """A text of several lines that may have been written by a model."""
-        return self._encodable(escape_controls(_BREAKS.sub("\n", text)).expandtabs(_TAB))
+        return self._clean(escape_controls(_BREAKS.sub("\n", text)).expandtabs(_TAB))
 
     def line(self, text: str) -> str:
         """The same in one line: newlines are escaped."""
-        return self._encodable(escape_controls(text, one_line=True))
+        return self._clean(escape_controls(text, one_line=True))
 
     def fit(self, line: Line) -> Line:
         """The line, cut to the width."""
         line.cut(self.width, self.signs["more"])
         return line
 
-    def _encodable(self, text: str) -> str:
-        if self.unicode or text.isascii():
+    def _clean(self, text: str) -> str:
+        """The text as rich can measure it, and the screen show it."""
+        if text.isascii():
+            return text
+        text = _LONE_JOINERS.sub(lambda found: r"\u200d" * len(found.group()), text)
+        if self.unicode:
             return text
         return text.encode(self.encoding, "backslashreplace").decode(self.encoding)
 

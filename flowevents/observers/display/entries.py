@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
 from flowevents.events import Retry
 from flowevents.observers import durations
 from flowevents.observers.display.canvas import Canvas, wrap
 from flowevents.observers.display.line import Line
+from flowevents.observers.display.markdown import markdown_lines
 from flowevents.observers.display.phrases import STYLES, add_move, add_speed, path
 from flowevents.observers.display.speech import Block, labelled
 from flowevents.observers.display.state import Answered, Asked, Ended, Entry, Said
 from flowevents.observers.display.tree import tree_lines
-from flowevents.observers.questions import choices_of, hint, is_numbered, wording
+from flowevents.observers.questions import choices_of, hint, is_numbered, more_wait, wording
 
 __all__ = ["entry_lines", "indented"]
 
-_INDENT: Final = "  "
 
+def entry_lines(entry: Entry, canvas: Canvas, markdown: bool = False) -> Iterator[Line]:
+    """The lines of something that stays on the screen, all of it.
 
-def entry_lines(entry: Entry, canvas: Canvas) -> Iterator[Line]:
-    """The lines of something that stays on the screen, all of it."""
+    Args:
+        markdown: Whether the texts of steps that have ended well are Markdown.
+    """
     if isinstance(entry, Said):
-        yield from _said(entry, canvas)
+        yield from _said(entry, canvas, markdown and entry.status == "ok")
     elif isinstance(entry, Asked):
         yield from _asked(entry, canvas)
     elif isinstance(entry, Answered):
@@ -34,7 +36,7 @@ def entry_lines(entry: Entry, canvas: Canvas) -> Iterator[Line]:
         yield from tree_lines(entry.whole, canvas, entry.run)
 
 
-def _said(entry: Said, canvas: Canvas) -> Iterator[Line]:
+def _said(entry: Said, canvas: Canvas, markdown: bool = False) -> Iterator[Line]:
     if entry.so_far:
         yield canvas.fit(Line((canvas.signs["dot"], "dim"), " ", _name(entry, canvas)))
         yield from _blocks(entry.blocks, canvas, "")
@@ -53,7 +55,8 @@ def _said(entry: Said, canvas: Canvas) -> Iterator[Line]:
         add_move(line, entry.moved, canvas)
     add_speed(line, entry.rate, entry.first, canvas)
     yield canvas.fit(line)
-    yield from _blocks(entry.blocks, canvas, "strike dim" if entry.retry is not None else "")
+    style = "strike dim" if entry.retry is not None else ""
+    yield from _blocks(entry.blocks, canvas, style, markdown)
     if entry.error is not None:
         yield from indented(entry.error, canvas, "yellow" if entry.retry is not None else "red")
 
@@ -67,6 +70,8 @@ def _what_follows(retry: Retry) -> str:
 
 def _asked(entry: Asked, canvas: Canvas) -> Iterator[Line]:
     question = entry.question
+    if entry.about is not None:
+        yield from _said(entry.about, canvas)
     line = Line((canvas.signs["asks"], "bold yellow"), " ", _name(entry, canvas), " asks")
     wanted = hint(question)
     if wanted and choices_of(question) is None:
@@ -80,21 +85,26 @@ def _asked(entry: Asked, canvas: Canvas) -> Iterator[Line]:
     for number, choice in enumerate(choices, 1):
         mark = f"{number} " if numbered else f"{canvas.signs['dot']} "
         yield from indented(mark + wording(choice), canvas, "yellow")
+    if entry.waiting:
+        yield from indented(more_wait(entry.waiting), canvas, "dim")
 
 
-def _blocks(blocks: list[Block], canvas: Canvas, style: str) -> Iterator[Line]:
+def _blocks(
+    blocks: list[Block], canvas: Canvas, style: str, markdown: bool = False
+) -> Iterator[Line]:
     for block in blocks:
         if block.is_text:
-            yield from indented(block.text(), canvas, style)
+            lines = markdown_lines(block.text(), canvas) if markdown else None
+            yield from indented(block.text(), canvas, style) if lines is None else lines
         else:
             yield from indented(labelled(block, block.text()), canvas, f"{style} dim")
 
 
 def indented(text: str, canvas: Canvas, style: str = "", last: int | None = None) -> Iterator[Line]:
     """The lines of a text below a heading, wrapped; all of them or so many of the last ones."""
-    lines = list(wrap(canvas.text(text).rstrip("\n"), canvas.width - len(_INDENT)))
+    lines = list(wrap(canvas.text(text).rstrip("\n"), canvas.width - len(canvas.indent)))
     for line in lines if last is None else lines[max(len(lines) - last, 0) :]:
-        yield Line(_INDENT, (line, style))
+        yield Line(canvas.indent, (line, style))
 
 
 def _wrapped(line: Line, canvas: Canvas) -> Iterator[Line]:

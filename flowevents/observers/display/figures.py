@@ -6,6 +6,8 @@ import math
 import reprlib
 from typing import Final
 
+from flowevents.plain import text_in
+
 __all__ = ["count", "items", "rate", "value"]
 
 _compact: Final = reprlib.Repr()
@@ -34,8 +36,9 @@ def items(indexes: tuple[int, ...]) -> str:
 
 def value(data: object) -> str:
     """A value: a text as it is, anything else as its compact `repr`."""
-    if isinstance(data, str):
-        return str(data)
+    text = text_in(data)
+    if text is not None:
+        return text
     try:
         return _compact.repr(data)
     except Exception:  # it is somebody else's `__repr__`

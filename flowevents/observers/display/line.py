@@ -52,6 +52,7 @@ class Line:
     def cut(self, width: int, more: str) -> None:
         """Make it no wider than this, with a sign that there is more."""
         if self.cells > width:
-            room = max(width - cell_len(more), 0)
+            more = more[:width]
+            room = width - cell_len(more)
             self.segments = Segment.adjust_line_length(self.segments, room, pad=False)
             self.add(more)

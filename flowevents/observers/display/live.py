@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -21,6 +22,7 @@ from flowevents.observers.tty import Tty, tty_of
 
 __all__ = ["TerminalDisplay"]
 
+_logger: Final = logging.getLogger("flowevents")
 _MOST: Final = 10  # pictures per second, whatever the rate of events
 
 
@@ -49,6 +51,8 @@ class TerminalDisplay:
         max_items: How many items of a parallel batch have a line of their own.
         answers_here: Whether questions are answered in this terminal; with `False` it does not
             stand still.
+        markdown: Whether what nodes say is Markdown, which it then shows as such when they have
+            ended.
 
     Raises `ValueError` for a `refresh_per_second` that is not from 0 to 10.
     """
@@ -63,6 +67,7 @@ class TerminalDisplay:
         refresh_per_second: float = _MOST,
         max_items: int = 8,
         answers_here: bool = True,
+        markdown: bool = False,
     ) -> None:
         if not 0 <= refresh_per_second <= _MOST:
             raise ValueError(
@@ -70,7 +75,14 @@ class TerminalDisplay:
                 f"0 to {_MOST}."
             )
         self._options = Options(
-            console, transient, shower(show), get_time, refresh_per_second, max_items, answers_here
+            console,
+            transient,
+            shower(show),
+            get_time,
+            refresh_per_second,
+            max_items,
+            answers_here,
+            markdown,
         )
         self._noted: deque[tuple[Event, float]] = deque()  # to be taken, each with when it came
         self._lock = threading.RLock()  # of who takes and draws
@@ -124,9 +136,9 @@ class TerminalDisplay:
                     session = self._session or self._open()
                     session.take(*self._noted.popleft())
                     if session.is_over() and not self._is_kept:
-                        self._close(session)
+                        self._do(session, self._close)
                 if self._session is not None and then is not None:
-                    then(self._session)
+                    self._do(self._session, then)
             finally:
                 self._is_at_work = False
             ending, self._ending = self._ending, []
@@ -134,11 +146,28 @@ class TerminalDisplay:
             if each is not threading.current_thread():
                 each.join()
 
+    def _do(self, session: Session, then: Callable[[Session], None]) -> None:
+        """Do it, or go on with plain lines where it cannot be drawn."""
+        try:
+            then(session)
+        except Exception:
+            if not isinstance(session, Drawn):
+                raise
+            watch = session.give_up()
+            self._leave()
+            _logger.exception("TerminalDisplay cannot draw; plain lines follow")
+            self._session = Written(self._console().file, self._options, watch)
+            if self._session.is_over() and not self._is_kept:
+                self._session = None
+
     def _step_aside(self, question: Interrupt) -> None:
         self._work(lambda session: session.step_aside(question))
 
+    def _console(self) -> Console:
+        return self._options.console or rich.get_console()
+
     def _open(self) -> Session:
-        console = self._options.console or rich.get_console()
+        console = self._console()
         session: Session
         if console.is_jupyter or _can_draw(console, own=self._options.console is None):
             surface = Notebook(console) if console.is_jupyter else Terminal(console)
@@ -153,16 +182,20 @@ class TerminalDisplay:
         return session
 
     def _close(self, session: Session) -> None:
-        self._session = None
         try:
             thread = session.close()
             if thread is not None:
                 self._ending.append(thread)
         finally:
-            if self._tty is not None:
-                self._tty.drawers.remove(self._step_aside)
-                self._tty = None
-                _on_screen.discard(self)
+            self._leave()
+
+    def _leave(self) -> None:
+        """Have no session any more."""
+        self._session = None
+        if self._tty is not None:
+            self._tty.drawers.remove(self._step_aside)
+            self._tty = None
+            _on_screen.discard(self)
 
 
 _on_screen: Final[set[TerminalDisplay]] = set()  # is not to be lost before it gave the cursor back

@@ -24,7 +24,7 @@ class Picture:
 
     Args:
         events: They are read once, when it is made.
-        show: Which nodes, as in `TerminalDisplay`.
+        show, markdown: As in `TerminalDisplay`.
     """
 
     def __init__(
@@ -32,13 +32,17 @@ class Picture:
         events: Iterable[Event],
         *,
         show: str | Iterable[str] | Callable[[str], bool] | None = None,
+        markdown: bool = False,
     ) -> None:
         watch = Watch(shower(show))
         for event in events:
             watch.take(event, event.time)
         watch.leave()
         self._entries = watch.entries
+        self._markdown = markdown
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         canvas = Canvas(options.max_width, options.size.height, options.encoding)
-        yield Sheet(line for entry in self._entries for line in entry_lines(entry, canvas))
+        yield Sheet(
+            line for entry in self._entries for line in entry_lines(entry, canvas, self._markdown)
+        )

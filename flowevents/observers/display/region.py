@@ -88,7 +88,7 @@ def _heading(number: int, step: Step, now: float, canvas: Canvas) -> Line:
     if step.attempt > 1:
         line.add(f"  attempt {step.attempt}", "yellow")
     if speech.chunks:
-        add_speed(line, speech.rate(), max(speech.first - step.attempt_time, 0.0), canvas)
+        add_speed(line, speech.rate(), step.first.seconds, canvas)
     return canvas.fit(line)
 
 

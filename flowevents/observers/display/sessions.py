@@ -37,6 +37,7 @@ class Options:
     per_second: float
     max_items: int
     answers_here: bool
+    markdown: bool
 
 
 class Session(Protocol):
@@ -90,11 +91,17 @@ class Surface(Protocol):
 
 
 class Written:
-    """Plain lines, each written when it is there."""
+    """Plain lines, each written when it is there.
 
-    def __init__(self, target: IO[str], options: Options) -> None:
+    Args:
+        watch: What a picture that cannot be drawn any more knew; the lines go on from there.
+    """
+
+    def __init__(self, target: IO[str], options: Options, watch: Watch | None = None) -> None:
         self._target = target
         self._lines = Lines(options.shows)
+        if watch is not None:
+            self._write(self._lines.take_over(watch))
 
     def is_urgent(self, event: Event) -> bool:
         """Always."""
@@ -143,7 +150,7 @@ class Drawn:
         self._options = options
         self._tty = tty
         self._watch = Watch(options.shows)
-        self._still: set[tuple[str, str]] = set()  # the questions that it stood still for
+        self._standing: tuple[str, str] | None = None  # the question on the screen, to be answered
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
         if options.per_second > 0:
@@ -176,13 +183,13 @@ class Drawn:
     def draw(self) -> None:
         """Draw what is known now; nothing while a question stands on the screen."""
         now = self._options.get_time()
-        still = self._open_questions(now)
-        if still & self._still or (self._surface.is_typed_on and self._tty.reads):
+        waiting = self._open_questions(now)
+        if self._standing in waiting or (self._surface.is_typed_on and self._tty.reads):
             return
-        self._still = still
+        self._standing = next(iter(waiting), None)
         canvas = self._surface.canvas()
-        region = [] if still else live_lines(self._watch, now, canvas, self._options.max_items)
-        self._show(len(self._watch.entries), region, canvas)
+        region = [] if waiting else live_lines(self._watch, now, canvas, self._options.max_items)
+        self._show(waiting, region, canvas)
 
     def step_aside(self, question: Interrupt) -> None:
         """Draw up to the question, where it does not stand there, and take the region away."""
@@ -191,42 +198,61 @@ class Drawn:
         if not self._surface.is_typed_on:
             self.draw()
             return
-        self._still = self._open_questions(now)
-        entries = self._watch.entries
-        places = (n for n, each in enumerate(entries, 1) if _is_about(each, question))
-        self._show(next(places, 0), [], self._surface.canvas())
+        self._standing = question.run_id, question.id
+        if self._tty.last == self._standing:
+            self._surface.draw([], [])
+        else:
+            self._show(self._open_questions(now), [], self._surface.canvas())
 
-    def _open_questions(self, now: float) -> set[tuple[str, str]]:
-        """Those for whose answers it stands still."""
+    def _open_questions(self, now: float) -> list[tuple[str, str]]:
+        """Those for whose answers it stands still, in the order in which they were asked."""
         if not (self._surface.is_typed_on and self._options.answers_here):
-            return set()
-        return {key for key, until in self._watch.questions.items() if now < until}
+            return []
+        return [key for key, until in self._watch.questions.items() if now < until]
 
     def close(self) -> threading.Thread | None:
         """Draw what has ended, each run with its tree, and stop the thread."""
         self._closed.set()
         self._watch.leave()
         try:
-            self._show(len(self._watch.entries), [], self._surface.canvas())
+            self._show([], [], self._surface.canvas())
         finally:
             self._surface.close()
         return self._thread
 
-    def _show(self, count: int, region: list[Line], canvas: Canvas) -> None:
-        """Draw so many of the entries, which stay, and the region below them."""
-        entries, self._watch.entries = self._watch.entries[:count], self._watch.entries[count:]
+    def give_up(self) -> Watch:
+        """Leave the screen as it is; what is known, and was not shown."""
+        self._closed.set()
+        with suppress(Exception):  # it may be what has failed
+            self._surface.close()
+        return self._watch
+
+    def _show(self, waiting: list[tuple[str, str]], region: list[Line], canvas: Canvas) -> None:
+        """Draw the entries, which stay, and the region below them.
+
+        Of the questions that wait only the one on the screen is shown, the last; the others follow
+        when it is their turn.
+        """
+        shown: list[Entry] = []
+        later: list[Entry] = []
+        for entry in self._watch.entries:
+            waits = isinstance(entry, Asked) and entry.key in waiting
+            (later if waits and not self._is_standing(entry) else shown).append(entry)
+        shown.sort(key=self._is_standing)
         if self._options.transient:
-            entries = [each for each in entries if isinstance(each, Asked)]
-        above = [line for entry in entries for line in entry_lines(entry, canvas)]
-        with suppress(OSError, ValueError):  # the terminal is gone, or the file is closed
-            self._surface.draw(above, region)
-        if entries:
-            asked = entries[-1].question if isinstance(entries[-1], Asked) else None
-            self._tty.last = None if asked is None else (asked.run_id, asked.id)
+            shown = [each for each in shown if isinstance(each, Asked)]
+        asked = shown[-1] if shown and isinstance(shown[-1], Asked) else None
+        if asked is not None:
+            asked.waiting = self._tty.behind(asked.key, waiting)
+        markdown = self._options.markdown
+        above = [line for entry in shown for line in entry_lines(entry, canvas, markdown)]
+        self._surface.draw(above, region)
+        self._watch.entries = later  # what was shown is not forgotten before
+        if shown:
+            self._tty.last = None if asked is None else asked.key
 
-
-def _is_about(entry: Entry, question: Interrupt) -> bool:
-    return isinstance(entry, Asked) and entry.question is question
+    def _is_standing(self, entry: Entry) -> bool:
+        return isinstance(entry, Asked) and entry.key == self._standing
 
 
 def _tick(tick: Callable[[], None], seconds: float, closed: threading.Event) -> None:
@@ -234,5 +260,5 @@ def _tick(tick: Callable[[], None], seconds: float, closed: threading.Event) -> 
     while not closed.wait(seconds):
         try:
             tick()
-        except Exception:  # of a function that was given
+        except Exception:  # of a function that was given, such as `show`
             _logger.exception("TerminalDisplay could not be brought up to date")

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from flowevents.observers.display import figures
+from flowevents.plain import text_in
 
 __all__ = ["OUTPUT", "Block", "Speech", "labelled"]
 
 OUTPUT: Final = "output"
+_LEAST: Final = 0.2  # seconds
 _WINDOW: Final = 4_096  # characters; the tail begins at a multiple, so that its lines stand still
 
 
@@ -53,7 +55,8 @@ class Speech:
         blocks: What was said and stands on the screen only for now, in order.
         shown: What was said before that, and stays on the screen already.
         chunks: How many chunks of text there were.
-        first, last: The `time` of the first and last of them, in seconds since the epoch.
+        first, last: The `time` of the first and last of them, in seconds since the epoch; the first
+            as if nobody had been asked since.
     """
 
     blocks: list[Block] = field(default_factory=list)
@@ -64,23 +67,30 @@ class Speech:
 
     def add(self, data: object, kind: str, time: float) -> None:
         """Take a chunk."""
-        blocks = self.blocks
-        if isinstance(data, str) and kind == OUTPUT:
+        blocks, text = self.blocks, text_in(data)
+        if text is not None and kind == OUTPUT:
             self.chunks += 1
             self.last = time
             if self.chunks == 1:
                 self.first = time
             if blocks and blocks[-1].is_text:
-                blocks[-1].pieces.append(data)
+                blocks[-1].pieces.append(text)
             else:
-                blocks.append(Block(kind, [data], True))
+                blocks.append(Block(kind, [text], True))
         else:
             blocks.append(Block(kind, [figures.value(data)], False))
 
-    def rate(self, until: float | None = None) -> float | None:
-        """Chunks of text per second, from the first to the last one or to a time."""
-        spent = (self.last if until is None else until) - self.first
-        return (self.chunks - 1) / spent if self.chunks > 1 and spent > 0 else None
+    def pause(self, seconds: float) -> None:
+        """Do not count the time in which a person was asked."""
+        self.first += max(0.0, seconds)
+
+    def rate(self) -> float | None:
+        """Chunks of text per second, from the first to the last one; `None` for what came at once.
+
+        Of less than 0.2 seconds it would be no figure.
+        """
+        spent = round(self.last - self.first, 3)
+        return (self.chunks - 1) / spent if self.chunks > 1 and spent >= _LEAST else None
 
 
 def labelled(block: Block, text: str) -> str:

@@ -20,6 +20,7 @@ from flowevents.events import (
     Status,
 )
 from flowevents.observers.display.speech import Block, Speech
+from flowevents.observers.first_chunk import FirstChunk
 from flowevents.opened import Opened, OpenStarts
 
 __all__ = ["Answered", "Asked", "Ended", "Entry", "Row", "Run", "Said", "Step", "Way"]
@@ -53,11 +54,16 @@ class Row:
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """The items of a step: how many are open, how many have ended, and of how many."""
+    """The items of a step: how many are open, how many have ended, and of how many.
+
+    Attributes:
+        spoke: Whether one of them said something.
+    """
 
     open: int = 0
     done: int = 0
     total: int | None = None
+    spoke: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -74,7 +80,8 @@ class Step(Opened):
     Attributes:
         row: Its row, or `None` where the node is not shown.
         seen: When it began, on the display's clock.
-        attempt, attempt_time: Which try it is in, and the events' time at which that began.
+        attempt: Which try it is in.
+        first: How long the first chunk of the attempt took.
         speech: What the attempt has said.
         batch: The items that it has.
         way: How far it is, where it has said so.
@@ -83,7 +90,7 @@ class Step(Opened):
     """
 
     __slots__ = (
-        *("attempt", "attempt_time", "batch", "questions", "retry"),
+        *("attempt", "batch", "first", "questions", "retry"),
         *("row", "seen", "speech", "way"),
     )
 
@@ -95,7 +102,7 @@ class Step(Opened):
         self.row: Row | None = None
         self.seen: float = 0.0
         self.attempt: int = max(event.attempt, 1)
-        self.attempt_time: float = event.time
+        self.first: FirstChunk = FirstChunk(event)
         self.speech: Speech = Speech()
         self.batch: Batch = Batch()
         self.way: Way | None = None
@@ -106,6 +113,11 @@ class Step(Opened):
     def is_item(self) -> bool:
         """Whether it is an item, as its start says."""
         return type(self.event) is ItemStart
+
+    @property
+    def label(self) -> str:
+        """What its node calls it, where it is an item."""
+        return self.event.label if isinstance(self.event, ItemStart) else ""
 
     @property
     def among(self) -> Batch | None:
@@ -174,7 +186,7 @@ class Said(Entry):
     """What an attempt said, and how it ended: `void` where a retry followed.
 
     Attributes:
-        first: Seconds from the attempt's beginning to its first chunk.
+        first: Seconds from the attempt's beginning to its first chunk, as of `FirstChunk`.
         rate: Chunks of text per second.
         moved: The transition that followed.
         so_far: It goes on: a question has come up.
@@ -193,9 +205,21 @@ class Said(Entry):
 
 @dataclass(slots=True, eq=False)
 class Asked(Entry):
-    """A question."""
+    """A question.
+
+    Attributes:
+        about: What was said before it, and is not shown yet.
+        waiting: How many other questions wait for their turn, when it is shown.
+    """
 
     question: Interrupt
+    about: Said | None = None
+    waiting: int = 0
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Its run and id."""
+        return self.question.run_id, self.question.id
 
 
 @dataclass(slots=True, eq=False)

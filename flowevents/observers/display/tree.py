@@ -23,6 +23,7 @@ FINISHED, ITEM, OPEN, ROOT = range(4)
 
 Weighed = tuple[int, Line]
 
+_LABEL: Final = 30  # characters of an item's label that are shown
 _WORD: Final = 12  # characters within which a cut text goes on to the next word
 
 
@@ -159,6 +160,10 @@ class _Tree:
         """An item: what works in it, for how long, how far, and the end of what it says."""
         canvas = self.canvas
         line = Line((guide, "dim"), (figures.items(item.items), "cyan"))
+        if item.label:
+            label = canvas.line(item.label)
+            more = canvas.signs["more"] if len(label) > _LABEL else ""
+            line.add(f" {label[:_LABEL]}{more}", "cyan")
         step = item
         while step.inside:
             step = next(reversed(step.inside.values()))
@@ -186,4 +191,5 @@ def _end_of(block: Block, room: int, canvas: Canvas) -> str:
     while (wide := cell_len(words[place:])) > room:
         place += max((wide - room) // 2, 1)
     space = words.find(" ", place, place + _WORD)
-    return canvas.signs["more"] + words[place if space < 0 else space + 1 :]
+    end = words[place if space < 0 else space + 1 :]
+    return canvas.signs["more"] + end.lstrip("\u200d\ufe0f")  # of a cluster that was split

@@ -25,7 +25,8 @@ from flowevents.events import (
     Retry,
     Status,
 )
-from flowevents.observers.display.speech import Speech
+from flowevents.observers.display import figures
+from flowevents.observers.display.speech import OUTPUT, Block, Speech
 from flowevents.observers.display.state import (
     Answered,
     Asked,
@@ -37,6 +38,7 @@ from flowevents.observers.display.state import (
     Step,
     Way,
 )
+from flowevents.observers.first_chunk import FirstChunk
 from flowevents.opened import End, Start
 
 __all__ = ["Watch"]
@@ -174,6 +176,9 @@ class Watch:
     def _chunk(self, run: Run, event: Chunk, now: float) -> None:
         step = self._of(run, event, now)
         step.retry = None
+        step.first.take(event)
+        if step.among is not None:
+            step.among.spoke = True
         if step.row is not None:
             step.speech.add(event.data, event.kind, event.time)
 
@@ -193,7 +198,7 @@ class Watch:
         step.speech = Speech()
         step.way = None
         step.attempt = event.attempt + 1
-        step.attempt_time = event.time + event.wait
+        step.first = FirstChunk(event)
 
     def _ask(self, run: Run, event: Interrupt, now: float) -> None:
         if (run.id, event.seq) in self._asked:  # it was heard before
@@ -201,19 +206,24 @@ class Watch:
         self._asked.add((run.id, event.seq))
         step = self._of(run, event, now)
         step.questions[event.id] = event
+        step.first.take(event)
         left = float("inf") if event.expires is None else event.expires - event.time
         self.questions[run.id, event.id] = now + left
+        asked = Asked(self._number(run), event.node, event.items, event)
         speech = step.speech
         if speech.blocks:  # what the question is about has to be seen
-            said = self._said(run, step, None)
-            said.so_far = True
-            self.entries.append(said)
+            asked.about = self._said(run, step, None)
+            asked.about.so_far = True
             speech.shown += speech.blocks
             speech.blocks = []
-        self.entries.append(Asked(self._number(run), event.node, event.items, event))
+        self.entries.append(asked)
 
     def _reply(self, run: Run, event: Reply, now: float) -> None:
-        self._of(run, event, now).questions.pop(event.id, None)
+        step = self._of(run, event, now)
+        step.first.take(event)
+        question = step.questions.pop(event.id, None)
+        if question is not None:
+            step.speech.pause(event.time - question.time)
         self.questions.pop((run.id, event.id), None)
         self.entries.append(Answered(self._number(run), event.node, event.items, event))
 
@@ -227,7 +237,7 @@ class Watch:
             step.items,
             speech.blocks,
             status,
-            first=max(speech.first - step.attempt_time, 0.0) if speech.chunks else None,
+            first=step.first.seconds if speech.chunks else None,
             rate=speech.rate(),
         )
 
@@ -257,9 +267,12 @@ class Watch:
         new = event.status == "error" and event.error != run.error
         if new:
             run.error = event.error
-        if not step.speech.blocks and not new:
+        result = _result(step, event)
+        if not step.speech.blocks and result is None and not new:
             return
         said = self._said(run, step, event.status)
+        if result is not None:
+            said.blocks = [result]
         said.duration = event.duration
         said.error = event.error if new else None
         if event.status == "ok" and not step.is_item:
@@ -292,6 +305,16 @@ class Watch:
             said = run.late.pop(event.span)[1]
             said.moved = event
             self.entries.append(said)
+
+
+def _result(step: Step, event: End) -> Block | None:
+    """What a step that said nothing has returned, where its run captures that."""
+    speech = step.speech
+    if not isinstance(event, NodeEnd) or event.result is None:
+        return None
+    if speech.blocks or speech.shown or step.batch.spoke:
+        return None
+    return Block(OUTPUT, [figures.value(event.result)], isinstance(event.result, str))
 
 
 _FOLDS: Final[dict[type[Event], Callable[..., None]]] = {
