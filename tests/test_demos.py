@@ -320,12 +320,12 @@ def test_a_stream_that_nobody_can_interrupt() -> None:
 
 def test_enter_stops_a_stream_and_the_flow_goes_on() -> None:
     """What came until then is kept."""
-    with terminal("11_stop.py", STANDIN_DELAY="0.005") as person:
+    with terminal("12_stop.py", STANDIN_DELAY="0.005") as person:
         person.until("flowevents")
         person.press("\n")
         person.until(" words)\n")
         assert person.end() == 0
-    whole = screen("11_stop.py", said=None)
+    whole = screen("12_stop.py", said=None)
     kept, all_of_it = (int(re.findall(r"kept (\d+)", each)[0]) for each in (person.shown, whole))
     assert 0 < kept < all_of_it
 

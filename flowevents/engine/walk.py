@@ -67,6 +67,7 @@ def _walk(state: State, track: Track, stack: list[Frame]) -> Effects:
     params: Any = None
     batch: Items | None = None
     parent, items = 0, frame.step.within
+    batch = frame.batch
     moved = True  # to another frame, or to another item of a batch
     while True:
         if moved:
