@@ -100,7 +100,7 @@ def is_deep(raw: bytes, around: int) -> bool:
     most = DEEPEST + around
     if len(raw) - len(raw.replace(b"[", b"").replace(b"{", b"")) <= most:  # faster than `count`
         return False
-    unescaped = raw.replace(rb"\\", b"").replace(rb'\"', b"")
+    unescaped = raw.replace(rb"\\", b"").replace(rb"\"", b"")
     # Without what is no bracket and no quote, most strings are two quotes.
     brackets = unescaped.translate(_ONE_KIND, _OTHERS).replace(b'""', b"")
     brackets = _STRING.sub(b"", brackets)

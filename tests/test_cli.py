@@ -62,6 +62,11 @@ class Break(Node):
         raise ValueError("no sources\\x1b[31m")
 
 
+class Odd(Node):
+    def post(self, shared, prep_res, exec_res):
+        return "\\x1b[2Jgone"
+
+
 def say_that_it_waits():
     with open("waits", "w"):  # a named pipe, which the test reads
         pass
@@ -114,6 +119,8 @@ interrupted = AsyncFlow(Interrupted())
 interrupted_twice = AsyncFlow(InterruptedTwice())
 old = pocketflow.Flow(Old())
 number = 3
+odd = Flow(Odd())
+odd.start_node - "known" >> Greet()
 lost = Flow(Greet())
 lost.start_node.successors["go"] = "nowhere"
 
@@ -330,6 +337,16 @@ def test_a_node_that_fails() -> None:
     assert error == "ValueError: no sources\\x1b[31m"
     assert note.startswith("In node 'Break', attempt 1, run ")
     assert "flowevents/" not in done.stderr
+
+
+@pytest.mark.parametrize("options", [(), ("--log",)])
+def test_an_unknown_action_is_told_without_a_control_character(options: tuple[str, ...]) -> None:
+    """As a warning at the line of its node's `post`."""
+    done = flowevents("run", "agent:odd", *options)
+    assert done.returncode == 0
+    assert "\x1b" not in done.stdout + done.stderr
+    assert "returned '\\x1b[2Jgone' from post" in done.stderr
+    assert "agent.py:" in done.stderr
 
 
 @pytest.mark.parametrize("options", [(), ("--log",)])

@@ -17,7 +17,7 @@ from flowevents.events import Event, Status
 from flowevents.messages import add_note
 from flowevents.signals import Handlers
 
-__all__ = ["call", "end", "invoke", "require_await"]
+__all__ = ["call", "end", "invoke", "note", "require_await"]
 
 
 def call(step: Step, method: Callable[..., Any], *args: Any) -> Any:
@@ -85,7 +85,7 @@ def end(
         if error is not None:
             _release(state, recorder, error)
     if isinstance(error, Exception):
-        _add_note(step, error)
+        note(step, error)
     if error is not None and isinstance(error, GeneratorExit) and state.door.is_closed():
         step.open = False
         return
@@ -137,10 +137,11 @@ def _release(state: State, recorder: Recorder, error: BaseException) -> None:
         recorder.release()
 
 
-def _add_note(step: Step, error: Exception) -> None:
+def note(step: Step, error: Exception, label: str = "") -> None:
     """Say where an error came from: the innermost that ends by it is told first, and alone."""
     plan, run_id = step.plan, step.state.options.run_id
     place = f"node {plan.path!r}" if plan.path else f"flow {plan.name!r}"
     items = "".join(f", item {index}" for index in step.items)
+    items += f" ({label})" if label else ""
     attempt = f", attempt {step.attempt}" if step.attempt else ""
     add_note(error, f"In {place}{items}{attempt}", f"run {run_id}")

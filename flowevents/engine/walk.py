@@ -68,6 +68,7 @@ def _walk(state: State, track: Track, stack: list[Frame]) -> Effects:
     params: Any = None
     batch: Items | None = None
     parent, items = 0, frame.step.within
+    batch = frame.batch
     moved = True  # to another frame, or to another item of a batch
     resumed: tuple[Step, Place] | None = None
     if not frame.step.span and frame.cursor.stands != "enter":
