@@ -186,7 +186,7 @@ def commits_of_steps(node_class: type[Thinks], steps: int) -> list[list[Record]]
 def bare_steps(node_class: type[Thinks], steps: int) -> None:
     """A commit for each."""
     with bare_sqlite() as store:
-        for each in commits_of_steps(node_class, steps):
+        for each in commits_of_steps(node_class, steps):  # type: ignore[arg-type]  # a class is hashable
             store(each)
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from flowevents.engine.effects import CancelledBy
 from flowevents.engine.notes import Notes
@@ -24,11 +24,13 @@ from flowevents.engine.questions import Questions
 from flowevents.errors import JournalError, ReplyError
 from flowevents.events import Action, Chunk, Event, FlowEnd, NodeEnd, Progress, Reply
 from flowevents.journal.codec import Codec
-from flowevents.journal.journal import Journal
 from flowevents.journal.kept import KeptOptions
-from flowevents.journal.lease import Lease
-from flowevents.journal.records import Message
 from flowevents.signals import Handlers
+
+if TYPE_CHECKING:
+    from flowevents.journal.journal import Journal
+    from flowevents.journal.lease import Lease
+    from flowevents.journal.records import Message
 
 __all__ = ["Held", "Recorder", "recorder_of"]
 
@@ -288,6 +290,8 @@ def recorder_of(
     journal: object, run_id: str, state_types: Iterable[type], transient: Iterable[Any]
 ) -> Recorder:
     """Return what stores a run. Raises `ValueError` for what is no journal, and no set of keys."""
+    from flowevents.journal.journal import Journal  # most runs have none
+
     if not isinstance(journal, Journal):
         raise ValueError(f"journal={journal!r}: a journal, as SQLiteJournal('runs.db'), or None.")
     if isinstance(transient, str):

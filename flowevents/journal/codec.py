@@ -18,7 +18,6 @@ import decimal
 import enum
 import marshal
 import uuid
-import zoneinfo
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -203,8 +202,8 @@ def _base64(value: bytes, where: str = "") -> str:
 def _zone(value: datetime.datetime | datetime.time, where: str) -> list[Any]:
     """A time, whether it is the second one of that name, and its zone's name if that has one."""
     zone = value.tzinfo
-    if type(zone) is zoneinfo.ZoneInfo and zone.key is not None:
-        return [value.replace(tzinfo=None).isoformat(), value.fold, zone.key]
+    if type(zone).__module__ == "zoneinfo" and (key := getattr(zone, "key", None)) is not None:
+        return [value.replace(tzinfo=None).isoformat(), value.fold, key]
     if zone is not None and type(zone) is not datetime.timezone:
         raise JournalError(
             f"{where} is a time in {zone!r}: a journal keeps datetime.timezone and "
@@ -215,7 +214,11 @@ def _zone(value: datetime.datetime | datetime.time, where: str) -> list[Any]:
 
 def _zoned(kind: Any, text: str, fold: int, zone: str | None) -> Any:
     found = kind.fromisoformat(text).replace(fold=fold)
-    return found if zone is None else found.replace(tzinfo=zoneinfo.ZoneInfo(zone))
+    if zone is None:
+        return found
+    from zoneinfo import ZoneInfo  # not everybody's import of the package shall pay for it
+
+    return found.replace(tzinfo=ZoneInfo(zone))
 
 
 _PLAIN: Final[dict[type, tuple[str, Callable[[Any, str], Any]]]] = {

@@ -719,6 +719,9 @@ async def journals(journal: Journal) -> None:
             as_any: Journal = opened
             assert_type(as_any.runs("paused", limit=10), list[RunSummary])
     assert_type(journal.read("order-17"), Iterator[Event])
+    Run.resume(flow, journal, "order-17", shared={"client": 1}, take_over=True, observers=[])
+    fork = Run.fork(flow, journal, "order-17", at=12, id="another", observers=[])
+    fork.follow(after=1, timeout=1.0).close()
     with journal.follow("order-17", after=120, timeout=60) as followed:
         for event in followed:
             assert_type(event, Event)
