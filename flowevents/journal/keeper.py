@@ -144,7 +144,7 @@ class Keeper:
                 if self._closed or not self._is_needed():
                     self._thread = None
                     return
-            self._tick()
+            _call(self._tick)
 
     def _is_needed(self) -> bool:
         return bool(self._leases or self._watches)

@@ -95,7 +95,8 @@ def test_closing(tmp_path: Path) -> None:
         journal.close()
         assert [str(each) for each in told] == ["The journal is closed. Open another one."]
         calls: list[Callable[[], object]] = [script.begin_step, script.lease.take_again]
-        for call in (*calls, journal.runs, partial(next, follower)):
+        calls += [journal.runs, partial(next, follower)]
+        for call in calls:
             with pytest.raises(JournalError, match="closed"):
                 call()
         script.lease.release()
