@@ -103,7 +103,7 @@ class Update:
         if self._sent is not None and (
             self._stamp in stamps or (self._sent[0] is None and not stamps)
         ):
-            return self._sent[1]
+            return self._done(*self._sent, pipe.xlen(keys[1]))
         before = row_of([pipe.hgetall(keys[0]), pipe.hgetall(keys[2]), *_end_of(pipe, keys[1])])
         inbox = [] if before is None else list(before.inbox)
         now = seconds(pipe.time())
@@ -114,10 +114,19 @@ class Update:
         if row is None:
             self._delete(pipe, keys)
         else:
+            if before is None:
+                pipe.unlink(*keys)  # what is left of another, whose row is gone
             stamps = [self._stamp, *stamps[: _STAMPS - 1]]
             self._put(pipe, keys, row, inbox, b" ".join(stamps))
+        pipe.xlen(keys[1])
         self._sent = row, result
-        pipe.execute()
+        *_, length = pipe.execute()
+        return self._done(row, result, length)
+
+    def _done(self, row: Row | None, result: Any, length: int) -> Any:
+        """The result; an owner may have added to the log until the very moment he lost it."""
+        if row is not None:
+            row.summary = msgspec.structs.replace(row.summary, seq=length)
         return result
 
     def _delete(self, pipe: Any, keys: tuple[str, str, str]) -> None:

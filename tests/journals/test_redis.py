@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from flowevents import EventsLost, JournalError, RedisJournal, UnknownRun
+from flowevents import Conflict, EventsLost, JournalError, RedisJournal, UnknownRun
 from flowevents.events import Chunk
+from flowevents.journal.store import Row
 from flowevents.testing.journals.script import Script
 from tests.driving import PATIENCE, in_thread
 from tests.journals.processes import begun, output
@@ -280,3 +281,21 @@ say(len(journal.runs("done")))
         lasting.url,
     )
     assert said == "6\n"
+
+
+def test_who_takes_a_run_over_knows_its_last_event(lasting: Server) -> None:
+    """Also where the one who had it adds one at that moment."""
+    with RedisJournal(lasting.url, "moment:") as one, RedisJournal(lasting.url, "moment:") as two:
+        script = Script(one, "a")
+
+        def take(row: Row | None, now: float) -> tuple[Row | None, Row | None]:
+            assert row is not None
+            script.begin_step()
+            row.owner = "another"
+            return row, row
+
+        row = two._store.update("a", take)
+        assert row is not None
+        assert (row.summary.seq, len(seqs(two, "a"))) == (2, 2)
+        with pytest.raises(Conflict):
+            script.end_step()
