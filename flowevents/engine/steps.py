@@ -12,7 +12,7 @@ from flowevents.engine.effects import Await, Effects
 from flowevents.engine.frame import Frame
 from flowevents.engine.items import begin_items, item_of, iterator_of, merged
 from flowevents.engine.state import hand_over, safe_point
-from flowevents.engine.step import Here, Step, Track
+from flowevents.engine.step import Step, Track
 from flowevents.events import FlowEnd, FlowStart, NodeEnd, NodeStart
 from flowevents.messages import warn
 
@@ -121,9 +121,7 @@ def enter(track: Track, frame: Frame, parent: int) -> Effects:
         prep_res = yield from invoke(step, prep, frame.shared)
         if state.delivery.is_due():
             yield from hand_over(state)
-    track.step = None
-    if state.is_async:
-        track.stand_at(Here(track))
+    track.leave()
     if flow.start_node is None:
         warn(
             f"Flow {frame.plan.name!r} has no start node: nothing runs. "
@@ -169,7 +167,7 @@ def leave(track: Track, frame: Frame, last: bool) -> Effects:
         yield from hand_over(state)  # no code of the run comes after this, which could wait for it
     if state.is_disturbed():
         yield from safe_point(state)
-    track.step = None
+    track.leave()
     if last:
         state.outcome.reach(action)
     handlers = step.listeners().flow_end
