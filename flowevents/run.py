@@ -20,7 +20,7 @@ from collections.abc import (
     Iterator,
     Mapping,
 )
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 from flowevents.at_exit import close_at_exit
 from flowevents.clock import SYSTEM, Clock
@@ -211,7 +211,10 @@ class Run:
 
     def _next(self, consumer: Consumer) -> Coroutine[Any, Any, Any]:
         """The next thing that the consumer gets; `StopAsyncIteration` at the end, or at a pause."""
-        return self._drive_async("iterate over it", consumer).pull(consumer)
+        try:
+            return self._drive_async("iterate over it", consumer).pull(consumer)
+        except BaseException as error:  # CPython 3.11 crashes in `anext(run, None)` otherwise
+            return _raising(error)
 
     def _drive_async(self, what: str, consumer: Consumer) -> AsyncDriver:
         self._check_foreground(what)
@@ -381,6 +384,10 @@ class Run:
             f"{wait} or another loop over .run.",
             self,
         )
+
+
+async def _raising(error: BaseException) -> NoReturn:
+    raise error
 
 
 class _AsyncEvents(AsyncIterator[Event]):
