@@ -7,7 +7,7 @@ import gc
 import json
 from pathlib import Path
 
-from . import batches, chunks, concurrent, footprint, questions, queues, signals, steps
+from . import batches, chunks, concurrent, footprint, journals, questions, queues, signals, steps
 from .machine import describe, pin
 from .measure import FULL, QUICK, Work
 from .table import as_json, heading, line
@@ -20,6 +20,7 @@ WORKS: tuple[Work, ...] = (
     *batches.WORKS,
     *questions.WORKS,
     *queues.WORKS,
+    *journals.WORKS,
     *footprint.WORKS,
 )
 

@@ -95,11 +95,11 @@ class Comparison:
         end = time.monotonic() + effort.seconds
         while len(ours) < effort.rounds or time.monotonic() < end:
             if len(ours) % 2:
-                theirs.append(_seconds(self.reference, units, self.clock))
-                ours.append(_seconds(self.flowevents, units, self.clock))
+                theirs.append(seconds(self.reference, units, self.clock))
+                ours.append(seconds(self.flowevents, units, self.clock))
             else:
-                ours.append(_seconds(self.flowevents, units, self.clock))
-                theirs.append(_seconds(self.reference, units, self.clock))
+                ours.append(seconds(self.flowevents, units, self.clock))
+                theirs.append(seconds(self.reference, units, self.clock))
         return Row(
             work=self.work,
             unit="µs",
@@ -111,7 +111,7 @@ class Comparison:
         )
 
 
-def _seconds(function: Callable[[int], None], units: int, clock: Clock) -> float:
+def seconds(function: Callable[[int], None], units: int, clock: Clock) -> float:
     gc.collect()
     begin = clock()
     function(units)

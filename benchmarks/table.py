@@ -13,14 +13,15 @@ class Row:
     """One work measured.
 
     `flowevents` and `reference` are amounts of `unit`; `judged` is what is held against
-    `target`: their ratio or, where `ratio` is false, their difference in `unit`. Without a
-    target the row explains another one. `rounds` is how often both were measured.
+    `target`: their ratio or, where `ratio` is false, their difference in `unit`; without a
+    reference, the amount itself. Without a target the row explains another one. `rounds` is how
+    often both were measured.
     """
 
     work: str
     unit: str
     flowevents: float
-    reference: float
+    reference: float | None
     judged: float
     target: float | None
     rounds: int
@@ -33,14 +34,19 @@ class Row:
 
     def cells(self) -> tuple[str, ...]:
         """The texts of the row, in the order of `COLUMNS`."""
-        judged = f"{self.judged:.2f}" if self.ratio else f"{self.judged:+.2f} {self.unit}"
-        target = "–"
+        judged, target, reference = "–", "–", "–"
+        unit, more = ("", "") if self.ratio else (f" {self.unit}", " more")
+        if self.reference is None:
+            more = ""
+        else:
+            reference = f"{self.reference:.3f} {self.unit}"
+            judged = f"{self.judged:.2f}" if self.ratio else f"{self.judged:+.2f}{unit}"
         if self.target is not None:
-            target = f"≤ {self.target:g}" if self.ratio else f"≤ {self.target:g} {self.unit} more"
+            target = f"≤ {self.target:g}{unit}{more}"
         return (
             self.work,
             f"{self.flowevents:.3f} {self.unit}",
-            f"{self.reference:.3f} {self.unit}",
+            reference,
             judged,
             target,
             {True: "yes", False: "**no**", None: "–"}[self.met],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +30,7 @@ class Model:
     is_standin: bool = False
     timeout: float = 60.0
 
-    def stream(self, messages: Sequence[Any]) -> Iterator[str]:
+    def stream(self, messages: Sequence[Any]) -> Generator[str]:
         """Yield the reply piece by piece as it comes; raise ModelError where the endpoint fails."""
         with (
             self._named_errors(),

@@ -241,7 +241,7 @@ AnyEvent = (
 
 _KNOWN = frozenset(kind.__name__ for kind in EVENT_TYPES)
 
-_DEEP = 250
+_DEEP = 310
 """Bytes of JSON, in fewer of which no event has room for data that are nested too deep."""
 
 
@@ -265,7 +265,7 @@ def encode(event: Event) -> bytes:
     `{"$type": qualified name}`, and so does what lies more than 100 containers deep; a lone
     surrogate becomes U+FFFD. An event always encodes.
     """
-    written = event.fields if isinstance(event, UnknownEvent) else event
+    written = event.fields if type(event) is UnknownEvent else event
     try:
         raw = encode_value(written)
     except Exception:  # a key, a cycle, a number or a surrogate that JSON cannot hold

@@ -31,15 +31,15 @@ from flowevents.errors import (
 )
 from flowevents.escape import escape_controls
 from flowevents.events import Event, Interrupt
-from flowevents.journal.follower import Follower
-from flowevents.journal.journal import Journal
 from flowevents.live import Channel, LiveEvents
-from flowevents.resuming import completed, past_of, restored
 from flowevents.signals import Audience, handlers_of
 from flowevents.status import RunStatus
 
 if TYPE_CHECKING:
     from typing import Self, Unpack
+
+    from flowevents.journal.follower import Follower
+    from flowevents.journal.journal import Journal
 
 __all__ = ["ResumeOptions", "Run", "RunOptions", "RunStatus"]
 
@@ -154,6 +154,8 @@ class Run(Driven):
         `GraphError` where the graph lacks a node that the log still needs, and `JournalError` for
         a log that cannot be read, or where a transient key is missing.
         """
+        from flowevents.resuming import completed, restored  # most programs never do
+
         lease = journal.take(run_id, take_over=take_over)
         try:
             standing = completed(journal, lease)
@@ -190,6 +192,8 @@ class Run(Driven):
 
         Raises `UnknownRun`, `EventsLost` for an `at` beyond the log, and otherwise as `resume`.
         """
+        from flowevents.resuming import past_of, restored
+
         standing, seq = past_of(journal, run_id, at)
         state, kept = restored(standing, shared, options)
         kept["metadata"] = {**kept["metadata"], "forked_from": {"run_id": run_id, "seq": seq}}

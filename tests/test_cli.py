@@ -62,6 +62,11 @@ class Break(Node):
         raise ValueError("no sources\\x1b[31m")
 
 
+class Odd(Node):
+    def post(self, shared, prep_res, exec_res):
+        return "\\x1b[2Jgone"
+
+
 def say_that_it_waits():
     with open("waits", "w"):  # a named pipe, which the test reads
         pass
@@ -114,6 +119,8 @@ interrupted = AsyncFlow(Interrupted())
 interrupted_twice = AsyncFlow(InterruptedTwice())
 old = pocketflow.Flow(Old())
 number = 3
+odd = Flow(Odd())
+odd.start_node - "known" >> Greet()
 lost = Flow(Greet())
 lost.start_node.successors["go"] = "nowhere"
 
@@ -333,6 +340,16 @@ def test_a_node_that_fails() -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("--log",)])
+def test_an_unknown_action_is_told_without_a_control_character(options: tuple[str, ...]) -> None:
+    """As a warning at the line of its node's `post`."""
+    done = flowevents("run", "agent:odd", *options)
+    assert done.returncode == 0
+    assert "\x1b" not in done.stdout + done.stderr
+    assert "returned '\\x1b[2Jgone' from post" in done.stderr
+    assert "agent.py:" in done.stderr
+
+
+@pytest.mark.parametrize("options", [(), ("--log",)])
 def test_an_error_is_told_once_in_one_place(options: tuple[str, ...]) -> None:
     """Where what is shown, or logged, stands above the traceback, that does not say it again."""
     done = subprocess.run(
@@ -487,7 +504,7 @@ def test_without_a_command_it_helps(capsys: pytest.CaptureFixture[str]) -> None:
     """The commands are named, each in a line of its own."""
     assert run_command([]) == 0
     shown = capsys.readouterr().out
-    for name in ("graph", "replay", "run", "show", "timeline"):
+    for name in ("cancel", "graph", "replay", "reply", "run", "runs", "show", "timeline"):
         assert f"\n  {name} " in shown
     assert "..." not in shown.split("Commands:")[1]
 

@@ -341,6 +341,18 @@ def test_an_agent_that_dies_goes_on() -> None:
     assert person.shown.count("(looking into the calendar, once)") == 1
 
 
+def test_enter_stops_a_stream_and_the_flow_goes_on() -> None:
+    """What came until then is kept."""
+    with terminal("12_stop.py", STANDIN_DELAY="0.005") as person:
+        person.until("flowevents")
+        person.press("\n")
+        person.until(" words)\n")
+        assert person.end() == 0
+    whole = screen("12_stop.py", said=None)
+    kept, all_of_it = (int(re.findall(r"kept (\d+)", each)[0]) for each in (person.shown, whole))
+    assert 0 < kept < all_of_it
+
+
 # -- the agent ------------------------------------------------------------------------------------
 
 

@@ -264,6 +264,21 @@ def test_the_table_of_events_is_that_of_the_code() -> None:
         assert set(re.findall(r"`(\w+)`", outside_brackets)) == own, kind.__name__
 
 
+def test_the_cookbook_counts_its_programs() -> None:
+    """The command that the page names prints its table, which says less than PocketFlow's."""
+    page = ROOT / "docs" / "cookbook.md"
+    counted = subprocess.run(
+        [sys.executable, str(ROOT / "demos" / "lines.py"), str(page)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = {name: int(lines) for lines, name in map(str.split, counted.stdout.splitlines())}
+    table = [row for row in rows(page) if len(row) == 4][2:]
+    assert {re.findall(r"\w+[\w-]+", row[0])[0]: int(row[2]) for row in table} == found
+    assert all(int(row[2]) < int(row[1]) for row in table)
+
+
 def first_cells(page: str, beside: int) -> list[str]:
     """The names in the first cells of the tables of that width."""
     table = [row for row in rows(ROOT / "docs" / page) if len(row) == beside]

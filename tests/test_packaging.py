@@ -43,5 +43,6 @@ def test_an_import_pulls_in_only_blinker_and_msgspec() -> None:
         "import sys; before = set(sys.modules); import flowevents\n"
         "for name in set(sys.modules) - before: print(name.partition('.')[0])",
     )
+    assert "sqlite3" not in loaded.split()
     third_party = set(loaded.split()) - sys.stdlib_module_names
     assert third_party <= {"flowevents", "blinker", "msgspec", "typing_extensions"}

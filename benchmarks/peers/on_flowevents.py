@@ -18,6 +18,7 @@ from ..chunks import (
     to_handler,
     to_handler_async,
 )
+from ..journals import questions_in_sqlite
 from ..measure import Counter, expect
 from ..questions import answered_by_handler, answered_by_reply
 from ..signals import EVENT
@@ -30,6 +31,7 @@ from .works import (
     CHUNK,
     CONCURRENT,
     ITEM,
+    KEPT_QUESTION,
     PARALLEL_ITEM,
     QUESTION,
     STEP,
@@ -119,6 +121,7 @@ def parallel_items(number: int) -> None:
 
 PEER.does(QUESTION, units=50_000, way="answered by a handler")(answered_by_handler)
 PEER.does(QUESTION, units=50_000, way="`run.reply`, a pause at each")(answered_by_reply)
+PEER.does(KEPT_QUESTION, units=2_000, way="`journal.reply`, `SQLiteJournal`")(questions_in_sqlite)
 
 
 class Talk(AsyncStreamNode):

@@ -2,7 +2,7 @@
 
     commands.py   the commands, and what they say when something is wrong
     loading.py    MODULE:FLOW as the flow, a JSON file as `shared`, a record as its events
-    opening.py    a journal, by its file or its URL
+    journals.py   a journal by its place, its runs as lines
     driving.py    a run to its end, or to Ctrl-C
     showing.py    who watches it, and what is said at its end
     output.py     where they write, and what is said where that fails

@@ -15,14 +15,16 @@ from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Final, TextIO, cast
 
+from flowevents.cli.journals import is_journal, journal_events, lines_of, opened, typed_answer
 from flowevents.cli.loading import WrongInput, load_events, load_flow, load_shared
-from flowevents.cli.opening import journal_at
 from flowevents.cli.output import Output, why
 from flowevents.cli.replaying import replay as replay_events
 from flowevents.cli.showing import drive_shown
 from flowevents.errors import GraphError, MissingExtra
 from flowevents.escape import escape_controls
+from flowevents.events import Event
 from flowevents.run import Run
+from flowevents.status import RunStatus
 
 try:
     import click
@@ -37,6 +39,8 @@ __all__ = ["run_command"]
 FAILED: Final = 1
 WRONG_INPUT: Final = 2
 INTERRUPTED: Final = 130
+
+_STATUSES: Final = ("running", "paused", "done", "failed", "cancelled")
 
 
 def run_command(arguments: Sequence[str]) -> int:
@@ -87,7 +91,9 @@ def _commands(context: click.Context) -> None:
 
 
 _record = click.argument("file", type=click.Path(allow_dash=True))
+_of_run = click.option("--run", "run_id", metavar="ID", help="Of a journal only this run.")
 _journal = click.argument("journal")
+_run_id = click.argument("run_id", metavar="RUN")
 _flow = click.argument("flow", metavar="MODULE:FLOW")
 _output = click.option(
     "-o", "--output", default="-", metavar="FILE", help="Where to write; by default to stdout."
@@ -108,20 +114,22 @@ _otel_option = click.option(
 
 @_commands.command()
 @_record
-def show(file: str) -> None:
+@_of_run
+def show(file: str, run_id: str | None) -> None:
     """Show recorded runs: what the display leaves on the screen.
 
-    FILE is what JsonLines, or `run --record`, wrote; "-" is stdin.
+    FILE is what JsonLines, or `run --record`, wrote, or a journal; "-" is stdin.
     """
     from rich.console import Console
 
     from flowevents.observers.display import Picture
 
-    Console().print(Picture(load_events(file)))
+    Console().print(Picture(_recorded(file, run_id)))
 
 
 @_commands.command()
 @_record
+@_of_run
 @click.option(
     "--speed",
     type=float,
@@ -130,38 +138,90 @@ def show(file: str) -> None:
     metavar="N",
     help="How many times as fast; 0 or inf is without pauses.",
 )
-def replay(file: str, speed: float) -> None:
+def replay(file: str, run_id: str | None, speed: float) -> None:
     """Show recorded runs as they went.
 
-    FILE is what JsonLines, or `run --record`, wrote; "-" is stdin. Pauses are as they were, but for
-    the time in which no run was under way. Nothing is run and nothing is asked.
+    FILE is what JsonLines, or `run --record`, wrote, or a journal; "-" is stdin. Pauses are as they
+    were, but for the time in which no run was under way. Nothing is run and nothing is asked.
     """
     from flowevents.observers.display import TerminalDisplay
 
     if math.isnan(speed) or speed < 0:
         raise WrongInput(f"--speed {speed:g}: give a number above 0, or 0 for no pauses.")
-    events = load_events(file)
+    events = _recorded(file, run_id)
     with TerminalDisplay(answers_here=False) as display:
         replay_events(events, display, speed, get_time=time.monotonic, sleep=time.sleep)
 
 
 @_commands.command()
 @_record
+@_of_run
 @_output
 @click.option("--width", type=int, default=1200, show_default=True, help="In pixels.")
-def timeline(file: str, output: str, width: int) -> None:
+def timeline(file: str, run_id: str | None, output: str, width: int) -> None:
     """Draw recorded runs as a waterfall, in SVG.
 
-    FILE is what JsonLines, or `run --record`, wrote; "-" is stdin.
+    FILE is what JsonLines, or `run --record`, wrote, or a journal; "-" is stdin.
     """
     from flowevents.observers.timeline import timeline_svg
 
-    events = load_events(file)
+    events = _recorded(file, run_id)
     try:
         picture = timeline_svg(events, width=width)
     except ValueError as error:
         raise WrongInput(f"--width: {error}") from None
     _write(output, picture)
+
+
+def _recorded(file: str, run_id: str | None) -> list[Event]:
+    """The events of a record, or of a journal."""
+    if is_journal(file):
+        return journal_events(file, run_id)
+    if run_id is not None:
+        raise WrongInput(f"--run: {file} is no journal.")
+    return load_events(file)
+
+
+# -- journals ---------------------------------------------------------------------------------
+
+
+@_commands.command()
+@_journal
+@click.option("--status", type=click.Choice(_STATUSES), help="Only those that are.")
+@click.option("--limit", type=int, default=100, show_default=True, help="At most so many.")
+def runs(journal: str, status: RunStatus | None, limit: int) -> None:
+    """List the runs of a journal, and what they ask.
+
+    The one that began last comes first. JOURNAL is the file of an SQLiteJournal, or the URL of a
+    RedisJournal's server.
+    """
+    with opened(journal) as there:
+        for line in lines_of(there.runs(status, limit)):
+            click.echo(line)
+
+
+@_commands.command()
+@_journal
+@_run_id
+@click.argument("answer")
+@click.option("--id", metavar="ID", help="Of the question; needed where several are open.")
+def reply(journal: str, run_id: str, answer: str, id: str | None) -> None:
+    """Answer what a run of a journal asks.
+
+    ANSWER is the text, the number or the beginning of a choice, or what the question's type needs:
+    yes or no, a number, JSON.
+    """
+    with opened(journal) as there:
+        there.reply(run_id, typed_answer(there.summary(run_id), id, answer), id)
+
+
+@_commands.command()
+@_journal
+@_run_id
+def cancel(journal: str, run_id: str) -> None:
+    """Cancel a run of a journal, whoever drives it, or nobody."""
+    with opened(journal) as there:
+        there.cancel(run_id)
 
 
 # -- flows ------------------------------------------------------------------------------------
@@ -234,11 +294,11 @@ def resume(
     are asked in the terminal. Ctrl-C lets the run go: it can be resumed again.
     """
     loaded = load_flow(flow)
-    with journal_at(journal) as opened:
+    with opened(journal) as there:
 
         def begin(observers: list[object]) -> Run:
             try:
-                return Run.resume(loaded, opened, run_id, take_over=take_over, observers=observers)
+                return Run.resume(loaded, there, run_id, take_over=take_over, observers=observers)
             except GraphError as error:
                 raise WrongInput(str(error)) from None
 
@@ -258,13 +318,13 @@ def watch(journal: str, run_id: str | None, answer: bool) -> None:
     """
     from flowevents.cli.watching import watch_run
 
-    with journal_at(journal) as opened:
+    with opened(journal) as there:
         if run_id is None:
-            newest = opened.runs(limit=1)
+            newest = there.runs(limit=1)
             if not newest:
                 raise WrongInput(f"{journal} holds no runs. Run(…, journal=…) puts them there.")
             run_id = newest[0].id
-        watch_run(opened, run_id, answer=answer, say=_say)
+        watch_run(there, run_id, answer=answer, say=_say)
 
 
 def _write(path: str, text: str) -> None:

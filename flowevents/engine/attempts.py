@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from flowevents.asking import Ask
 from flowevents.engine.ask import ask
-from flowevents.engine.calls import call, invoke, own_track
+from flowevents.engine.calls import call, invoke, note, own_track
 from flowevents.engine.effects import Await, Effects, again
 from flowevents.engine.groups import in_own_task
 from flowevents.engine.items import end_item
@@ -90,6 +90,7 @@ def attempts(step: Step, node: Any, argument: Any, error: Exception | None = Non
         error = None
     assert error is not None
     if not shape.fallback:
+        _note_item(step, node, argument, error)
         again(error)
     if lost is None or lost.error is None:  # else that was said before it was lost
         yield from _retry(step, error, 0.0, True)
@@ -97,7 +98,21 @@ def attempts(step: Step, node: Any, argument: Any, error: Exception | None = Non
         fallback: Any = partial(_fall_back_async, node.exec_fallback_async)
     else:
         fallback = partial(_fall_back, node.exec_fallback)
-    return (yield from invoke(step, fallback, argument, error))
+    try:
+        return (yield from invoke(step, fallback, argument, error))
+    except Exception as failed:
+        _note_item(step, node, argument, failed)
+        raise
+
+
+def _note_item(step: Step, node: Any, argument: Any, error: Exception) -> None:
+    """Say which item has failed, where the node has a label for it."""
+    if step.member_of is None or "item_label" in step.plan.shape.idle:
+        return
+    try:
+        note(step, error, str(call(step, node.item_label, argument)))
+    except Exception:  # where the item is heard of, that was logged
+        return
 
 
 def attempts_of(step: Step, node: Any) -> Attempts:
@@ -183,8 +198,13 @@ def _publish_retry(step: Step, text: str, wait: float, fallback: bool) -> Effect
         return
     number = next(state.delivery.numbers)
     event = step.make(Retry, number, error=text, wait=wait, fallback=fallback)
-    _next_attempt(step)
-    if state.delivery.deliver(event, handlers):
+    try:
+        _next_attempt(step)
+        due = state.delivery.deliver(event, handlers)
+    except BaseException:
+        step.attempt = event.attempt + state.delivery.has(number)
+        raise
+    if due:
         yield from hand_over(state)
 
 
@@ -202,6 +222,8 @@ def _attempt(step: Step, node: Any, argument: Any) -> Effects:
         return _ask(step, node, argument)
     offloaded = state.options.offload and not (shape.is_async or "exec" in shape.overrides)
     if shape.attempt == "stream":
+        if not state.is_async:
+            return stream(step, node, argument)
         return _stream(step, node, argument, offloaded)
     if offloaded:
         result = _offload(step, node, argument)

@@ -95,7 +95,7 @@ def go_on(state: State, flow: Any, standing: Standing) -> list[Frame]:
     recorder, root, plan = state.options.recorder, standing.root, root_plan(flow)
     assert recorder is not None
     assert root is not None
-    state.delivery.go_on(standing.seq)
+    state.delivery.begin_after(standing.seq)
     state.questions.go_on(standing.asked, standing.open_questions())
     state.count_steps(standing.steps)
     return Resumed(state, recorder.notes).frames(root, plan, plan.node)

@@ -17,7 +17,7 @@ from flowevents.events import Event, Status
 from flowevents.messages import add_note
 from flowevents.signals import Handlers
 
-__all__ = ["call", "end", "invoke", "require_await"]
+__all__ = ["call", "end", "invoke", "note", "require_await"]
 
 
 def call(step: Step, method: Callable[..., Any], *args: Any) -> Any:
@@ -79,10 +79,13 @@ def end(
     if not step.open:
         return
     state = step.state
-    if error is not None and state.options.recorder is not None:
-        _release(state, state.options.recorder, error)
+    recorder = state.options.recorder
+    if recorder is not None:
+        state.questions.forget(step.span)
+        if error is not None:
+            _release(state, recorder, error)
     if isinstance(error, Exception):
-        _add_note(step, error)
+        note(step, error)
     if error is not None and isinstance(error, GeneratorExit) and state.door.is_closed():
         step.open = False
         return
@@ -103,8 +106,14 @@ def end(
         except BaseException as of_text:  # of `redact`, or of the error's own text
             status, text, raised = "cancelled", None, raised or of_text
         duration = step.duration()
-        step.open = False
-        due = step.publish(handlers, kind, status=status, duration=duration, error=text, **own)
+        seq = next(state.delivery.numbers)
+        event = step.make(kind, seq, status=status, duration=duration, error=text, **own)
+        try:
+            step.open = False
+            due = state.delivery.deliver(event, handlers)
+        except BaseException:
+            step.open = not state.delivery.has(seq)
+            raise
         if due and error is None:
             yield from hand_over(state)
     step.open = False
@@ -128,10 +137,11 @@ def _release(state: State, recorder: Recorder, error: BaseException) -> None:
         recorder.release()
 
 
-def _add_note(step: Step, error: Exception) -> None:
+def note(step: Step, error: Exception, label: str = "") -> None:
     """Say where an error came from: the innermost that ends by it is told first, and alone."""
     plan, run_id = step.plan, step.state.options.run_id
     place = f"node {plan.path!r}" if plan.path else f"flow {plan.name!r}"
     items = "".join(f", item {index}" for index in step.items)
+    items += f" ({label})" if label else ""
     attempt = f", attempt {step.attempt}" if step.attempt else ""
     add_note(error, f"In {place}{items}{attempt}", f"run {run_id}")

@@ -15,7 +15,7 @@ from flowevents.engine.recorder import Recorder
 from flowevents.engine.state import State
 from flowevents.engine.step import Step
 from flowevents.events import Chunk, Event
-from flowevents.signals import Handlers, Receiver
+from flowevents.signals import Receiver
 
 __all__ = ["HAND_OVER", "Send", "gives_plain_output", "sender"]
 
@@ -49,7 +49,8 @@ def sender(step: Step) -> Send | None:
     if handlers is None:
         return _output_only(step.state) if consumer == "output" else None
     options, delivery = step.state.options, step.state.delivery
-    one = _one(handlers, delivery)
+    calls = handlers.calls
+    one = calls[0] if len(calls) == 1 else _one(calls, delivery)
 
     def send(  # what does not change are defaults: they are found fast, and stand close together
         data: Any,
@@ -67,29 +68,33 @@ def sender(step: Step) -> Send | None:
         call: Receiver | None = one,
         events: bool = consumer == "events",
         recorder: Recorder | None = options.recorder,
+        called: Receiver | None = None,  # from the moment of its call
     ) -> Any:
         event = Chunk(run_id, next(numbers), now(), span, path, items, number, attempt, data=data)
         if outbox or backlog or waits or (recorder is not None and not recorder.later(event)):
             delivery.deliver(event, handlers)
             return HAND_OVER
-        if call is not None:
-            delivery.delivering = True
-            try:
-                call(event)
-            except Exception as error:
-                delivery.handler_failed(call, event, error)
-            finally:
+        try:
+            if call is not None:
+                delivery.delivering = True
+                (called := call)(event)
                 delivery.delivering = False
-            if backlog:  # what its handlers have emitted
-                delivery.to_consumer(event)
-                delivery.drain()
-                return HAND_OVER
-        if events:
-            return event
-        if consumer is None:
-            return None
-        outbox.append(data)
-        return TAKE
+            delivery.last = event
+            if call is None or not backlog:
+                if events:
+                    return event
+                if consumer is None:
+                    return None
+                outbox.append(data)
+                return TAKE
+        except BaseException as error:
+            if called is not None and called not in calls:  # one that calls several
+                called = calls[-1] if delivery.has(event.seq) else None
+            delivery.go_on(calls, event, called, error)
+            return HAND_OVER
+        delivery.to_consumer(event)
+        delivery.drain()  # what its handlers have emitted
+        return HAND_OVER
 
     if options.redact is None:
         return send
@@ -97,25 +102,19 @@ def sender(step: Step) -> Send | None:
     return lambda data: send(clean(data))
 
 
-def _one(handlers: Handlers, delivery: Delivery) -> Receiver | None:
+def _one(calls: tuple[Receiver, ...], delivery: Delivery) -> Receiver | None:
     """Return one handler that calls all of these; `None` where there is none."""
-    calls = handlers.calls
-    if len(calls) < 2:
-        return calls[0] if calls else None
 
     def call(event: Event) -> None:
-        first: BaseException | None = None
-        for handler in calls:
-            try:
-                handler(event)
-            except Exception as error:
-                delivery.handler_failed(handler, event, error)
-            except BaseException as error:
-                first = first or error
-        if first is not None:
-            raise first
+        called: Receiver | None = None
+        try:
+            delivery.last = event
+            for handler in calls:
+                (called := handler)(event)
+        except BaseException as error:
+            delivery.go_on(calls, event, called, error, given=True)
 
-    return call
+    return call if calls else None
 
 
 def _output_only(state: State) -> Send | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flowevents.engine.begin import begin, fork, go_on
 from flowevents.engine.drivers import AsyncDriver, SyncDriver, settle
@@ -12,10 +12,12 @@ from flowevents.engine.options import Options
 from flowevents.engine.shape import shape_of
 from flowevents.engine.state import State
 from flowevents.errors import ReplyError
-from flowevents.journal.lease import Lease
-from flowevents.journal.standing import Standing
 from flowevents.signals import Audience, Receiver
 from flowevents.status import Lifecycle
+
+if TYPE_CHECKING:
+    from flowevents.journal.lease import Lease
+    from flowevents.journal.standing import Standing
 
 __all__ = ["Course"]
 
@@ -60,6 +62,7 @@ class Course:
         recorder.go_on(lease, self.state.shared)
         self.frames = go_on(self.state, self.flow, standing)
         if self.state.questions.recalled and not lease.inbox():
+            recorder.pause(self.state.questions)  # one that is paused needs no lease
             self.life.move("paused")
 
     def fork(self, standing: Standing) -> None:
@@ -76,9 +79,13 @@ class Course:
                     if self.state.outcome.reported:
                         raise self.life.ended("run it")
                     self.state.outcome.result()
-                self.driver = begin(
-                    self.life, self.state, self.flow, self.observers, loop, self.frames
-                )
+                try:
+                    self.driver = begin(
+                        self.life, self.state, self.flow, self.observers, loop, self.frames
+                    )
+                except BaseException:
+                    self.state.delivery.recover()  # it may begin another time
+                    raise
                 self.observers.clear()
             return self.driver
 

@@ -9,6 +9,9 @@ The rules of this file:
 * In a sync run the consumer gets it at once: the engine yields `TAKE` to its driver. In an async
   run no event is a reason to give control away: events wait, at most `MAX_WAITING`, until the
   node's own code awaits something that is not done, or yields a chunk.
+* A Ctrl-C may come before any line. An event has begun to be delivered where it is `last`: then all
+  its handlers get it. One before that is lost, and `recover` takes its number back. What is on one
+  line here, as a call and the note of it, is so for that reason.
 
 Only this file writes the fields of `Delivery`.
 """
@@ -19,7 +22,7 @@ import asyncio
 import itertools
 import logging
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from flowevents.engine.door import Door
@@ -43,6 +46,7 @@ class Delivery:
     Attributes:
         options, audience, door, stop: Those of the run.
         numbers: The run's next `seq`.
+        last: The last event that its handlers were given.
         backlog: Events that wait for their handlers.
         outbox: What waits for the consumer: events, or data of output chunks.
         limit: How many may wait there before the engine stops for it.
@@ -50,7 +54,6 @@ class Delivery:
         flushing: The task that awaits async handlers, while it does.
         hungry: What the engine waits with, while parallel items run; woken for the consumer.
         handed: Items that have something in the outbox, and wait until it was taken.
-        told: What was complained of already: async handlers of a sync run, steps that had ended.
     """
 
     __slots__ = (
@@ -61,11 +64,11 @@ class Delivery:
         "flushing",
         "handed",
         "hungry",
+        "last",
         "numbers",
         "options",
         "outbox",
         "stop",
-        "told",
     )
 
     def __init__(self, options: Options, audience: Audience, door: Door, stop: Stop) -> None:
@@ -74,15 +77,15 @@ class Delivery:
         self.door: Door = door
         self.stop: Stop = stop
         self.numbers: Iterator[int] = itertools.count(1)
+        self.last: Event | None = None
         self.backlog: deque[tuple[Event, Handlers]] = deque()
         self.outbox: deque[Any] = deque()
         self.delivering: bool = False
         self.flushing: asyncio.Task[None] | None = None
         self.hungry: asyncio.Future[None] | None = None
         self.handed: list[asyncio.Future[None]] = []
-        self.told: list[Any] = []
 
-    def go_on(self, seq: int) -> None:
+    def begin_after(self, seq: int) -> None:
         """Go on after this number, in a run that goes on."""
         self.numbers = itertools.count(seq + 1)
 
@@ -118,50 +121,122 @@ class Delivery:
         if self.delivering or self.backlog or handlers.asynchronous:
             self.backlog.append((event, handlers))
             return self.delivering or self.drain()
-        self._call(event, handlers)
+        self._call(handlers.calls, event)
         if self.backlog:
             return self.drain()
         return self.is_due()
 
-    def drain(self) -> bool:
-        """Deliver what waits in the backlog, up to what has to be awaited."""
-        is_sync = self.door.loop is None
-        while self.backlog and (is_sync or not self.backlog[0][1].asynchronous):
-            event, handlers = self.backlog.popleft()
-            if handlers.asynchronous:
-                handlers = self._refuse(event, handlers)
-            self._call(event, handlers)
+    def drain(self, *, plainly: bool = False) -> bool:
+        """Deliver what waits in the backlog, up to what has to be awaited.
+
+        All of it, whatever handlers raise that is no `Exception`; the first such error is raised.
+        With `plainly` to plain handlers only: nothing can be awaited any more.
+        """
+        if plainly and self.flushing is not None and self.backlog:  # its first is being delivered
+            self.backlog.popleft()
+        every = plainly or self.door.loop is None
+        first: BaseException | None = None
+        while self.backlog and (every or not self.backlog[0][1].asynchronous):
+            try:
+                self._deliver_first(plainly)
+            except BaseException as error:
+                first = first or error
+        if first is not None:
+            raise first
         return self.is_due()
 
-    def drain_plainly(self) -> None:
-        """Deliver the backlog to plain handlers only: nothing can be awaited any more."""
-        if self.flushing is not None and self.backlog:  # its first is being delivered
-            self.backlog.popleft()
-        while self.backlog:
-            event, handlers = self.backlog.popleft()
-            self._call(event, handlers.plain())
-
-    def _call(self, event: Event, handlers: Handlers) -> None:
-        first: BaseException | None = None
-        self.delivering = True
+    def _deliver_first(self, plainly: bool) -> None:
+        """Deliver the first event of the backlog, which stays there until its handlers have it."""
+        event, handlers = self.backlog[0]
         try:
-            for handler in handlers.calls:
-                try:
-                    handler(event)
-                except Exception as error:
-                    self.handler_failed(handler, event, error)
-                except BaseException as error:
-                    first = first or error
+            if not self._is_out(event.seq):
+                if handlers.asynchronous:
+                    handlers = handlers.plain() if plainly else self._refuse(event, handlers)
+                self._call(handlers.calls, event)
         finally:
+            if self._is_out(event.seq):
+                self.backlog.popleft()
+
+    def _call(self, calls: tuple[Receiver, ...], event: Event) -> None:
+        """Hand an event to these handlers, then to the consumer.
+
+        Raises the first thing that is no `Exception`, after the others were called: also a Ctrl-C
+        that comes between two of them.
+        """
+        called: Receiver | None = None  # the last that was, from the moment of its call
+        given = False
+        try:
+            self.delivering = True
+            self.last = event
+            for handler in calls:
+                (called := handler)(event)
             self.delivering = False
-        if self.audience.consumer is not None:
+            if self.audience.consumer is not None:
+                given = self.to_consumer(event)
+        except BaseException as error:
+            self.go_on(calls, event, called, error, given)
+
+    def go_on(
+        self,
+        calls: tuple[Receiver, ...],
+        event: Event,
+        called: Receiver | None,
+        error: BaseException | None,
+        given: bool = False,
+    ) -> None:
+        """Do the rest of a delivery in which `called` has raised, or something between two calls.
+
+        Unless it is `given` to the consumer, that is done, too.
+        """
+        first: BaseException | None = None
+        rest = iter(calls if called is None else calls[calls.index(called) + 1 :])
+        self.last, self.delivering = event, True
+        while error is not None:
+            if isinstance(error, Exception):
+                self.handler_failed(called, event, error)
+            else:
+                first = first or error
+            error = None
+            try:
+                for called in rest:
+                    called(event)
+            except BaseException as another:
+                error = another
+        self.delivering = False
+        if not given and self.audience.consumer is not None:
             self.to_consumer(event)
         if first is not None:
             raise first
 
+    def has(self, seq: int) -> bool:
+        """Whether the event with this number was given to somebody, or waits for that."""
+        recorder = self.options.recorder
+        return (
+            self._is_out(seq)
+            or (bool(self.backlog) and seq <= self.backlog[-1][0].seq)
+            or (recorder is not None and seq <= recorder.last)
+        )
+
+    def _is_out(self, seq: int) -> bool:
+        return self.last is not None and seq <= self.last.seq
+
+    def recover(self) -> int:
+        """Nothing is being delivered any more: an interrupt has left what was.
+
+        Where the last number reached nobody, and all before it did, it is free again. Returns it,
+        or 0.
+        """
+        self.delivering = False
+        following = next(self.numbers)
+        lost = following - 1
+        if self.has(lost) or not (lost == 1 or self.has(lost - 1)):
+            lost = 0
+        self.numbers = itertools.count(lost or following)
+        return lost
+
     def call(self, handler: Receiver, event: Event) -> Any:
         """Call one handler; what it emits waits its turn."""
-        self.delivering = True
+        self.last, self.delivering = event, True
         try:
             return handler(event)
         finally:
@@ -171,7 +246,7 @@ class Delivery:
         """Have every event wait in the backlog; or, when that is over, deliver what waits there."""
         self.delivering = held
         if not held:
-            self.drain_plainly()
+            self.drain(plainly=True)
 
     def is_due(self) -> bool:
         """Whether the engine has to stop for what waits."""
@@ -181,16 +256,16 @@ class Delivery:
             return bool(self.outbox)
         return len(self.outbox) + len(self.backlog) > MAX_WAITING
 
-    def to_consumer(self, event: Event) -> None:
-        """Put an event, or the data of an output chunk, where the consumer takes it."""
-        if self.audience.consumer == "events":
-            self.outbox.append(event)
-        elif self.audience.consumer == "output" and type(event) is Chunk and event.kind == "output":
-            self.outbox.append(event.data)
-        else:
-            return
-        if self.hungry is not None:
-            wake(self.hungry)
+    def to_consumer(self, event: Event) -> bool:
+        """Put an event, or the data of an output chunk, where the consumer takes it; say so."""
+        taken: Any = event
+        if self.audience.consumer != "events":
+            if self.audience.consumer is None or type(event) is not Chunk or event.kind != "output":
+                return True
+            taken = event.data
+        wake(self.hungry)
+        put: Callable[[Any], object] = self.outbox.append
+        return put(taken) is None  # on one line: it is told, or is not there
 
     def wait_with(self, hungry: asyncio.Future[None] | None) -> None:
         """Note what the engine waits with, while items of it run; `None` when it goes on."""
@@ -243,9 +318,10 @@ class Delivery:
 
     def first_time(self, what: object) -> bool:
         """Whether nothing was said of this yet."""
-        if what in self.told:
+        told = self.audience.told
+        if what in told:
             return False
-        self.told.append(what)
+        told.append(what)
         return True
 
     def _refuse(self, event: Event, handlers: Handlers) -> Handlers:

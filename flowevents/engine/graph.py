@@ -76,10 +76,11 @@ class Plan:
 
     def listeners(self, audience: Audience) -> Listeners:
         """Return who listens to this node; looked up again only when a connection changed."""
-        if self.version is not audience.version:
-            self.version = audience.version
+        version = audience.version
+        if self.version is not version:
             self.known = audience.listeners(self._keys)
             self.inline = self.shape.simple and not self.known.special
+            self.version = version
         return self.known
 
     def child(self, node: Any) -> Plan:

@@ -135,7 +135,13 @@ def end_item(item: Step, error: BaseException | None = None) -> Effects:
         item.state.door.empty()  # before it is counted, because a handler may raise
     if items.current is item:  # those that nobody heard of were not counted
         items.done = item.index
-    items.done += 1
     items.attempt = item.attempt
-    own = {"done": items.done, "total": items.known_total()}
-    yield from end(item, ItemEnd, item.listeners().item_end, error, own)
+    done = items.done
+    own = {"done": done + 1, "total": items.known_total()}
+    try:
+        items.done = done + 1
+        yield from end(item, ItemEnd, item.listeners().item_end, error, own)
+    except BaseException:
+        if item.open:  # its end is not out
+            items.done = done
+        raise

@@ -29,12 +29,14 @@ class Lost(msgspec.Struct):
     """What the log of a run that goes on knows of a step, or an item, that was open.
 
     Attributes:
-        failures: How many of its attempts have failed; `error` what the last one said, where the
+        losses: How many of its attempts were lost with their process, the last one included.
+        failures: How many have failed; `error` what the last one said, where the
             node's `exec_fallback` is next.
         asked: Its questions in this attempt, with what was answered, from the first one.
         items: Of a batch node: those of its items that have begun.
     """
 
+    losses: int = 1
     failures: int = 0
     error: str | None = None
     asked: list[Asked] = msgspec.field(default_factory=list)
@@ -96,8 +98,8 @@ class Notes:
         return self._codec.decode(bytes(raw))
 
     def transient(self) -> list[Raw]:
-        """Return the keys of `shared` that are not kept."""
-        return [self._written(key, "a key in transient") for key in self._transient]
+        """Return the keys of `shared` that are not kept. Raises `JournalError`."""
+        return [Raw(self._codec.encode(key, "transient")) for key in self._transient]
 
     def prep(self, span: int, prep_res: Any, path: str) -> None:
         """Keep what the `prep` of a flow returned, and what has changed in `shared`."""

@@ -58,7 +58,7 @@ class _Worker:
         """
         loop = asyncio.get_running_loop()
         begin: Callable[[], Any] = partial(self._context.run, _called, function, *args)
-        called = loop.run_in_executor(self._executor, begin)
+        called: asyncio.Future[Any] = loop.run_in_executor(self._executor, begin)
         cancelled: asyncio.CancelledError | None = None
         while not called.done():
             try:

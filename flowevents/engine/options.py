@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
 
 import msgspec
 
 from flowevents.clock import SYSTEM, Clock
 from flowevents.engine.recorder import Recorder, recorder_of
 from flowevents.events import MAX_ERROR, describe_error
-from flowevents.journal.journal import Journal
+
+if TYPE_CHECKING:
+    from flowevents.journal.journal import Journal
 
 __all__ = ["Options", "ResumeOptions", "RunOptions", "options_of"]
 

@@ -25,7 +25,9 @@ def attempt_of(node: Any) -> int | None:
     step, attempt = found
     if step.batch is not None:
         return step.batch.attempt or step.attempt
-    return step.attempt if attempt is None else attempt
+    recorder = step.state.options.recorder
+    lost = None if recorder is None else recorder.notes.lost(step.span)
+    return (attempt or step.attempt) - (0 if lost is None else lost.losses)
 
 
 def in_opaque_step(node: Any) -> bool:

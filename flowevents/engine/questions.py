@@ -146,9 +146,18 @@ class Questions:
     def ask(self, asked: Ask, event: Interrupt) -> Question:
         """Open a question; a node that asks has answered a request to pause."""
         question = self.open[event.id] = Question(asked, event, self)
-        self.recalled = [each for each in self.recalled if each.id != event.id]
+        self.forget(event.span)
         self.pause_requested = False
         return question
+
+    def forget(self, span: int) -> None:
+        """Recall no question of that step any more: it asks another one, or has ended."""
+        if self.recalled:
+            self.recalled = [each for each in self.recalled if each.span != span]
+
+    def may_take(self, id: str) -> bool:
+        """Whether that one is open, or may be asked again."""
+        return id in self.open or any(each.id == id for each in self.recalled)
 
     def close(self, question: Question) -> None:
         """Close one: its code has gone on, or was left."""

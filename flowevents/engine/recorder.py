@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from flowevents.engine.effects import CancelledBy
 from flowevents.engine.notes import Notes
@@ -24,11 +24,13 @@ from flowevents.engine.questions import Questions
 from flowevents.errors import JournalError, ReplyError
 from flowevents.events import Action, Chunk, Event, FlowEnd, NodeEnd, Progress, Reply
 from flowevents.journal.codec import Codec
-from flowevents.journal.journal import Journal
 from flowevents.journal.kept import KeptOptions
-from flowevents.journal.lease import Lease
-from flowevents.journal.records import Message
 from flowevents.signals import Handlers
+
+if TYPE_CHECKING:
+    from flowevents.journal.journal import Journal
+    from flowevents.journal.lease import Lease
+    from flowevents.journal.records import Message
 
 __all__ = ["Held", "Recorder", "recorder_of"]
 
@@ -48,6 +50,7 @@ class Recorder:
 
     Attributes:
         journal: Where it is stored.
+        last: The number of the last event that is stored, or about to be.
         lease: The right to write its log, once it has begun.
         lost: Why nothing can be stored any more.
         paused: The run is, and its lease given up.
@@ -61,6 +64,7 @@ class Recorder:
         "_held",
         "_run_id",
         "journal",
+        "last",
         "lease",
         "lost",
         "notes",
@@ -71,6 +75,7 @@ class Recorder:
 
     def __init__(self, journal: Journal, run_id: str, notes: Notes) -> None:
         self.notes: Notes = notes
+        self.last: int = 0
         self.lease: Lease
         self.lost: JournalError | None = None
         self.paused: bool = False
@@ -109,10 +114,10 @@ class Recorder:
             return self._due()
         if self.lost is not None:
             raise CancelledBy(self.lost)
-        kept = self.notes.take()
+        kept, self.last = self.notes.take(), event.seq
         if type(event) in (Chunk, Progress):
             self._store()
-            self.lease.later(event)
+            self._store_later(event)
             return self._due()
         self._entries.append((event, kept))
         return [] if self.together or _is_followed(event) else self.store_held()
@@ -121,8 +126,20 @@ class Recorder:
         """Have a chunk stored in a group, where nothing has to be stored before; whether it is."""
         if self._held or self.released or self.lost is not None:
             return False
-        self.lease.later(event)
+        try:
+            self.lease.later(event)
+        except JournalError as error:
+            self.lose(error)
+            return False
+        self.last = event.seq
         return True
+
+    def _store_later(self, event: Event) -> None:
+        try:
+            self.lease.later(event)
+        except JournalError as error:
+            self.lose(error)
+            raise CancelledBy(error) from None
 
     def hold(self) -> None:
         """Have all that comes held, until `store_held`."""
@@ -143,10 +160,12 @@ class Recorder:
             return
         entries, self._entries = self._entries, []
         event = entries[-1][0]
-        taken = self._answers.pop(event.id, None) if isinstance(event, Reply) else None
+        taken = self._answers.get(event.id) if isinstance(event, Reply) else None
         try:
             self._take_again()
             self.lease.append(*entries, taken=taken)
+            if taken is not None and taken.question is not None:
+                del self._answers[taken.question]
         except JournalError as error:
             self.lose(error)
             if getattr(event, "status", "ok") == "ok":
@@ -223,14 +242,20 @@ class Recorder:
         if message.kind == "pause":
             questions.request_pause()
             self.lease.drop(message)
-        elif message.kind == "reply" and message.question in questions.open:
-            return self._take(message, message.question, questions)
+        elif message.kind == "reply" and message.question is not None:
+            id = message.question
+            if id in questions.open:
+                return self._take(message, id, questions)
+            if id not in self._answers and not questions.may_take(id):
+                self.lease.drop(message)  # its code was left meanwhile
         return False
 
     def _take(self, message: Message, id: str, questions: Questions) -> bool:
         """Take an answer, once; whether the node's own type does so, too."""
-        if self._answers.setdefault(id, message) is not message:
-            return False  # it was heard before
+        with questions.lock:
+            if id in self._answers:
+                return False  # it was heard before
+            self._answers[id] = message
         try:
             questions.reply(message.value, id)
         except ReplyError as refused:
@@ -265,6 +290,8 @@ def recorder_of(
     journal: object, run_id: str, state_types: Iterable[type], transient: Iterable[Any]
 ) -> Recorder:
     """Return what stores a run. Raises `ValueError` for what is no journal, and no set of keys."""
+    from flowevents.journal.journal import Journal  # most runs have none
+
     if not isinstance(journal, Journal):
         raise ValueError(f"journal={journal!r}: a journal, as SQLiteJournal('runs.db'), or None.")
     if isinstance(transient, str):

@@ -17,7 +17,7 @@ from flowevents.engine.state import State
 from flowevents.engine.step import Items, Step
 from flowevents.engine.steps import begin_pass
 from flowevents.errors import GraphError
-from flowevents.journal.standing import Item, Scope
+from flowevents.journal.standing import Item, Scope, Tried
 
 __all__ = ["Resumed"]
 
@@ -158,11 +158,11 @@ class Resumed:
         """Have it known what the log says of the step of a node, which begins again."""
         items: dict[int, Item | LostItem] = dict(scope.finished)
         for each in scope.inside.values():
-            lost = Lost(each.tried.failures, each.tried.error, each.tried.asked)
-            items[each.index] = LostItem(each.span, each.tried.attempt, each.tried.digest, lost)
-        self._notes.remember(
-            step.span, Lost(scope.tried.failures, scope.tried.error, scope.tried.asked, items)
-        )
+            tried = each.tried
+            items[each.index] = LostItem(each.span, tried.attempt, tried.digest, _lost(tried))
+        lost = _lost(scope.tried)
+        lost.items = items
+        self._notes.remember(step.span, lost)
         return step
 
     def _plan(self, frame: Frame, path: str) -> Plan | None:
@@ -179,3 +179,7 @@ class Resumed:
         place = frame.place_of(plan.node)
         assert place is not None
         return place
+
+
+def _lost(tried: Tried) -> Lost:
+    return Lost(tried.losses + 1, tried.failures, tried.error, tried.asked)

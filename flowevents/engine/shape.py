@@ -169,7 +169,7 @@ class Shape:
 def own_method(node: Any, method: str) -> Callable[..., Any] | None:
     """Return that method of a node, where it is the user's."""
     library = [each for each in type(node).__mro__ if _is_library(each)]
-    own = _overrides(type(node), list(vars(node)), library, method)
+    own = _overrides(type(node), list(getattr(node, "__dict__", ())), library, method)
     return getattr(node, method) if own else None
 
 

@@ -90,7 +90,11 @@ class Step(msgspec.Struct, weakref=True):
         if handlers is None:
             return False
         event = self.make(kind, self.span, parent=parent, **own)
-        return self.state.delivery.deliver(event, handlers)
+        try:
+            return self.state.delivery.deliver(event, handlers)
+        except BaseException:
+            self.open = self.state.delivery.has(self.span)
+            raise
 
     def ask_context(
         self, track: Track | None, kind: StartEvent, parent: int, /, **own: Any

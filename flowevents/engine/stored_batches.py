@@ -16,7 +16,7 @@ from msgspec import UNSET
 
 from flowevents.engine.attempts import attempts_of, begin_again, lost_of
 from flowevents.engine.effects import Await, Cancelled, Effects
-from flowevents.engine.groups import Group, drive
+from flowevents.engine.groups import Group, drive, limit_of
 from flowevents.engine.items import begin_items, end_item, item_of, label_next, start_item, taken
 from flowevents.engine.notes import LostItem
 from flowevents.engine.recorder import Recorder
@@ -49,7 +49,7 @@ def execute_stored(track: Track, step: Step, node: Any, batch: Any, recorder: Re
     outside = track.here
     arguments = _still_to_run(enumerate(chain(head, source)), work)
     if step.plan.shape.batch == "parallel":
-        limit = node.max_concurrency if step.plan.shape.ours else None
+        limit = limit_of(step.plan, node)
         yield Await(Group(step.state).run(work.in_task, arguments, limit))
     else:
         for index, argument in arguments:

@@ -21,6 +21,7 @@ from flowevents.engine.effects import TAKE, Await, Effects, pep479, perform, to_
 from flowevents.engine.state import hand_over, safe_point
 from flowevents.engine.step import Step
 from flowevents.errors import Expired
+from flowevents.events import Event
 
 __all__ = ["one_chunk", "stream", "stream_async"]
 
@@ -65,6 +66,8 @@ def stream(step: Step, node: Any, argument: Any) -> Effects:
     version: object = None
     send: Send | None = None
     plain_output = False
+    out: object = None  # for the consumer, and what that was given last
+    given: object = None
     try:
         while True:
             data = next(source) if context is None else context.run(next, source)
@@ -84,7 +87,7 @@ def stream(step: Step, node: Any, argument: Any) -> Effects:
                     if out is HAND_OVER:
                         yield from hand_over(state)
                     else:
-                        yield out
+                        yield (given := out)
                 if audience.version is not version:
                     yield from safe_point(state)
             elif plain_output:
@@ -96,6 +99,10 @@ def stream(step: Step, node: Any, argument: Any) -> Effects:
     except StopIteration as end:
         result = end.value
         source = None
+    except BaseException:
+        if out is not given and isinstance(out, Event):
+            outbox.append(out)
+        raise
     finally:
         if source is not None:
             _close(step, source, *_what_gave(source, produced))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+from flowevents.engine.delivery import Delivery
 from flowevents.engine.effects import Await, Cancelled, Effects, pep479
 from flowevents.engine.flushing import cut_short, flushed
 from flowevents.engine.frame import Frame
@@ -15,6 +16,7 @@ from flowevents.engine.items import end_item
 from flowevents.engine.state import State
 from flowevents.engine.step import Step, Track
 from flowevents.engine.steps import end_flow, end_step
+from flowevents.engine.trampoline import close_all
 from flowevents.engine.whose import after_delivery
 
 __all__ = ["unwind"]
@@ -22,18 +24,24 @@ __all__ = ["unwind"]
 logger: Final = logging.getLogger("flowevents")
 
 
-def unwind(
-    state: State, track: Track, stack: list[Frame], step: Step | None, error: BaseException
-) -> Effects:
+def unwind(state: State, track: Track, stack: list[Frame], error: BaseException) -> Effects:
     """End everything that is open, innermost first; return the error that the run ends with.
 
-    `step` is the open step of a node. A cancellation wins over an error that is raised meanwhile;
-    what is no `Exception` wins over what is.
+    A cancellation wins over an error that is raised meanwhile; what is no `Exception` wins over
+    what is. Where a Ctrl-C comes in the middle of it, it can be done again.
     """
     delivery = state.delivery
-    # The garbage collector may close it, in the middle of anything.
-    if isinstance(error, GeneratorExit) and after_delivery(partial(delivery.hold, False)):
-        delivery.hold(True)
+    state.door.shut()
+    frames = [frame.step for frame in reversed(stack)]
+    if type(error) is GeneratorExit:
+        if track.opened is not None:
+            awaited, track.opened[1:] = track.opened[1:], []
+            close_all(state.options.run_id, awaited)
+        # The garbage collector may close it, in the middle of anything.
+        if after_delivery(partial(delivery.hold, False)):
+            delivery.hold(True)
+    elif track.blocked is None:
+        _recover(delivery, track.step, *frames)
     if track.blocked is None:
         yield from _flush(state, error)  # whoever hears of what came before may still cancel
     stopping = state.stopping()
@@ -44,23 +52,35 @@ def unwind(
         error = stopping
     error = pep479(error)
     ends: list[Callable[[BaseException], Effects]] = []
-    if step is not None:
+    if track.step is not None and all(track.step is not each for each in frames):
+        _add_item(ends, track.step)
+        ends.append(partial(end_step, track.step, None, given=track.given))
+    for step in frames:
         _add_item(ends, step)
-        ends.append(partial(end_step, step, None, given=track.given))
-    for frame in reversed(stack):
-        _add_item(ends, frame.step)
-        if frame.step.member_of is None:  # an item's pass is ended by what runs it
-            ends.append(partial(end_flow, frame.step))
-    track.step = None
+        if step.member_of is None:  # an item's pass is ended by what runs it
+            ends.append(partial(end_flow, step))
     for each in ends:
         try:
             yield from each(error)
         except BaseException as later:
             if isinstance(error, Exception) and not isinstance(later, Exception):
                 error = later
+                if track.blocked is None:
+                    _recover(delivery)
+            yield from each(error)  # unless it is out
+    track.step = None
     if track.blocked is None:
         yield from _flush(state, error)
     return error
+
+
+def _recover(delivery: Delivery, *steps: Step | None) -> None:
+    """Go on after what an interrupt has left half done; a start that reached nobody has no end."""
+    lost = delivery.recover()
+    items = [each.batch.locate() for each in steps if each is not None and each.batch is not None]
+    for each in (*steps, *items):
+        if each is not None and each.span == lost:
+            each.open = False
 
 
 def _add_item(ends: list[Callable[[BaseException], Effects]], step: Step) -> None:
@@ -78,7 +98,7 @@ def _flush(state: State, error: BaseException) -> Effects:
     if not state.is_async:
         delivery.drain()
     elif isinstance(error, GeneratorExit):
-        delivery.drain_plainly()
+        delivery.drain(plainly=True)
     while delivery.backlog:
         try:
             yield Await(flushed(delivery))

@@ -28,7 +28,6 @@ from flowevents.engine.routes import is_known, routed, tell_unknown
 from flowevents.engine.state import State, hand_over, safe_point
 from flowevents.engine.step import Here, Items, Step, Track
 from flowevents.engine.steps import action_text, enter, leave, run_step
-from flowevents.engine.trampoline import close_all
 from flowevents.engine.unwind import unwind
 from flowevents.events import Action, Event, NodeEnd, NodeStart
 
@@ -40,6 +39,23 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
 
     That is the run's own flow, or one pass over a flow's graph, which is an item of its batch.
     """
+    unwound = False
+    try:
+        try:
+            return (yield from _walk(state, track, stack))
+        except BaseException as error:
+            final = yield from unwind(state, track, stack, error)
+            unwound = True
+            if final is error:
+                raise
+            raise final from final.__cause__
+    except BaseException as error:
+        if not unwound:  # a Ctrl-C came in the middle of that
+            yield from unwind(state, track, stack, error)
+        raise
+
+
+def _walk(state: State, track: Track, stack: list[Frame]) -> Effects:
     bottom, frame = stack[0], stack[-1]
     shared = state.shared
     audience, delivery, options, door = state.audience, state.delivery, state.options, state.door
@@ -47,202 +63,196 @@ def walk(state: State, track: Track, stack: list[Frame]) -> Effects:
     run_id, numbers, now = options.run_id, delivery.numbers, options.clock.time
     monotonic = options.clock.monotonic
     new: Callable[[type], Any] = object.__new__
-    step: Step | None = None  # the open step of a node
     version: object = None
     place: Place | None = None  # of the node to run
     params: Any = None
     batch: Items | None = None
     parent, items = 0, frame.step.within
+    batch = frame.batch
     moved = True  # to another frame, or to another item of a batch
     resumed: tuple[Step, Place] | None = None
-    try:
-        if not frame.step.span and frame.cursor.stands != "enter":
-            yield from begin_anew(state, track, stack)
-        while True:
-            if moved:
-                passes, resumed, frame.passes = frame.passes, frame.resumed, None
-                if frame.cursor.stands in ("enter", "prep"):
-                    passes = yield from enter(track, frame, parent)
-                if passes is not None:
-                    yield Await(_parallel(frame, passes))
-                place, params = frame.next, frame.cursor.params
-                parent, items = frame.span, frame.items
-                batch, moved = frame.batch, False
-            if resumed is not None:  # a run goes on, at a step that is open or has just ended
-                step, place = resumed
-                ended, resumed, frame.resumed = step, None, None
-                if audience.version is not version:
-                    yield from safe_point(state)
-                    version = audience.version
-                node = place.plan.copy(params, step)
-                action = frame.cursor.action
-                if step.open:
-                    track.step = step
-                    if is_async:
-                        track.stand(step)
-                    action = yield from run_step(track, step, node, shared, parent)
-                listeners = step.listeners()
-                step = None
-            elif place is None:  # at the end of a pass
-                if audience.version is not version:
-                    yield from safe_point(state)
-                    version = audience.version
-                if batch is not None:
-                    plan = frame.plan
-                    listeners = plan.known if plan.version is version else plan.listeners(audience)
-                    heard = listeners.anybody
-                    if heard and (item := batch.locate()) is not None:
-                        yield from end_item(item)
-                    if frame.take_next(batch, numbers, heard):
-                        if heard:
-                            assert batch.current is not None
-                            yield from start_item(batch.current, track)
-                        place, params = frame.next, frame.cursor.params
-                        parent, items = frame.span, frame.items
-                        continue
-                elif frame.step.member_of is not None:
-                    track.step = None
-                    return frame.cursor.action
-                moved = True
-                frame.cursor.stands = "leave"
-                action = yield from leave(track, frame, frame is bottom)
-                stack.pop()
-                if frame is bottom:
-                    return action
-                ended, node, place = frame.step, frame.flow, frame.place
-                listeners = ended.listeners()
-                frame = stack[-1]
-            else:
-                if audience.version is not version:
-                    yield from safe_point(state)
-                    version = audience.version
-                plan = place.plan
-                if limited:
-                    state.count_step(plan.path)
-                place.count = count = place.count + 1
-                span = next(numbers)
-                step = ended = Step(state, plan, span, items, count)
-                original = plan.node
-                if plan.copies_plainly:  # what `Plan.copy` does, but faster
-                    node = new(type(original))
-                    node.__dict__ = attributes = original.__dict__.copy()
-                    attributes["params"] = params
-                    attributes["_flowevents_step"] = step
-                else:
-                    node = plan.copy(params, step)
-                    if is_async:
-                        track.stand(step)
+    if not frame.step.span and frame.cursor.stands != "enter":
+        yield from begin_anew(state, track, stack)
+    while True:
+        if moved:
+            passes, resumed, frame.passes = frame.passes, frame.resumed, None
+            if frame.cursor.stands in ("enter", "prep"):
+                passes = yield from enter(track, frame, parent)
+            if passes is not None:
+                yield Await(_parallel(frame, passes))
+            place, params = frame.next, frame.cursor.params
+            parent, items = frame.span, frame.items
+            batch, moved = frame.batch, False
+        if resumed is not None:  # a run goes on, at a step that is open or has just ended
+            step, place = resumed
+            ended, resumed, frame.resumed = step, None, None
+            track.step = step
+            if audience.version is not version:
+                yield from safe_point(state)
+                version = audience.version
+            node = place.plan.copy(params, step)
+            action = frame.cursor.action
+            if step.open:
+                if is_async:
+                    track.stand(step)
+                action = yield from run_step(track, step, node, shared, parent)
+            listeners = step.listeners()
+        elif place is None:  # at the end of a pass
+            if audience.version is not version:
+                yield from safe_point(state)
+                version = audience.version
+            if batch is not None:
+                plan = frame.plan
                 listeners = plan.known if plan.version is version else plan.listeners(audience)
-                if plan.inline:
-                    track.step = step
-                    if (handlers := listeners.node_start) is not None:
-                        step.began = monotonic()
-                        event: Event = NodeStart(
-                            run_id, span, now(), span, plan.path, items, count, 1, parent=parent
-                        )
-                        if delivery.deliver(event, handlers):
-                            yield from hand_over(state)
-                    door.open = True
-                    prep_res = node.prep(shared)
-                    while True:  # once: what fails goes on below, where its error is not handled
-                        try:
-                            exec_res = node.exec(prep_res)
-                            break
-                        except Exception as error:
-                            failed = error
-                        door.shut()
-                        exec_res = yield from attempts(step, node, prep_res, failed)
-                        door.open = True
-                        break
-                    if audience.version is not version:
-                        door.shut()
-                        yield from safe_point(state)
-                        door.open = True
-                    action = node.post(shared, prep_res, exec_res)
-                    door.open = False
-                    if door.inside:
-                        door.wait()
-                    if audience.version is not version:
-                        yield from safe_point(state)
-                        version = audience.version
-                        listeners = plan.listeners(audience)
-                    step.open = False
-                    if (handlers := listeners.node_end) is not None:
-                        event = NodeEnd(
-                            run_id,
-                            next(numbers),
-                            now(),
-                            span,
-                            plan.path,
-                            items,
-                            count,
-                            step.attempt,
-                            status="ok",
-                            duration=0.0 if step.began is None else monotonic() - step.began,
-                        )
-                        if delivery.deliver(event, handlers):
-                            yield from hand_over(state)
-                    if delivery.outbox and delivery.is_due():
-                        yield from hand_over(state)
-                elif plan.shape.nests:
-                    frame = Frame(plan, node, step, place)
-                    step = None
-                    stack.append(frame)
-                    moved = True
+                heard = listeners.anybody
+                if heard and (item := batch.locate()) is not None:
+                    yield from end_item(item)
+                if frame.take_next(batch, numbers, heard):
+                    if heard:
+                        assert batch.current is not None
+                        yield from start_item(batch.current, track)
+                    place, params = frame.next, frame.cursor.params
+                    parent, items = frame.span, frame.items
                     continue
-                else:
-                    track.step = step
-                    if is_async:
-                        track.stand(step)
-                    action = yield from run_step(track, step, node, shared, parent)
+            elif frame.step.member_of is not None:
+                track.step = None
+                return frame.cursor.action
+            moved = True
+            frame.cursor.stands = "leave"
+            action = yield from leave(track, frame, frame is bottom)
+            stack.pop()
+            if frame is bottom:
+                return action
+            ended, node, place = frame.step, frame.flow, frame.place
+            listeners = ended.listeners()
+            frame = stack[-1]
+        else:
+            if audience.version is not version:
+                yield from safe_point(state)
+                version = audience.version
+            plan = place.plan
+            if limited:
+                state.count_step(plan.path)
+            place.count = count = place.count + 1
+            span = next(numbers)
+            step = ended = Step(state, plan, span, items, count)
+            original = plan.node
+            if plan.copies_plainly:  # what `Plan.copy` does, but faster
+                node = new(type(original))
+                node.__dict__ = attributes = original.__dict__.copy()
+                attributes["params"] = params
+                attributes["_flowevents_step"] = step
+            else:
+                node = plan.copy(params, step)
+                if is_async:
+                    track.stand(step)
+            listeners = plan.known if plan.version is version else plan.listeners(audience)
+            if plan.inline:
+                track.step = step
+                if (handlers := listeners.node_start) is not None:
+                    step.began = monotonic()
+                    event: Event = NodeStart(
+                        run_id, span, now(), span, plan.path, items, count, 1, parent=parent
+                    )
+                    if delivery.deliver(event, handlers):
+                        yield from hand_over(state)
+                door.open = True
+                prep_res = node.prep(shared)
+                while True:  # once: what fails goes on below, where its error is not handled
+                    try:
+                        exec_res = node.exec(prep_res)
+                        break
+                    except Exception as error:
+                        failed = error
+                    door.shut()
+                    exec_res = yield from attempts(step, node, prep_res, failed)
+                    door.open = True
+                    break
+                if audience.version is not version:
+                    door.shut()
+                    yield from safe_point(state)
+                    door.open = True
+                action = node.post(shared, prep_res, exec_res)
+                door.open = False
+                if door.inside:
+                    door.wait()
+                if audience.version is not version:
+                    yield from safe_point(state)
+                    version = audience.version
                     listeners = plan.listeners(audience)
-                step = None
-            following = None
-            if frame.plan.shape.routes:
-                following = routed(frame.flow, node, ended.plan.path, action)
-            elif successors := node.successors:
-                try:
-                    following = successors[action or "default"]
-                except (KeyError, TypeError):
-                    tell_unknown(node, ended.plan.path, successors, action)
-            after = None
-            if following is not None:
-                assert place is not None
-                after = place.after
-                if after is None or after.plan.node is not following:
-                    after = place.after = frame.place_of(following)
-            place = after
-            if audience.version is not version:  # somebody came while the end was delivered
-                listeners = ended.listeners()
-            if (handlers := listeners.action) is not None:
-                text = action_text(action)  # before it takes a number, because that may raise
-                event = Action(
-                    run_id,
-                    next(numbers),
-                    now(),
-                    ended.span,
-                    ended.plan.path,
-                    ended.within,
-                    ended.number,
-                    ended.attempt,
-                    action=text,
-                    target=None if place is None else place.plan.path,
-                    known=(place is not None and not frame.plan.shape.routes)
-                    or is_known(node.successors, action),
-                )
-                if delivery.deliver(event, handlers):
+                if (handlers := listeners.node_end) is None:
+                    step.open = False
+                else:
+                    event = NodeEnd(
+                        run_id,
+                        next(numbers),
+                        now(),
+                        span,
+                        plan.path,
+                        items,
+                        count,
+                        step.attempt,
+                        status="ok",
+                        duration=0.0 if step.began is None else monotonic() - step.began,
+                    )
+                    try:
+                        step.open = False
+                        due = delivery.deliver(event, handlers)
+                    except BaseException:
+                        step.open = not delivery.has(event.seq)
+                        raise
+                    if due:
+                        yield from hand_over(state)
+                if delivery.outbox and delivery.is_due():
                     yield from hand_over(state)
-            if moved or place is None:
-                frame.next, frame.cursor.action = place, action
-    except BaseException as error:
-        door.shut()
-        if type(error) is GeneratorExit and track.opened is not None:
-            awaited, track.opened[1:] = track.opened[1:], []
-            close_all(run_id, awaited)
-        final = yield from unwind(state, track, stack, step, error)
-        if final is error:
-            raise
-        raise final from final.__cause__
+            elif plan.shape.nests:
+                frame = Frame(plan, node, step, place)
+                stack.append(frame)
+                moved = True
+                continue
+            else:
+                track.step = step
+                if is_async:
+                    track.stand(step)
+                action = yield from run_step(track, step, node, shared, parent)
+                listeners = plan.listeners(audience)
+        following = None
+        if frame.plan.shape.routes:
+            following = routed(frame.flow, node, ended.plan.path, action)
+        elif successors := node.successors:
+            try:
+                following = successors[action or "default"]
+            except (KeyError, TypeError):
+                tell_unknown(node, ended.plan.path, successors, action)
+        after = None
+        if following is not None:
+            assert place is not None
+            after = place.after
+            if after is None or after.plan.node is not following:
+                after = place.after = frame.place_of(following)
+        place = after
+        if audience.version is not version:  # somebody came while the end was delivered
+            listeners = ended.listeners()
+        if (handlers := listeners.action) is not None:
+            text = action_text(action)  # before it takes a number, because that may raise
+            event = Action(
+                run_id,
+                next(numbers),
+                now(),
+                ended.span,
+                ended.plan.path,
+                ended.within,
+                ended.number,
+                ended.attempt,
+                action=text,
+                target=None if place is None else place.plan.path,
+                known=(place is not None and not frame.plan.shape.routes)
+                or is_known(node.successors, action),
+            )
+            if delivery.deliver(event, handlers):
+                yield from hand_over(state)
+        if moved or place is None:
+            frame.next, frame.cursor.action = place, action
 
 
 # -- batch flows ----------------------------------------------------------------------------------

@@ -1,6 +1,10 @@
 """Journals: the durable, ordered logs of runs.
 
     records.py    what is in a log, and what is said of a run
+    codec.py      values as JSON, which come back as they were
+    kept.py       what a record keeps beside its event, for a run that goes on
+    shared.py     what of `shared` is kept
+    standing.py   where a log stands, for a run that goes on
     store.py      what a store must be able to do
     summary.py    what is said of a run, as its events change it
     lease.py      the right to write a run's log
@@ -12,7 +16,8 @@
     journal.py    Journal: what every journal is
     memory.py     MemoryJournal
     sqlite.py     SQLiteJournal; in connection.py a connection to its file
-    redis.py      RedisJournal
+    redis.py      RedisJournal; in scripts.py what the server does in one step, in watched.py
+                  how the rest of a run is changed
 
 A store is imported when it is first used.
 """

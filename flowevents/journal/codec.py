@@ -12,12 +12,12 @@ The rules of this file:
 from __future__ import annotations
 
 import base64
+import dataclasses
 import datetime
 import decimal
 import enum
 import marshal
 import uuid
-import zoneinfo
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -202,8 +202,8 @@ def _base64(value: bytes, where: str = "") -> str:
 def _zone(value: datetime.datetime | datetime.time, where: str) -> list[Any]:
     """A time, whether it is the second one of that name, and its zone's name if that has one."""
     zone = value.tzinfo
-    if type(zone) is zoneinfo.ZoneInfo and zone.key is not None:
-        return [value.replace(tzinfo=None).isoformat(), value.fold, zone.key]
+    if type(zone).__module__ == "zoneinfo" and (key := getattr(zone, "key", None)) is not None:
+        return [value.replace(tzinfo=None).isoformat(), value.fold, key]
     if zone is not None and type(zone) is not datetime.timezone:
         raise JournalError(
             f"{where} is a time in {zone!r}: a journal keeps datetime.timezone and "
@@ -214,7 +214,11 @@ def _zone(value: datetime.datetime | datetime.time, where: str) -> list[Any]:
 
 def _zoned(kind: Any, text: str, fold: int, zone: str | None) -> Any:
     found = kind.fromisoformat(text).replace(fold=fold)
-    return found if zone is None else found.replace(tzinfo=zoneinfo.ZoneInfo(zone))
+    if zone is None:
+        return found
+    from zoneinfo import ZoneInfo  # not everybody's import of the package shall pay for it
+
+    return found.replace(tzinfo=ZoneInfo(zone))
 
 
 _PLAIN: Final[dict[type, tuple[str, Callable[[Any, str], Any]]]] = {
@@ -269,11 +273,11 @@ def _parts_of(value: Any) -> Any:
     """What an object of one of these classes is made of: built-in values, and others of them."""
     kind = _kind_of(type(value))
     if kind == "enum":
-        return value.name
+        return value.value if isinstance(value, enum.Flag) else value.name
     if kind == "struct":
         return {name: getattr(value, name) for name in value.__struct_fields__}
     if kind == "dataclass":
-        names = value.__dataclass_fields__
+        names = [each.name for each in dataclasses.fields(value)]
         return {name: getattr(value, name) for name in names if hasattr(value, name)}
     return [
         value.__dict__,
@@ -284,10 +288,10 @@ def _parts_of(value: Any) -> Any:
 
 
 def _made(kind: Any, parts: Any) -> Any:
-    """Return the object that has these parts; nothing of its own is run to check them."""
+    """Return the object that has these parts, however its class would have made it."""
     of = _kind_of(kind)
     if of == "enum":
-        return kind[parts]
+        return kind(parts) if issubclass(kind, enum.Flag) else kind[parts]
     if of == "pydantic":
         found = kind.__new__(kind)
         fields, extra, names, private = parts
@@ -297,7 +301,10 @@ def _made(kind: Any, parts: Any) -> Any:
         object.__setattr__(found, "__pydantic_private__", private)
         return found
     if of == "struct":
-        return kind(**parts)
+        found = kind(**parts)
+        for name, value in parts.items():  # its `__post_init__` may have changed them
+            msgspec.structs.force_setattr(found, name, value)
+        return found
     found = object.__new__(kind)
     for name, value in parts.items():
         object.__setattr__(found, name, value)

@@ -115,6 +115,10 @@ class Journal:
         """The runs that are there, or those of this status; the one that began last comes first."""
         return [row.summary for row in self._store.rows(status, limit)]
 
+    def summary(self, run_id: str) -> RunSummary:
+        """What `runs` says of one. Raises `UnknownRun`."""
+        return self._find(run_id).summary
+
     def due(self) -> list[str]:
         """The ids of the runs that somebody should resume.
 

@@ -17,8 +17,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Final
 
 from flowevents.at_exit import close_at_exit
@@ -27,13 +26,37 @@ from flowevents.journal.lease import Lease
 from flowevents.journal.records import Message
 from flowevents.journal.store import Held, Polled, Store
 
-__all__ = ["Keeper"]
+__all__ = ["Keeper", "Watch", "closed"]
 
 _logger: Final = logging.getLogger("flowevents")
 _TICK: Final = 0.02  # seconds
 _LINGER: Final = 1.0  # seconds in which the thread waits for more to do
 
 Wake = Callable[[], None]
+
+
+class Watch:
+    """Somebody's interest in a log.
+
+    Attributes:
+        seq: The last event that is known.
+        changed: Whether there may be others by now. Set to `False` before they are read.
+        wake: Is called, in any thread, when that becomes `True`.
+        is_over: Nobody is interested any more.
+    """
+
+    __slots__ = ("changed", "is_over", "seq", "wake")
+
+    def __init__(self, seq: int) -> None:
+        self.seq = seq
+        self.changed = True
+        self.wake: Wake = _nothing
+        self.is_over = False
+
+    def notify(self) -> None:
+        """There may be others."""
+        self.changed = True
+        self.wake()
 
 
 class Keeper:
@@ -48,7 +71,7 @@ class Keeper:
         self.store: Store = store
         self.seconds: float = seconds
         self._leases: dict[int, weakref.ref[Lease]] = {}
-        self._watchers: dict[str, dict[Wake, int]] = {}  # by run; each with the seq that it knows
+        self._watches: dict[str, list[Watch]] = {}  # by run; no list is ever changed
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -67,20 +90,13 @@ class Keeper:
             self._begin()
         close_at_exit("journals", self, Keeper.close)
 
-    @contextmanager
-    def watching(self, run_id: str, seq: int, wake: Wake) -> Iterator[None]:
-        """Call `wake` whenever the log of a run goes on beyond `seq`, or is not there."""
+    def watch(self, run_id: str, seq: int) -> Watch:
+        """Watch the log of a run, of which the events up to `seq` are known."""
+        watch = Watch(seq)
         with self._changed:
-            self._watchers.setdefault(run_id, {})[wake] = seq
+            self._watches[run_id] = [*self._watches.get(run_id, ()), watch]
             self._begin()
-        try:
-            yield
-        finally:
-            with self._changed:
-                watchers = self._watchers.get(run_id, {})
-                watchers.pop(wake, None)
-                if not watchers:
-                    self._watchers.pop(run_id, None)
+        return watch
 
     def _begin(self) -> None:
         if self._closed:
@@ -94,13 +110,11 @@ class Keeper:
 
     # -- called by others -----------------------------------------------------------------------
 
-    def wake(self, run_id: str) -> None:
-        """Something was added to that log: its followers here need not wait until it is seen."""
-        if run_id in self._watchers:
-            with self._changed:
-                wakes = list(self._watchers.get(run_id, ()))
-            for wake in wakes:
-                _call(wake)
+    def wake(self, run_id: str, tip: int | None) -> None:
+        """This is the last event of a log now: notify those who know another."""
+        for watch in self._watches.get(run_id, ()):
+            if watch.seq != tip:
+                _call(watch.notify)
 
     def flush(self, run_id: str) -> None:
         """Store what waits of a run that is driven here."""
@@ -130,31 +144,28 @@ class Keeper:
                 if self._closed or not self._is_needed():
                     self._thread = None
                     return
-            self._tick()
+            _call(self._tick)
 
     def _is_needed(self) -> bool:
-        return bool(self._leases or self._watchers)
+        return bool(self._leases or self._watches)
 
     def _tick(self) -> None:
         leases = self._held()
         for lease in leases:
             _call(lease.store_waiting)
         by_held = {held: lease for lease in leases if (held := lease.held) is not None}
-        with self._changed:
-            seen = {run_id: min(each.values()) for run_id, each in self._watchers.items() if each}
+        watched = self._watched()
         try:
             self._renew(by_held)
-            polled = self.store.poll(list(by_held), seen)
+            polled = self.store.poll(list(by_held), watched)
         except Exception as error:
             for held, lease in by_held.items():
                 self._lose(lease, held, _as_journal_error(error))
             self._wake_all()
             return
         self._tell(by_held, polled)
-        for run_id, seq in seen.items():
-            tip = polled.tips.get(run_id)
-            if tip is None or tip > seq:
-                self.wake(run_id)
+        for run_id, tip in polled.tips.items():
+            self.wake(run_id, tip)
 
     def _tell(self, by_held: dict[Held, Lease], polled: Polled) -> None:
         for held, lease in by_held.items():
@@ -190,10 +201,19 @@ class Keeper:
                 del self._leases[key]
 
     def _wake_all(self) -> None:
+        for watches in list(self._watches.values()):
+            for watch in watches:
+                _call(watch.notify)
+
+    def _watched(self) -> list[str]:
+        """The runs that somebody watches; the other watches are forgotten."""
         with self._changed:
-            wakes = [wake for each in self._watchers.values() for wake in each]
-        for wake in wakes:
-            _call(wake)
+            for run_id, watches in list(self._watches.items()):
+                if any(each.is_over for each in watches):
+                    self._watches[run_id] = [each for each in watches if not each.is_over]
+                    if not self._watches[run_id]:
+                        del self._watches[run_id]
+            return list(self._watches)
 
     # -- in a forked process --------------------------------------------------------------------
 
@@ -203,10 +223,16 @@ class Keeper:
         self._changed = threading.Condition()
         self._thread = None
         self._leases.clear()
-        self._watchers.clear()
+        for watch in [each for watches in self._watches.values() for each in watches]:
+            watch.is_over = True
+        self._watches.clear()
         self._renew_at = 0.0
         for lease in leases:
             lease.forget()
+
+
+def _nothing() -> None:
+    pass
 
 
 def closed() -> JournalError:

@@ -41,8 +41,8 @@ class Keeping(Protocol):
         """Renew it, and look into its inbox."""
         ...
 
-    def wake(self, run_id: str) -> None:
-        """Something was added to the run's log."""
+    def wake(self, run_id: str, tip: int) -> None:
+        """The run's log ends with this event now."""
         ...
 
 
@@ -155,7 +155,7 @@ class Lease:
             self._summary = summary
             if summary.status in ENDED:
                 self._owner = ""
-        self._keeping.wake(self.run_id)
+        self._keeping.wake(self.run_id, self.seq)
 
     # -- giving it up, and taking it again --------------------------------------------------------
 

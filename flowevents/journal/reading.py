@@ -42,9 +42,8 @@ def event_of(record: Record, run_id: str) -> Event:
     try:
         return decode(record.event)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise JournalError(
-            f"Event {record.seq} of run {run_id} cannot be read: {error}."
-        ) from error
+        which = f"Event {record.seq} of run {run_id}"
+        raise JournalError(f"{which} cannot be read: {error}.") from error
 
 
 def check_after(row: Row, after: int) -> None:

@@ -20,16 +20,24 @@ class _Known:
     """A value as it was kept last.
 
     Attributes:
-        print: Its `fingerprint`, if it has one; else `raw` is the hash of its JSON.
-        length: How long it was, if it is a list.
+        print: Its `fingerprint`, if it has one; else `raw` is the hash of its JSON, but for the
+            last byte.
+        length: How long it was, if it is a list; without a fingerprint that of its JSON.
     """
 
     __slots__ = ("length", "print", "raw")
 
     def __init__(self, value: Any, print: tuple[int, int] | None, raw: bytes) -> None:
         self.print: tuple[int, int] | None = print
-        self.raw: int = hash(raw) if print is None else 0
-        self.length: int = len(value) if type(value) is list else 0
+        self.raw: int = hash(raw[:-1]) if print is None else 0
+        self.length: int = len(value if print else raw) if type(value) is list and value else 0
+
+    def added_in(self, raw: bytes) -> bytes | None:
+        """Return the new end of a list whose JSON this is, if it only got longer."""
+        at = self.length
+        if self.print or not at or raw[at - 1 : at] != b"," or hash(raw[: at - 1]) != self.raw:
+            return None
+        return b"[" + raw[at:]
 
 
 class SharedLog:
@@ -73,12 +81,18 @@ class SharedLog:
             length = known.length
             if len(value) > length > 0 and fingerprint(value[:length]) == known.print:
                 end = self._codec.encode(value[length:], where)
-                self._known[key] = _Known(value, fingerprint(value), end)
+                now = fingerprint(value)
+                self._known[key] = _Known(value, now, end if now else self._codec.encode(value, ""))
                 found.add.append((self._key(key), Raw(end)))
                 return
         raw = self._changed(key, value, where)
-        if raw is not None:
+        if raw is None:
+            return
+        added = None if known is None else known.added_in(raw)
+        if added is None:
             found.set.append((self._key(key), Raw(raw)))
+        else:
+            found.add.append((self._key(key), Raw(added)))
 
     def _changed(self, key: Any, value: Any, where: str) -> bytes | None:
         """Return the value's JSON, where it has changed."""

@@ -30,6 +30,7 @@ __all__ = ["SQLiteJournal"]
 T = TypeVar("T")
 
 _BITS: Final = 32  # of an id in `log` that are the number of an event
+_ASKED: Final = 500  # runs that are looked at in one statement
 _SWEPT: Final = 200  # rows that are deleted at once
 
 _COLUMNS: Final = "status, started, updated, summary, owner, holder, until, losses, lost_at, mails"
@@ -302,7 +303,10 @@ def _poll(db: sqlite3.Connection, leases: Sequence[Held], runs: Sequence[str]) -
             polled.lost.add(held)
         elif mail := _inbox(db, found[0]):
             polled.mail[held[0]] = mail
-    for run_id in runs:
-        found = db.execute(f"SELECT coalesce({_LAST}, 0) FROM runs WHERE id = ?", (run_id,))
-        polled.tips[run_id] = next((seq for (seq,) in found.fetchall()), None)
+    polled.tips = dict.fromkeys(runs)
+    for first in range(0, len(runs), _ASKED):
+        some = runs[first : first + _ASKED]
+        marks = ", ".join("?" * len(some))
+        tips = db.execute(f"SELECT id, coalesce({_LAST}, 0) FROM runs WHERE id IN ({marks})", some)
+        polled.tips.update(tips.fetchall())
     return polled

@@ -76,13 +76,15 @@ class Tried(msgspec.Struct):
 
     Attributes:
         attempt: The one that it is in.
-        failures: How many of its attempts have failed by themselves; `error` what the last one
+        losses: How many of its attempts were lost with their process.
+        failures: How many have failed by themselves; `error` what the last one
             said, where the node's `exec_fallback` is next.
         asked: Its questions in this attempt, and what was answered.
         digest: Of what an item was given.
     """
 
     attempt: int
+    losses: int = 0
     failures: int = 0
     error: str | None = None
     asked: list[Asked] = msgspec.field(default_factory=list)
@@ -180,12 +182,8 @@ class Standing:
 
     def open_questions(self) -> list[Interrupt]:
         """Return the questions that nobody has answered."""
-        return [
-            asked.event
-            for scope in self._open.by_span.values()
-            for asked in scope.tried.asked
-            if asked.answer is UNSET
-        ]
+        asked = [each.tried.asked for each in self._open.by_span.values()]
+        return [each[-1].event for each in asked if each and each[-1].answer is UNSET]
 
     def failed(self) -> End | None:
         """Return the end that the run was about to end by when it was lost.
@@ -240,6 +238,7 @@ class Standing:
         tried = scope.tried
         tried.attempt = event.attempt + 1
         if kept.lost:
+            tried.losses += 1
             scope.voids()
             return
         tried.failures += 1

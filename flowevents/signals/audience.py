@@ -54,6 +54,7 @@ class Audience(Identity):
         closed: The run has ended.
         special: All that is done in the run is `Listeners.special`.
         recorded: It has a journal, so that all events are made, and all is special.
+        told: What was complained of already: async handlers of a sync run, steps that had ended.
 
     One thread at a time adds observers or closes it; the rest is safe from any thread.
     """
@@ -68,6 +69,7 @@ class Audience(Identity):
         "recorded",
         "run_key",
         "special",
+        "told",
         "version",
     )
 
@@ -79,6 +81,7 @@ class Audience(Identity):
         self.closed: bool = False
         self.consumer: Literal["events", "output"] | None = None
         self.own: dict[Hashable, tuple[Entry, ...]] = {}
+        self.told: list[object] = []
         # What `Listeners` says of everything and of the run's own observers, and beside whom; who
         # hears all of the run, and of which version that is true.
         self._found: tuple[_Everyone | None, dict[str, Any]] = _UNKNOWN

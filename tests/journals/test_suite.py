@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flowevents import MemoryJournal, SQLiteJournal
+from flowevents import MemoryJournal, RedisJournal, SQLiteJournal
 from flowevents.testing import check_journal
+from tests.journals.server import redis_server
 
 
 def test_memory() -> None:
@@ -17,3 +18,9 @@ def test_memory() -> None:
 def test_sqlite(tmp_path: Path) -> None:
     """Handles to one file."""
     check_journal(lambda: SQLiteJournal(tmp_path / "runs.db"))
+
+
+def test_redis(tmp_path: Path) -> None:
+    """Handles to one server."""
+    with redis_server(tmp_path) as server:
+        check_journal(lambda: RedisJournal(server.url))

@@ -64,6 +64,34 @@ class FailsOnTwo(BatchNode):
             raise Lost
 
 
+class Labelled(FailsOnTwo):
+    def item_label(self, item: Any) -> str:
+        return f"page\n{item}"
+
+
+class LabelledFalls(Labelled):
+    def exec_fallback(self, prep_res: Any, exc: Exception) -> Any:
+        raise exc
+
+
+class LabelFails(FailsOnTwo):
+    def item_label(self, item: Any) -> str:
+        raise ValueError
+
+
+class LabelledAtOnce(AsyncParallelBatchNode):
+    async def prep_async(self, shared: Any) -> Any:
+        return ["a", "b", "c"]
+
+    async def exec_async(self, prep_res: Any) -> Any:
+        await asyncio.sleep(0)
+        if prep_res == "b":
+            raise Lost
+
+    def item_label(self, item: Any) -> str:
+        return str(item)
+
+
 class Streams(StreamNode):
     def exec_stream(self, prep_res: Any) -> Iterator[str]:
         yield "half"
@@ -137,6 +165,16 @@ CASES: dict[str, tuple[Any, list[str]]] = {
     "async": (AsyncFlow(Fetch()), ["In node 'Fetch', attempt 1, run r"]),
     "in turn": (AsyncFlow(InTurn()), ["In node 'InTurn', item 1, attempt 1, run r"]),
     "at once": (AsyncFlow(AtOnce()), ["In node 'AtOnce', item 1, attempt 1, run r"]),
+    "labelled": (Flow(Labelled()), ["In node 'Labelled', item 2 (page\\n2), attempt 1, run r"]),
+    "falling back": (
+        Flow(LabelledFalls()),
+        ["In node 'LabelledFalls', item 2 (page\\n2), attempt 2, run r"],
+    ),
+    "no label": (Flow(LabelFails()), ["In node 'LabelFails', item 2, attempt 1, run r"]),
+    "labelled at once": (
+        AsyncFlow(LabelledAtOnce()),
+        ["In node 'LabelledAtOnce', item 1 (b), attempt 1, run r"],
+    ),
     "each": (Each(FailsOnTwo()), ["In node 'FailsOnTwo', item 0, item 2, attempt 1, run r"]),
     "together": (Together(AtOnce()), ["In node 'AtOnce', item 0, item 1, attempt 1, run r"]),
     "a flow": (FlowFails(Node()), ["In flow 'FlowFails', run r"]),

@@ -42,8 +42,10 @@ from flowevents import (
     BatchNode,
     Chunk,
     Clock,
+    Conflict,
     ConsoleAnswers,
     Event,
+    EventsLost,
     Expired,
     Flow,
     FlowEnd,
@@ -54,16 +56,20 @@ from flowevents import (
     Interrupt,
     ItemEnd,
     ItemStart,
+    Journal,
+    JournalError,
     JsonFormatter,
     JsonLines,
     LiveEvents,
     LogObserver,
+    MemoryJournal,
     Node,
     NodeEnd,
     NodeStart,
     ObserverError,
     Paused,
     Progress,
+    RedisJournal,
     Reply,
     ReplyError,
     Result,
@@ -71,6 +77,8 @@ from flowevents import (
     Run,
     RunCancelled,
     RunStateError,
+    RunSummary,
+    SQLiteJournal,
     Stream,
     StreamFlow,
     StreamNode,
@@ -78,6 +86,7 @@ from flowevents import (
     TerminalDisplay,
     TooManySteps,
     UnknownEvent,
+    UnknownRun,
     backoff,
     events,
     observe,
@@ -91,7 +100,14 @@ from flowevents import (
     to_mermaid,
 )
 from flowevents.observers.queued import Queued
-from flowevents.testing import ManualClock, NoReply, ScriptedModel, capture_events, check_events
+from flowevents.testing import (
+    ManualClock,
+    NoReply,
+    ScriptedModel,
+    capture_events,
+    check_events,
+    check_journal,
+)
 
 Shared = dict[str, Any]
 
@@ -693,6 +709,38 @@ def consumers(shared: Shared, file: io.StringIO) -> None:
     assert_type(to_chrome_trace(events), dict[str, Any])
 
 
+# -- journals -------------------------------------------------------------------------------------
+
+
+async def journals(journal: Journal) -> None:
+    """The logs of runs."""
+    for each in (MemoryJournal(), SQLiteJournal("runs.db"), RedisJournal("redis://localhost")):
+        with each as opened:
+            as_any: Journal = opened
+            assert_type(as_any.runs("paused", limit=10), list[RunSummary])
+    assert_type(journal.read("order-17"), Iterator[Event])
+    Run.resume(flow, journal, "order-17", shared={"client": 1}, take_over=True, observers=[])
+    fork = Run.fork(flow, journal, "order-17", at=12, id="another", observers=[])
+    fork.follow(after=1, timeout=1.0).close()
+    with journal.follow("order-17", after=120, timeout=60) as followed:
+        for event in followed:
+            assert_type(event, Event)
+    async for event in journal.follow("order-17"):
+        assert_type(event, Event)
+    try:
+        journal.reply("order-17", "yes", id="1")
+        journal.cancel("order-17")
+        journal.pause("order-17")
+        journal.delete("order-17")
+    except (Conflict, EventsLost, UnknownRun) as error:
+        as_journal_error: JournalError = error
+        print(as_journal_error)
+    assert_type(journal.due(), list[str])
+    assert_type(journal.prune(before=0.0), int)
+    assert_type(journal.summary("order-17").interrupts, tuple[Interrupt, ...])
+    journal.close()
+
+
 # -- testing --------------------------------------------------------------------------------------
 
 
@@ -719,6 +767,7 @@ def in_tests(shared: Shared) -> None:
     assert_type(captured, list[Event])
     assert_type(check_events(captured), None)
     check_events(iter(captured), complete=False)
+    check_journal(lambda: SQLiteJournal("runs.db"))
     clock = ManualClock(start=0.0)
     clock.advance(5)
     assert_type(clock.sleeps, list[float])

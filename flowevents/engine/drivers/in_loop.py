@@ -82,7 +82,7 @@ class AsyncDriver(Driver):
     def settle(self, error: BaseException | None) -> None:
         """Note how the engine ended; nothing of the run refers to itself any more."""
         super().settle(error)
-        self.track.context = self.track.carry_on = None
+        self.track.context = self.track.carry_on = self.track.here = None
 
     # -- pull and wait --------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from threading import get_ident
 from typing import Any, Final
 
 from flowevents.engine.drivers.driver import Consumer, Driver
-from flowevents.engine.effects import TAKE, Effects
+from flowevents.engine.effects import TAKE, Effects, Failed
 from flowevents.engine.here import current_here, nowhere
 from flowevents.engine.state import State
 from flowevents.engine.whose import Root
@@ -75,6 +75,20 @@ class SyncDriver(Driver):
             self.at_end.append(ended.set)
         ended.wait()
 
+    def end_by(self, error: BaseException) -> None:
+        """End the run: the engine has raised this, or a Ctrl-C came in its driver.
+
+        Raises it where the run has ended already.
+        """
+        if self.life.is_over:
+            raise error
+        if getgeneratorstate(self.engine) != GEN_CLOSED:
+            try:
+                self.engine.throw(Failed(error) if isinstance(error, Exception) else error)
+            except BaseException as raised:
+                error = raised
+        self.settle(error)
+
     def _engine_runs(self) -> bool:
         return bool(getattr(self.engine, "gi_running", False))
 
@@ -112,14 +126,16 @@ def pull(
         while outbox:  # the last events, and what it failed with, are still to come
             yield outbox.popleft()
         return state.outcome.result()
-    if consumer is None:
-        outbox.clear()
-    door.drive_here()
     paused = False  # from then on another thread may drive it
+    out: Any = None  # for the consumer, and what that was given last
+    given: Any = None
     try:
-        while outbox:
-            yield outbox.popleft()
         try:
+            if consumer is None:
+                outbox.clear()
+            door.drive_here()
+            while outbox:
+                yield outbox.popleft()
             for out in driver.engine if current_here.get() is None else _apart(driver.engine):
                 if out is TAKE:
                     while outbox:
@@ -128,23 +144,24 @@ def pull(
                         paused = True
                         return PAUSED if consumer is None else None
                 else:
-                    yield out
+                    yield (given := out)
                 if get_ident() != here:  # another thread goes on
                     here = get_ident()
                     driver.hand_to(here)
                     door.drive_here()
-        except BaseException as error:
-            if not _is_left_here(error):
-                driver.settle(error)
-            elif getgeneratorstate(driver.engine) == GEN_CLOSED:
-                driver.settle(error)
-                raise
-            else:
-                raise
-        else:
             driver.settle(None)
+        except BaseException as error:
+            if _is_left(error, driver.engine):
+                raise
+            if out is not given and out is not TAKE:
+                outbox.append(out)
+            driver.end_by(error)
         while outbox:
             yield outbox.popleft()
+    except BaseException as error:
+        if not _is_left(error, driver.engine):
+            driver.end_by(error)  # a Ctrl-C came in the middle of that
+        raise
     finally:
         if not paused:
             driver.release()
@@ -164,7 +181,6 @@ def _apart(engine: Effects) -> Effects:
         yield out
 
 
-def _is_left_here(error: BaseException) -> bool:
-    """Whether it closes the generator that caught it, and was not raised by what that called."""
-    trace = error.__traceback__
-    return isinstance(error, GeneratorExit) and trace is not None and trace.tb_next is None
+def _is_left(error: BaseException, engine: Effects) -> bool:
+    """Whether it closes the generator that caught it, and was not raised by the engine."""
+    return isinstance(error, GeneratorExit) and getgeneratorstate(engine) != GEN_CLOSED

@@ -1,0 +1,80 @@
+"""A Redis server of our own: on loopback, with a directory of its own, ended with the test."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.driving import PATIENCE
+
+__all__ = ["Server", "redis_server"]
+
+
+class Server:
+    """A server that can be killed and started again.
+
+    Attributes:
+        url: Where it is.
+    """
+
+    def __init__(self, program: str, folder: Path, *, durable: bool) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self._port: int = free.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self._port}/0"
+        keeps = ["--appendonly", "yes", "--appendfsync", "always"] if durable else []
+        self._command = [
+            *(program, "--port", str(self._port), "--bind", "127.0.0.1", "--save", ""),
+            *("--dir", str(folder), *keeps),
+        ]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and return when it listens."""
+        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE)
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if b"Ready to accept connections" in line:
+                return
+        raise AssertionError("The server has not come up.")
+
+    def kill(self) -> None:
+        """End it at once, whatever it does."""
+        if self._process is not None:
+            process, self._process = self._process, None
+            process.send_signal(signal.SIGKILL)
+            process.communicate(timeout=PATIENCE)
+
+
+@contextmanager
+def redis_server(folder: Path, *, durable: bool = True) -> Iterator[Server]:
+    """A server that keeps what it is told, or, not `durable`, forgets all with its end."""
+    server = Server(_program(), folder, durable=durable)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+def _program() -> str:
+    """Debian's `redis-server`, installed if need be and may be."""
+    if shutil.which("redis-server") is None and shutil.which("apt-get") and os.geteuid() == 0:
+        subprocess.run(
+            ["apt-get", "install", "-y", "redis-server"], capture_output=True, check=False
+        )
+    found = shutil.which("redis-server")
+    if found is None:
+        missing = "redis-server is not installed: apt-get install redis-server"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return found
