@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from flowevents import Chunk, Interrupt, Paused, Run, SQLiteJournal
 from flowevents.cli.commands import run_command
 from flowevents.cli.loading import load_flow
 from flowevents.observers.jsonlines import read_events
-from flowevents.testing import check_events
+from flowevents.testing import ManualClock, check_events
 from tests.terminal import Terminal
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -189,11 +190,11 @@ def test_resume_what_is_driven_elsewhere(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ("resume none.db r1 asks:flow", "none.db is no file. A journal is what SQLiteJournal("),
+        ("resume none.db r1 asks:flow", "There is no journal none.db. Give the file, or redis:"),
         ("resume asks.py r1 asks:flow", "asks.py"),
         ("resume runs.db r2 asks:flow", "r2"),
         ("resume runs.db r1 asks:flw", "Module 'asks' has no 'flw'."),
-        ("watch none.db", "none.db is no file."),
+        ("watch none.db", "There is no journal none.db."),
         ("watch runs.db r2", "r2"),
         ("watch runs.db", "runs.db holds no runs. Run(…, journal=…) puts them there."),
     ],
@@ -317,6 +318,15 @@ def test_who_is_too_late_is_told(paused: SQLiteJournal) -> None:
         Run.resume(load_flow("asks:flow"), paused, "r1").wait()
         assert person.end() == 0
     assert paused.runs()[0].status == "done"
+
+
+def test_what_has_been_under_way_for_long_says_so(journal: SQLiteJournal) -> None:
+    """Who begins to watch late sees how long a step has taken, not how long it was watched."""
+    clock = ManualClock(start=time.time() - 7_200)
+    with pytest.raises(Paused):
+        Run(load_flow("asks:flow"), {}, journal=journal, id="r1", clock=clock).wait()
+    with Terminal(command("watch", "runs.db", "r1"), environment()) as person:
+        person.until("2:00:")
 
 
 def test_ctrl_c_ends_the_watching(paused: SQLiteJournal) -> None:

@@ -111,7 +111,7 @@ class SaysALine(StandInHandler):
 def test_every_demo_is_listed_and_fits_a_screen() -> None:
     """The table names each demo with its command, and none is long."""
     table = (DEMOS / "README.md").read_text(encoding="utf-8")
-    assert len(NUMBERED) == 11
+    assert len(NUMBERED) == 12
     for name in NUMBERED:
         assert f"`.venv/bin/python demos/{name}`" in table
         assert len((DEMOS / name).read_text(encoding="utf-8").splitlines()) <= 100

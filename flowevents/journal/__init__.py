@@ -1,6 +1,10 @@
 """Journals: the durable, ordered logs of runs.
 
     records.py    what is in a log, and what is said of a run
+    codec.py      values as JSON, which come back as they were
+    kept.py       what a record keeps beside its event, for a run that goes on
+    shared.py     what of `shared` is kept
+    standing.py   where a log stands, for a run that goes on
     store.py      what a store must be able to do
     summary.py    what is said of a run, as its events change it
     lease.py      the right to write a run's log
