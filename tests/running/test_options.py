@@ -341,12 +341,9 @@ def test_every_form_takes_the_options(driver: Driver) -> None:
             assert seen.events[0].run_id == "mine"
 
 
-NOT_YET = ("journal",)
-
-
-@pytest.mark.parametrize("option", [*NOT_YET, "observer", "timeout"])
+@pytest.mark.parametrize("option", ["observer", "timeout"])
 def test_an_option_that_does_not_exist_is_a_type_error(driver: Driver, option: str) -> None:
-    """Those of later versions too: none is ignored."""
+    """None is ignored."""
     options: dict[str, Any] = {option: None}
     flow = driver.flow(Write())
     calls: list[Callable[[], Any]] = [
