@@ -10,7 +10,7 @@ The layers; each module imports only from those below it:
     mermaid.py    a flow as a picture, named as in its events; instrument.py beside it:
                   pocketflow's own runs, observed
     run.py        Run, as its users see it; observers/ beside it: consumers, each a file
-    driven.py     what a run does behind that; resuming.py beside it: from a log to a run
+    driven.py     how a run is driven for them; resuming.py beside it: from a log to a run
     live.py       a run in the background, and its events as they come
     engine/       the one engine: a generator of effects, its drivers, the walk over a graph
     journal/      the durable log of runs: what every store does alike, and each store a file

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from flowevents.at_exit import close_at_exit
 from flowevents.engine.course import Course
@@ -55,7 +55,10 @@ class Driven:
 
     def _next(self, consumer: Consumer) -> Coroutine[Any, Any, Any]:
         """The next thing that the consumer gets; `StopAsyncIteration` at the end, or at a pause."""
-        return self._drive_async("iterate over it", consumer).pull(consumer)
+        try:
+            return self._drive_async("iterate over it", consumer).pull(consumer)
+        except BaseException as error:  # CPython 3.11 crashes in `anext(run, None)` otherwise
+            return _raising(error)
 
     def _drive_async(self, what: str, consumer: Consumer) -> AsyncDriver:
         self._check_foreground(what)
@@ -147,6 +150,10 @@ class Driven:
             f"{asked} Answer with .run.reply(…), then go on with {wait} or another loop over .run.",
             self,
         )
+
+
+async def _raising(error: BaseException) -> NoReturn:
+    raise error
 
 
 class AsyncEvents(AsyncIterator[Event]):

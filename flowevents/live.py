@@ -138,6 +138,7 @@ class Background:
         """
         __tracebackhide__ = True
         self._check(self._hindered(blocks=True))
+        self._make_room()
         self._join()
         return self._result()
 
@@ -145,13 +146,19 @@ class Background:
         """`wait` in a loop, also that of the run."""
         __tracebackhide__ = True
         self._check(self._hindered(blocks=False))
+        self._make_room()
         await self._join_async()
         return self._result()
+
+    def _make_room(self) -> None:
+        """Have the run not wait for who takes its events: that may be who waits for it here."""
+        if self._channel is not None:
+            self._channel.widen()
 
     def _check(self, hindered: str | None) -> None:
         life = self._driver.life
         if hindered == "code":
-            raise life.refusal("wait for it", ", and this is its own code. Wait for it elsewhere.")
+            raise life.own("wait for it")
         if hindered == "loop":
             lost = self._has_lost_its_loop()
             raise (life.without_loop if lost else life.began_async)("wait for it")
@@ -175,10 +182,9 @@ class Background:
             not self._loop.is_running() or (blocks and not driver.is_elsewhere())
         ):
             return "loop"
-        elif driver.is_elsewhere():
-            own = here in driver.state.stop.workers
         else:
-            own = self._loop is None or driver._is_own_task()
+            in_its_loop = self._loop is None and not driver.is_elsewhere()
+            own = in_its_loop or here in driver.state.stop.workers or driver.is_own_code()
         return "code" if own else None
 
     def _has_lost_its_loop(self) -> bool:
@@ -206,8 +212,9 @@ class Background:
 
     def finish(self) -> None:
         """Cancel the run, and wait for the end where that can come meanwhile."""
+        hindered = self._hindered(blocks=True)  # before it is over
         self.cancel()
-        if self._hindered(blocks=True) is None:
+        if hindered is None:
             self._join()
 
     def close(self) -> None:
@@ -218,8 +225,9 @@ class Background:
 
     async def aclose(self) -> None:
         """`close` in a loop, also that of the run."""
+        hindered = self._hindered(blocks=False)
         self.cancel()
-        if self._hindered(blocks=False) is None:
+        if hindered is None:
             await self._join_async()
 
     def tell_of_failure(self) -> None:

@@ -69,6 +69,10 @@ class Lifecycle:
         """Return the error for a second one who wants to drive it."""
         return self.refusal(what, " and already driven by another loop, thread or task.")
 
+    def own(self, what: str) -> RunStateError:
+        """Return the error for code of a run that would wait for itself."""
+        return self.refusal(what, ", and this is its own code. Do it elsewhere.")
+
     def began_sync(self, what: str) -> RunStateError:
         """Return the error for driving a sync run in a loop."""
         began = " like this: run {} is {} and began sync: use wait or `for`."

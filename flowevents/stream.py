@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import (
     AsyncIterator,
+    Awaitable,
     Callable,
     Coroutine,
     Generator,
@@ -113,35 +115,43 @@ def _warn_unused(stream: Stream | AsyncStream, how: str) -> None:
 class _Callback:
     """An observer that gives the output chunks to a function of chunk and node."""
 
-    def __init__(self, callback: Callable[[Any, str], object]) -> None:
+    def __init__(self, callback: Callable[[Any, str], object], is_async: bool) -> None:
         if is_async_callable(callback):
             self.on_chunk = self._call_async(callback)
         else:
-            self.on_chunk = self._call(callback)
+            self.on_chunk = self._call(callback, is_async)
 
     @staticmethod
-    def _call(callback: Callable[[Any, str], object]) -> Callable[[Chunk], object]:
+    def _call(callback: Callable[[Any, str], object], is_async: bool) -> Callable[[Chunk], object]:
         @functools.wraps(callback)
-        def on_chunk(event: Chunk) -> None:
-            if event.kind == "output":
-                try:
-                    callback(event.data, event.node)
-                except Exception as error:
-                    raise CancelledBy(error) from None
+        def on_chunk(event: Chunk) -> object:
+            if event.kind != "output":
+                return None
+            try:
+                result = callback(event.data, event.node)
+            except Exception as error:
+                raise CancelledBy(error) from None
+            return _awaited(result) if is_async and inspect.isawaitable(result) else result
 
         return on_chunk
 
-    @staticmethod
-    def _call_async(callback: Callable[[Any, str], Any]) -> Callable[[Chunk], object]:
+    def _call_async(self, callback: Callable[[Any, str], object]) -> Callable[[Chunk], object]:
+        call: Callable[[Chunk], Any] = self._call(callback, True)
+
         @functools.wraps(callback)
         async def on_chunk(event: Chunk) -> None:
-            if event.kind == "output":
-                try:
-                    await callback(event.data, event.node)
-                except Exception as error:
-                    raise CancelledBy(error) from None
+            awaited = call(event)
+            if awaited is not None:
+                await awaited
 
         return on_chunk
+
+
+async def _awaited(result: Awaitable[object]) -> None:
+    try:
+        await result
+    except Exception as error:
+        raise CancelledBy(error) from None
 
 
 UNSET: Final[Any] = object()
@@ -162,7 +172,7 @@ def run_stream(
     __tracebackhide__ = True
     if callback is UNSET:
         return Stream(Run(node, shared, **options))
-    return Run(node, shared, **_with_callback(callback, options)).wait()
+    return Run(node, shared, **_with_callback(callback, options, False)).wait()
 
 
 def run_stream_async(
@@ -174,11 +184,11 @@ def run_stream_async(
     """`run_stream` for an async run: an `AsyncStream`, or an awaitable of the action."""
     if callback is UNSET:
         return AsyncStream(Run(node, shared, **options))
-    return Run(node, shared, **_with_callback(callback, options)).wait_async()
+    return Run(node, shared, **_with_callback(callback, options, True)).wait_async()
 
 
 def _with_callback(
-    callback: Callable[[Any, str], object] | None, options: RunOptions
+    callback: Callable[[Any, str], object] | None, options: RunOptions, is_async: bool
 ) -> RunOptions:
     if callback is None:
         return options
@@ -186,4 +196,5 @@ def _with_callback(
         raise ObserverError(f"callback={callback!r} is not callable: it gets a chunk and a node.")
     if not takes(callback, 2):
         raise ObserverError(f"callback={callback!r} cannot be called with a chunk and a node.")
-    return {**options, "observers": (*(options.get("observers") or ()), _Callback(callback))}
+    own = options.get("observers") or ()
+    return {**options, "observers": (*own, _Callback(callback, is_async))}

@@ -77,7 +77,8 @@ def sender(step: Step) -> Send | None:
         try:
             if call is not None:
                 delivery.delivering = True
-                (called := call)(event)
+                if (result := (called := call)(event)) is not None:
+                    delivery.puts_off(calls, event, call, result)
                 delivery.delivering = False
             delivery.last = event
             if call is None or not backlog:
@@ -92,7 +93,8 @@ def sender(step: Step) -> Send | None:
                 called = calls[-1] if delivery.has(event.seq) else None
             delivery.go_on(calls, event, called, error)
             return HAND_OVER
-        delivery.to_consumer(event)
+        if not delivery.is_put_off(event):
+            delivery.to_consumer(event)
         delivery.drain()  # what its handlers have emitted
         return HAND_OVER
 
@@ -110,7 +112,9 @@ def _one(calls: tuple[Receiver, ...], delivery: Delivery) -> Receiver | None:
         try:
             delivery.last = event
             for handler in calls:
-                (called := handler)(event)
+                result = (called := handler)(event)
+                if result is not None and delivery.puts_off(calls, event, handler, result):
+                    break
         except BaseException as error:
             delivery.go_on(calls, event, called, error, given=True)
 

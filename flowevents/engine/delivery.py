@@ -4,7 +4,8 @@ The rules of this file:
 
 * Events are delivered one after the other, in the order of their numbers. One that arises while
   another is being delivered waits in `backlog`; so does one that an `async def` handler hears,
-  until that can be awaited (`flushing.py`), and all that come after it.
+  until that can be awaited (`flushing.py`), and all that come after it. One of which a plain
+  handler returned something to be awaited waits there for that, and for the handlers after it.
 * After its handlers an event goes to the consumer, where there is one, through `outbox`.
 * In a sync run the consumer gets it at once: the engine yields `TAKE` to its driver. In an async
   run no event is a reason to give control away: events wait, at most `MAX_WAITING`, until the
@@ -19,6 +20,7 @@ Only this file writes the fields of `Delivery`.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import itertools
 import logging
 from collections import deque
@@ -136,7 +138,9 @@ class Delivery:
             self.backlog.popleft()
         every = plainly or self.door.loop is None
         first: BaseException | None = None
-        while self.backlog and (every or not self.backlog[0][1].asynchronous):
+        while self.backlog and (
+            every or (self.flushing is None and not self.backlog[0][1].asynchronous)
+        ):
             try:
                 self._deliver_first(plainly)
             except BaseException as error:
@@ -149,12 +153,14 @@ class Delivery:
         """Deliver the first event of the backlog, which stays there until its handlers have it."""
         event, handlers = self.backlog[0]
         try:
-            if not self._is_out(event.seq):
+            if self.is_put_off(event) or not self._is_out(event.seq):
                 if handlers.asynchronous:
-                    handlers = handlers.plain() if plainly else self._refuse(event, handlers)
+                    self._leave_out(event, handlers.asynchronous, plainly)
+                    handlers = handlers.plain()
+                    self.backlog[0] = event, handlers
                 self._call(handlers.calls, event)
         finally:
-            if self._is_out(event.seq):
+            if self._is_out(event.seq) and not self.is_put_off(event):
                 self.backlog.popleft()
 
     def _call(self, calls: tuple[Receiver, ...], event: Event) -> None:
@@ -169,9 +175,12 @@ class Delivery:
             self.delivering = True
             self.last = event
             for handler in calls:
-                (called := handler)(event)
+                result = (called := handler)(event)
+                if result is not None and self.puts_off(calls, event, handler, result):
+                    given = True  # it will be
+                    break
             self.delivering = False
-            if self.audience.consumer is not None:
+            if self.audience.consumer is not None and not given:
                 given = self.to_consumer(event)
         except BaseException as error:
             self.go_on(calls, event, called, error, given)
@@ -199,14 +208,42 @@ class Delivery:
             error = None
             try:
                 for called in rest:
-                    called(event)
+                    result = called(event)
+                    if result is not None and self.puts_off(calls, event, called, result):
+                        break
             except BaseException as another:
                 error = another
         self.delivering = False
-        if not given and self.audience.consumer is not None:
+        if self.audience.consumer is not None and not (given or self.is_put_off(event)):
             self.to_consumer(event)
         if first is not None:
             raise first
+
+    def puts_off(
+        self, calls: tuple[Receiver, ...], event: Event, handler: Receiver, result: object
+    ) -> bool:
+        """Have what a plain handler returned awaited, before those after it get the event.
+
+        `False` where it is nothing to be awaited, or nothing can await it, which is said once.
+        """
+        if not inspect.isawaitable(result):
+            return False
+        if self.door.loop is None:
+            _let_go(result)
+            self._refuse(event, handler, f"returned {result!r}")
+            return False
+        if self.backlog and self.backlog[0][0] is event:
+            self.backlog.popleft()
+        returned = _Returned(handler, result)
+        others = calls[calls.index(handler) + 1 :]
+        self.backlog.appendleft((event, Handlers((returned, *others), (returned,))))
+        return True
+
+    def is_put_off(self, event: Event) -> bool:
+        """Whether it waits for what a handler of it returned."""
+        if not self.backlog or self.backlog[0][0] is not event:
+            return False
+        return any(isinstance(each, _Returned) for each in self.backlog[0][1].asynchronous)
 
     def has(self, seq: int) -> bool:
         """Whether the event with this number was given to somebody, or waits for that."""
@@ -324,19 +361,41 @@ class Delivery:
         told.append(what)
         return True
 
-    def _refuse(self, event: Event, handlers: Handlers) -> Handlers:
-        """Report the async handlers of a sync run, each once, and leave them out."""
-        for handler in handlers.asynchronous:
-            if self.first_time(handler):
-                self.handler_failed(
-                    handler,
-                    event,
-                    TypeError(
-                        f"Handler {name_of(handler)} is async, but the run is sync: nothing can "
-                        "await it. Use a plain function, or run the flow with run_async."
-                    ),
-                )
-        return handlers.plain()
+    def _leave_out(self, event: Event, handlers: tuple[Receiver, ...], plainly: bool) -> None:
+        """Report the async handlers of a sync run; let go of what others have returned."""
+        for handler in handlers:
+            if isinstance(handler, _Returned):
+                _let_go(handler.result)
+            elif not plainly:
+                self._refuse(event, handler, "is async")
+
+    def _refuse(self, event: Event, handler: Receiver, why: str) -> None:
+        """Report a handler of a sync run that would have to be awaited, once."""
+        if self.first_time(handler):
+            error = TypeError(
+                f"Handler {name_of(handler)} {why}, but the run is sync: nothing can await it. "
+                "Use a plain function, or run the flow with run_async."
+            )
+            self.handler_failed(handler, event, error)
+
+
+class _Returned:
+    """What a plain handler has returned to be awaited, in the place of that handler."""
+
+    __slots__ = ("func", "result")
+
+    def __init__(self, handler: Receiver, result: object) -> None:
+        self.func: Receiver = handler
+        self.result: object = result
+
+    def __call__(self, event: Event) -> object:
+        return self.result
+
+
+def _let_go(awaitable: object) -> None:
+    """What was returned is awaited by nobody; a coroutine would complain of that."""
+    if inspect.iscoroutine(awaitable):
+        awaitable.close()
 
 
 def name_of(handler: object) -> str:

@@ -12,6 +12,7 @@ The rules of this file:
 from __future__ import annotations
 
 import asyncio
+import inspect
 
 from flowevents.engine.delivery import Delivery
 from flowevents.engine.here import current_here
@@ -65,7 +66,7 @@ async def _deliver(delivery: Delivery, event: Event, handlers: Handlers) -> None
     for handler in handlers.calls:
         try:
             result = delivery.call(handler, event)
-            if handler in handlers.asynchronous:
+            if result is not None and inspect.isawaitable(result):
                 await result
         except Exception as error:
             delivery.handler_failed(handler, event, error)

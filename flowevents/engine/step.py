@@ -225,6 +225,14 @@ class Track:
         if step.context is not None:
             step.context.run(current_here.set, here)
 
+    def leave(self, *, elsewhere: bool = False) -> None:
+        """No step's code runs now; `elsewhere` this is called in a context that is another's."""
+        self.step = None
+        if self.here is not None:
+            self.here = Here(self)
+            if not elsewhere:
+                current_here.set(self.here)
+
     def stand_at(self, here: Here) -> None:
         """Have the code of an async run, and what it starts, belong there."""
         self.here = here

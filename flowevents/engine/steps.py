@@ -13,7 +13,7 @@ from flowevents.engine.effects import Await, Effects
 from flowevents.engine.frame import Frame
 from flowevents.engine.items import begin_items, item_of, iterator_of, merged
 from flowevents.engine.state import hand_over, safe_point
-from flowevents.engine.step import Here, Items, Step, Track
+from flowevents.engine.step import Items, Step, Track
 from flowevents.events import FlowEnd, FlowStart, NodeEnd, NodeStart
 from flowevents.messages import warn
 
@@ -134,9 +134,7 @@ def enter(track: Track, frame: Frame, parent: int) -> Effects:
         if shape.batch is not None:
             prep_res = list(prep_res or ())
         state.options.recorder.notes.prep(step.span, prep_res, step.plan.path)
-    track.step = None
-    if state.is_async:
-        track.stand_at(Here(track))
+    track.leave()
     if flow.start_node is None:
         warn(
             f"Flow {frame.plan.name!r} has no start node: nothing runs. "
@@ -187,9 +185,9 @@ def leave(track: Track, frame: Frame, last: bool) -> Effects:
         yield from hand_over(state)  # no code of the run comes after this, which could wait for it
     if state.is_disturbed():
         yield from safe_point(state)
-    track.step = None
     if state.options.recorder is not None:
         state.options.recorder.notes.action(action, step.plan.path)
+    track.leave()
     if last:
         state.outcome.reach(action)
     handlers = step.listeners().flow_end

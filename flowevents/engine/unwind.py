@@ -68,7 +68,7 @@ def unwind(state: State, track: Track, stack: list[Frame], error: BaseException)
                 if track.blocked is None:
                     _recover(delivery)
             yield from each(error)  # unless it is out
-    track.step = None
+    track.leave(elsewhere=isinstance(error, GeneratorExit))
     if track.blocked is None:
         yield from _flush(state, error)
     return error

@@ -115,7 +115,7 @@ def _walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                     parent, items = frame.span, frame.items
                     continue
             elif frame.step.member_of is not None:
-                track.step = None
+                track.leave()
                 return frame.cursor.action
             moved = True
             frame.cursor.stands = "leave"

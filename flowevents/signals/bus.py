@@ -7,9 +7,10 @@ tables, which stay empty: what is connected stands in `senders.table`, which run
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Generator, Hashable, Iterable
+import inspect
+from collections.abc import Callable, Generator, Hashable, Iterable
 from contextlib import contextmanager
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar
 
 from blinker import ANY, NamedSignal
 
@@ -282,15 +283,15 @@ class EventSignal(NamedSignal, Generic[E]):
         return results
 
     async def send_async(self, event: E, /) -> list[tuple[Receiver, object]]:  # type: ignore[override]
-        """`send` that awaits the `async def` handlers, one after the other, in order."""
+        """`send` that awaits what its handlers give to be awaited, one by one, in order."""
         results: list[tuple[Receiver, object]] = []
         errors: list[BaseException] = []
         handlers = self._sent_to(event)
         for handler in handlers.calls:
             try:
                 result = handler(event)
-                if handler in handlers.asynchronous:
-                    result = await cast("Coroutine[Any, Any, object]", result)
+                if inspect.isawaitable(result):
+                    result = await result
                 results.append((handler, result))
             except BaseException as error:
                 errors.append(error)

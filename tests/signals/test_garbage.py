@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import gc
 import pickle
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from flowevents import Chunk, Flow, Run, StreamNode, observe, signals
+from flowevents import AsyncFlow, Chunk, Flow, Run, StreamNode, observe, signals
 from flowevents.signals import audiences
 
 
@@ -113,18 +115,37 @@ def test_a_run_whose_handler_refers_to_it_goes(leave: str) -> None:
     assert audiences() == before
 
 
-def test_a_run_that_has_ended_keeps_no_handler_and_no_observer() -> None:
+class Fails(Talk):
+    def post(self, shared: Any, prep_res: Any, exec_res: Any) -> None:
+        raise ValueError("broken")
+
+
+@pytest.mark.parametrize("kind", [Talk, Fails])
+@pytest.mark.parametrize("how", ["wait", "wait_async", "pull"])
+def test_a_run_that_has_ended_keeps_no_handler_and_no_observer(how: str, kind: Any) -> None:
     """While somebody still has the run."""
 
     class Observer:
         def on_chunk(self, event: Chunk) -> None: ...
 
     observer, listener = Observer(), Listener(None)
-    run = Run(Talk(), {}, observers=[observer])
+    run = Run(AsyncFlow(kind()) if how != "wait" else kind(), {}, observers=[observer])
     signals.chunk.connect(listener.listen, sender=run)
     references: list[Any] = [weakref.ref(observer), weakref.ref(listener)]
     del observer, listener
-    run.wait()
+
+    async def pull() -> None:
+        async for _ in run:
+            pass
+
+    with suppress(ValueError):
+        if how == "wait":
+            run.wait()
+        else:
+            asyncio.run(run.wait_async() if how == "wait_async" else pull())
+    assert run.status in ("done", "failed")
+    if run.error is not None:
+        run.error.__traceback__ = None  # it knows the engine's frames
     gc.collect()
     assert [each() for each in references] == [None, None]
 

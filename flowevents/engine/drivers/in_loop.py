@@ -133,6 +133,12 @@ class AsyncDriver(Driver):
             door.drive_here()
         self.hand_to(task)
 
+    def claim(self, what: str, who: object, consumer: Consumer) -> bool:
+        """Become the one who drives the run, as long as that is not its own code."""
+        if self.is_own_code():
+            raise self.life.own(what)
+        return super().claim(what, who, consumer)
+
     def check(self, what: str, loop: asyncio.AbstractEventLoop | None) -> None:
         """Raise `RunStateError` where that is not the run's loop, or the run's is closed."""
         if loop is not self.state.door.loop:
@@ -357,7 +363,7 @@ class AsyncDriver(Driver):
         """Cancel the run, and return when it has ended; called by its own code it only cancels."""
         if self.life.is_over:
             return
-        own = self._is_own_task()
+        own = self.is_own_code()
         if not (own or self.advancing or self.closing):
             self.state.stop.drive_by(asyncio.current_task())
             self.state.cancel()
@@ -373,14 +379,14 @@ class AsyncDriver(Driver):
             self.at_end.append(partial(wake, over))
             await over
 
-    def _is_own_task(self) -> bool:
-        """Whether the task that runs is the run's: its end cannot be awaited there."""
-        task, track = asyncio.current_task(), current_track()
-        if task in (self.driven_by, self.closing, self.state.delivery.flushing):
+    def is_own_code(self) -> bool:
+        """Whether the code that runs is the run's, or in a task or `to_thread` that this has made.
+
+        The run's end cannot be awaited there: it may wait for that.
+        """
+        track = current_track()
+        if track is not None and track.step is not None and track.step.state is self.state:
             return True
-        return (
-            track is not None
-            and track.task is task
-            and track.step is not None
-            and (track.step.state is self.state)
-        )
+        task = None if self.is_elsewhere() else asyncio.current_task()
+        own = self.driven_by, self.closing, self.state.delivery.flushing
+        return task is not None and task in own

@@ -21,6 +21,10 @@ __all__ = ["PAUSED", "SyncDriver", "pull"]
 PAUSED: Final = object()
 """What `pull` returns to who waits for a run that pauses."""
 
+_TAKEN: Final = "generator already executing"  # CPython's words
+_LOOKS_AGAIN: Final = 0.02
+"""Seconds after which who closes a run looks again whether its code has given control away."""
+
 
 class SyncDriver(Driver):
     """Drives a sync run.
@@ -63,23 +67,39 @@ class SyncDriver(Driver):
         self._unwind()
 
     def close(self) -> None:
-        """Cancel the run, and return when it has ended; called by its own code it only cancels."""
+        """Cancel the run, and return when it has ended; called by its own code it only cancels.
+
+        Where who iterates over it, in another thread, is busy with something else, it is unwound
+        here: they may wait for just that.
+        """
         self.cancel()
         here = get_ident()
         if self.driven_by == here or here in self.state.door.inside:
             return
+        ended = self._ended()
+        while not ended.is_set():
+            if not self._engine_runs():
+                self._unwind()
+            ended.wait(_LOOKS_AGAIN)
+
+    def _ended(self) -> threading.Event:
+        """Return an event that is set when the run has ended."""
         ended = threading.Event()
         with self.life.lock:
             if self.life.is_over:
-                return
-            self.at_end.append(ended.set)
-        ended.wait()
+                ended.set()
+            else:
+                self.at_end.append(ended.set)
+        return ended
 
     def end_by(self, error: BaseException) -> None:
         """End the run: the engine has raised this, or a Ctrl-C came in its driver.
 
         Raises it where the run has ended already.
         """
+        if isinstance(error, ValueError) and str(error) == _TAKEN:  # another thread closes the run
+            self._ended().wait()
+            return
         if self.life.is_over:
             raise error
         if getgeneratorstate(self.engine) != GEN_CLOSED:
@@ -94,11 +114,13 @@ class SyncDriver(Driver):
 
     def _unwind(self) -> None:
         try:
+            self.state.door.drive_here()
             with nowhere():
                 self.engine.throw(self.state.stop.see())
         except BaseException as error:
+            if isinstance(error, ValueError) and str(error) == _TAKEN:
+                return  # who drives it was faster, and sees the cancel
             self.settle(error)
-        finally:
             self.hand_to(None)
 
 
