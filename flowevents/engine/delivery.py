@@ -24,7 +24,7 @@ import inspect
 import itertools
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, Final
 
 from flowevents.engine.door import Door
@@ -257,16 +257,16 @@ class Delivery:
     def _is_out(self, seq: int) -> bool:
         return self.last is not None and seq <= self.last.seq
 
-    def recover(self) -> int:
+    def recover(self, unheard: Collection[int] = ()) -> int:
         """Nothing is being delivered any more: an interrupt has left what was.
 
         Where the last number reached nobody, and all before it did, it is free again. Returns it,
-        or 0.
+        or 0. It is not where it is one of `unheard`: of a start that nobody was to hear.
         """
         self.delivering = False
         following = next(self.numbers)
         lost = following - 1
-        if self.has(lost) or not (lost == 1 or self.has(lost - 1)):
+        if lost in unheard or self.has(lost) or not (lost == 1 or self.has(lost - 1)):
             lost = 0
         self.numbers = itertools.count(lost or following)
         return lost

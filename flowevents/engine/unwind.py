@@ -41,7 +41,7 @@ def unwind(state: State, track: Track, stack: list[Frame], error: BaseException)
         if after_delivery(partial(delivery.hold, False)):
             delivery.hold(True)
     elif track.blocked is None:
-        _recover(delivery, track.step, *frames)
+        _recover(delivery, track.step, frames)
     if track.blocked is None:
         yield from _flush(state, error)  # whoever hears of what came before may still cancel
     stopping = state.stopping()
@@ -66,7 +66,7 @@ def unwind(state: State, track: Track, stack: list[Frame], error: BaseException)
             if isinstance(error, Exception) and not isinstance(later, Exception):
                 error = later
                 if track.blocked is None:
-                    _recover(delivery)
+                    _recover(delivery, track.step, frames)
             yield from each(error)  # unless it is out
     track.leave(elsewhere=isinstance(error, GeneratorExit))
     if track.blocked is None:
@@ -74,13 +74,28 @@ def unwind(state: State, track: Track, stack: list[Frame], error: BaseException)
     return error
 
 
-def _recover(delivery: Delivery, *steps: Step | None) -> None:
-    """Go on after what an interrupt has left half done; a start that reached nobody has no end."""
-    lost = delivery.recover()
-    items = [each.batch.locate() for each in steps if each is not None and each.batch is not None]
-    for each in (*steps, *items):
-        if each is not None and each.span == lost:
+def _recover(delivery: Delivery, step: Step | None, frames: list[Step]) -> None:
+    """Go on after what an interrupt has left half done.
+
+    A start that was about to be heard and reached nobody has no end.
+    """
+    steps = frames if step is None else [step, *frames]
+    items = (None if each.batch is None else each.batch.locate() for each in steps)
+    steps = [*steps, *(each for each in items if each is not None)]
+    lost = delivery.recover({each.span for each in steps if not _is_heard(each)})
+    for each in steps:
+        if each.span == lost:
             each.open = False
+
+
+def _is_heard(step: Step) -> bool:
+    """Whether somebody hears the start of this step or item."""
+    listeners = step.listeners()
+    if step.member_of is not None:
+        return listeners.item_start is not None
+    if step.plan.shape.nests:
+        return listeners.flow_start is not None
+    return listeners.node_start is not None
 
 
 def _add_item(ends: list[Callable[[BaseException], Effects]], step: Step) -> None:
