@@ -124,9 +124,9 @@ class Journal:
 
         They are running, but nobody drives them; or paused, and there is an answer, a cancel or an
         expired question that nobody has taken. Not those whose open step was lost with its process
-        three times in a row.
+        three times in a row, and not those of which no event was stored, which nobody can resume.
         """
-        due = self._store.due()
+        due = [each for each in self._store.due() if each.summary.seq]
         return [each.summary.id for each in due if self._losses(each, False)[0] < _MOST_LOSSES]
 
     def _find(self, run_id: str) -> Row:

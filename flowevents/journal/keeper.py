@@ -48,10 +48,10 @@ class Watch:
     __slots__ = ("changed", "is_over", "seq", "wake")
 
     def __init__(self, seq: int) -> None:
-        self.seq = seq
-        self.changed = True
+        self.seq: int = seq
+        self.changed: bool = True
         self.wake: Wake = _nothing
-        self.is_over = False
+        self.is_over: bool = False
 
     def notify(self) -> None:
         """There may be others."""

@@ -86,7 +86,8 @@ class TraceObserver:
         meter_provider: metrics.MeterProvider | None = None,
     ) -> None:
         release = version(_SCOPE)
-        self._content = self.captures = content
+        self._content: bool = content
+        self.captures: bool = content
         self._runs: dict[str, TracedRun] = {}
         self._tracer = trace.get_tracer(_SCOPE, release, tracer_provider)
         self._metrics = Metrics(metrics.get_meter(_SCOPE, release, meter_provider))

@@ -33,7 +33,7 @@ class Scope(Opened):
 
     def __init__(self, event: Event, parent: Scope | None) -> None:
         super().__init__(event, parent)
-        self.attempt = event.attempt
+        self.attempt: int = event.attempt
         self.failed: End | None = None
         self.counts: dict[str, int] = {}
         self.last: End | Action | None = None
