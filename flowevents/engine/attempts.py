@@ -31,7 +31,6 @@ __all__ = [
     "attempts",
     "attempts_of",
     "begin_again",
-    "lost_of",
     "pause_after",
     "retries_on",
 ]
@@ -52,7 +51,7 @@ def attempts(step: Step, node: Any, argument: Any, error: Exception | None = Non
         return None
     counts = not shape.ours  # pocketflow's nodes hold the number of the retry themselves
     failures = 0
-    lost = lost_of(step)
+    lost = step.lost()
     if lost is not None:
         failures = lost.failures
         error = None if lost.error is None else FlowEventsError(lost.error)
@@ -129,12 +128,6 @@ def _kept(item: Step, node: Any, argument: Any, error: Exception | None = None) 
             item.state.options.recorder.notes.excused()
         yield from end_item(item, failed)
         return failed
-
-
-def lost_of(step: Step) -> Lost | None:
-    """Return what the log knows of a step or an item that was open when its run was lost."""
-    recorder = step.state.options.recorder
-    return None if recorder is None else recorder.notes.lost(step.span)
 
 
 def begin_again(step: Step) -> Effects:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from flowevents.engine.effects import Await, Cancelled, Effects, Failed
+from flowevents.engine.effects import Await, Effects
 from flowevents.engine.groups import in_own_task
 from flowevents.engine.outcome import verdict
-from flowevents.engine.recorder import Recorder
-from flowevents.engine.state import State, hand_over
+from flowevents.engine.state import hand_over, release_by
 from flowevents.engine.step import Step, Track, current_track
 from flowevents.errors import AsyncNodeError
 from flowevents.events import Event, Status
@@ -83,7 +81,7 @@ def end(
     if recorder is not None:
         state.questions.forget(step.span)
         if error is not None:
-            _release(state, recorder, error)
+            release_by(state, recorder, error)
     if isinstance(error, Exception):
         note(step, error)
     if error is not None and isinstance(error, GeneratorExit) and state.door.is_closed():
@@ -119,22 +117,6 @@ def end(
     step.open = False
     if raised is not None:
         raise raised
-
-
-def _release(state: State, recorder: Recorder, error: BaseException) -> None:
-    """Let a run with a journal go, where what is under way is no failure and no `Run.cancel`."""
-    if recorder.lost is not None:
-        recorder.release()
-    if isinstance(error, (Exception, Failed)):
-        return
-    if isinstance(error, Cancelled):
-        releases = error.releases
-    elif isinstance(error, asyncio.CancelledError):
-        releases = state.stop.asked is None and not state.stop.by_item()
-    else:
-        releases = True
-    if releases:
-        recorder.release()
 
 
 def note(step: Step, error: Exception, label: str = "") -> None:

@@ -30,6 +30,7 @@ from typing import Any, Final
 from flowevents.engine.door import Door
 from flowevents.engine.effects import wake
 from flowevents.engine.options import Options
+from flowevents.engine.returned import Returned, let_go
 from flowevents.engine.stop import Stop
 from flowevents.events import Chunk, Event
 from flowevents.signals import Audience, Handlers, Receiver
@@ -229,12 +230,12 @@ class Delivery:
         if not inspect.isawaitable(result):
             return False
         if self.door.loop is None:
-            _let_go(result)
+            let_go(result)
             self._refuse(event, handler, f"returned {result!r}")
             return False
         if self.backlog and self.backlog[0][0] is event:
             self.backlog.popleft()
-        returned = _Returned(handler, result)
+        returned = Returned(handler, result)
         others = calls[calls.index(handler) + 1 :]
         self.backlog.appendleft((event, Handlers((returned, *others), (returned,))))
         return True
@@ -243,7 +244,7 @@ class Delivery:
         """Whether it waits for what a handler of it returned."""
         if not self.backlog or self.backlog[0][0] is not event:
             return False
-        return any(isinstance(each, _Returned) for each in self.backlog[0][1].asynchronous)
+        return any(isinstance(each, Returned) for each in self.backlog[0][1].asynchronous)
 
     def has(self, seq: int) -> bool:
         """Whether the event with this number was given to somebody, or waits for that."""
@@ -364,8 +365,8 @@ class Delivery:
     def _leave_out(self, event: Event, handlers: tuple[Receiver, ...], plainly: bool) -> None:
         """Report the async handlers of a sync run; let go of what others have returned."""
         for handler in handlers:
-            if isinstance(handler, _Returned):
-                _let_go(handler.result)
+            if isinstance(handler, Returned):
+                let_go(handler.result)
             elif not plainly:
                 self._refuse(event, handler, "is async")
 
@@ -377,25 +378,6 @@ class Delivery:
                 "Use a plain function, or run the flow with run_async."
             )
             self.handler_failed(handler, event, error)
-
-
-class _Returned:
-    """What a plain handler has returned to be awaited, in the place of that handler."""
-
-    __slots__ = ("func", "result")
-
-    def __init__(self, handler: Receiver, result: object) -> None:
-        self.func: Receiver = handler
-        self.result: object = result
-
-    def __call__(self, event: Event) -> object:
-        return self.result
-
-
-def _let_go(awaitable: object) -> None:
-    """What was returned is awaited by nobody; a coroutine would complain of that."""
-    if inspect.iscoroutine(awaitable):
-        awaitable.close()
 
 
 def name_of(handler: object) -> str:

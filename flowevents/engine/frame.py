@@ -34,6 +34,8 @@ class Place:
 class Passes:
     """The passes of a parallel batch flow that are still to run, of a run that goes on.
 
+    They are kept until all have ended: one may be left before it goes on.
+
     Attributes:
         begun: Those that had begun, each the stack of its frames; `rest` the others.
     """

@@ -14,7 +14,7 @@ from flowevents.engine.effects import TAKE, Await, Effects, again, perform, to_d
 from flowevents.engine.flushing import cut_short, flush_beside
 from flowevents.engine.graph import Plan
 from flowevents.engine.outcome import outranks
-from flowevents.engine.state import State, safe_point
+from flowevents.engine.state import State, release_by, safe_point
 from flowevents.engine.step import Track, current_track
 from flowevents.engine.tasks import start
 from flowevents.engine.trampoline import Ended, close_all, resume
@@ -253,10 +253,9 @@ class Group:
         state = self.state
         if self._parent is None and state.stop.asked is None and state.stop.by_task():
             cut_short(state.delivery)
-        recorder, asked = state.options.recorder, state.stop.asked
-        lets_go = isinstance(error, asyncio.CancelledError) and (asked is None or asked.releases)
-        if recorder is not None and lets_go:  # before the items end
-            recorder.release()
+        recorder = state.options.recorder
+        if recorder is not None:  # before the items end
+            release_by(state, recorder, error)
         if not was_over:
             self._cancel_items()
         tasks = [each for each in self._tasks.values() if each is not None]

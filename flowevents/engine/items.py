@@ -14,12 +14,15 @@ from typing import Any, Final
 from flowevents.engine.calls import call, end
 from flowevents.engine.effects import Effects
 from flowevents.engine.state import hand_over
+from flowevents.engine.notes import LostItem
 from flowevents.engine.step import Items, Step, Track
 from flowevents.events import ItemEnd, ItemStart
+from flowevents.journal.standing import Item
 
 __all__ = [
     "begin_items",
     "end_item",
+    "end_lost_items",
     "item_of",
     "iterator_of",
     "label_next",
@@ -135,7 +138,7 @@ def end_item(item: Step, error: BaseException | None = None) -> Effects:
         item.state.door.empty()  # before it is counted, because a handler may raise
     if items.current is item:  # those that nobody heard of were not counted
         items.done = item.index
-    items.attempt = item.attempt
+    items.attempt = item.counted(item.attempt)
     done = items.done
     own = {"done": done + 1, "total": items.known_total()}
     try:
@@ -145,3 +148,21 @@ def end_item(item: Step, error: BaseException | None = None) -> Effects:
         if item.open:  # its end is not out
             items.done = done
         raise
+
+
+def end_lost_items(step: Step, error: BaseException) -> Effects:
+    """End the items that were open when the run was lost, and have not gone on."""
+    lost = step.lost()
+    known = {} if lost is None else lost.items
+    for index, each in list(known.items()):
+        if isinstance(each, LostItem):
+            items = step.batch
+            if items is None:
+                items = begin_items(step, None)
+                items.done = sum(isinstance(other, Item) for other in known.values())
+            item = item_of(step, items, each.span, index, each.attempt)
+            try:
+                yield from end_item(item, error)
+            finally:
+                if not item.open:
+                    del known[index]

@@ -23,11 +23,9 @@ def attempt_of(node: Any) -> int | None:
     if found is None or found[0].plan.shape.overrides:
         return None
     step, attempt = found
-    if step.batch is not None:
-        return step.batch.attempt or step.attempt
-    recorder = step.state.options.recorder
-    lost = None if recorder is None else recorder.notes.lost(step.span)
-    return (attempt or step.attempt) - (0 if lost is None else lost.losses)
+    if step.batch is not None and step.batch.attempt:
+        return step.batch.attempt
+    return step.counted(attempt or step.attempt)
 
 
 def in_opaque_step(node: Any) -> bool:

@@ -7,7 +7,8 @@ The rules of this file:
 * Between the end of a step, its `Action` and the start of the next one there is no code of the
   user's: they are stored in one commit, and nobody gets the first before the last is stored.
 * Where an event cannot be stored the run stops like a cancel, with that error. From then on, and
-  from when the run was let go, nothing is stored any more: what ends here ends in no log.
+  from when the run was let go, nothing is stored any more: what is open here ends, heard by its
+  handlers, but in no log.
 
 Only this file writes the fields of `Recorder`.
 """
@@ -15,14 +16,28 @@ Only this file writes the fields of `Recorder`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import structs
 
 from flowevents.engine.effects import CancelledBy
 from flowevents.engine.notes import Notes
 from flowevents.engine.questions import Questions
 from flowevents.errors import JournalError, ReplyError
-from flowevents.events import Action, Chunk, Event, FlowEnd, NodeEnd, Progress, Reply
+from flowevents.events import (
+    Action,
+    Chunk,
+    Event,
+    FlowEnd,
+    FlowStart,
+    ItemStart,
+    NodeEnd,
+    NodeStart,
+    Progress,
+    Reply,
+    describe_error,
+)
 from flowevents.journal.codec import Codec
 from flowevents.journal.kept import KeptOptions
 from flowevents.signals import Handlers
@@ -63,6 +78,7 @@ class Recorder:
         "_entries",
         "_held",
         "_run_id",
+        "_unheard",
         "journal",
         "last",
         "lease",
@@ -86,6 +102,7 @@ class Recorder:
         self._entries: list[tuple[Event, bytes | None]] = []  # to be stored
         self._held: list[Held] = []  # to be delivered when that is done
         self._answers: dict[str, Message] = {}  # that were taken, by their question
+        self._unheard: set[int] = set()  # what has begun, but could not be stored, by its span
 
     def begin(self, flow: str, shared: Any, options: KeptOptions) -> None:
         """Begin the log of a new run.
@@ -109,11 +126,14 @@ class Recorder:
 
         Raises what cancels the run where it cannot be stored.
         """
+        if event.span in self._unheard:
+            return self._due()
         self._held.append((event, handlers))
         if self.released:
             return self._due()
         if self.lost is not None:
-            raise CancelledBy(self.lost)
+            self._give_up(self.lost)
+            return self._due()
         kept, self.last = self.notes.take(), event.seq
         if type(event) in (Chunk, Progress):
             self._store()
@@ -138,8 +158,7 @@ class Recorder:
         try:
             self.lease.later(event)
         except JournalError as error:
-            self.lose(error)
-            raise CancelledBy(error) from None
+            self._give_up(error)
 
     def hold(self) -> None:
         """Have all that comes held, until `store_held`."""
@@ -167,12 +186,32 @@ class Recorder:
             if taken is not None and taken.question is not None:
                 del self._answers[taken.question]
         except JournalError as error:
-            self.lose(error)
-            if getattr(event, "status", "ok") == "ok":
-                self._held = []
-                raise CancelledBy(error) from None
-            self._held = self._held[-1:]
-            self.release()  # it ends here, all the same
+            self._give_up(error)
+
+    def _give_up(self, error: JournalError) -> None:
+        """Stop: the last event cannot be stored. It is delivered all the same where it is the end
+        of something that is stopped already."""
+        self.lose(error)
+        last = self._held.pop()
+        self._held = [each for held in self._held for each in self._unstored(held, error)]
+        if getattr(last[0], "status", "ok") == "ok":
+            self._note_unheard(last[0])
+            self.last = last[0].seq - 1
+            raise CancelledBy(error) from None
+        self._held.append(last)
+        self.release()
+
+    def _unstored(self, held: Held, error: JournalError) -> Iterator[Held]:
+        """What of an event that could not be stored is delivered: an end, by the error."""
+        event, handlers = held
+        self._note_unheard(event)
+        if isinstance(event, (NodeEnd, FlowEnd)):
+            text = describe_error(error)
+            yield structs.replace(event, status="cancelled", error=text), handlers
+
+    def _note_unheard(self, event: Event) -> None:
+        if isinstance(event, (FlowStart, NodeStart, ItemStart)):
+            self._unheard.add(event.seq)
 
     # -- pausing, and what comes from elsewhere ---------------------------------------------------
 
@@ -273,10 +312,19 @@ class Recorder:
             self.lost = error
 
     def release(self) -> None:
-        """Give the run up here: it can be resumed at once; what ends now ends in no log."""
+        """Give the run up here: it can be resumed at once; what ends now ends in no log.
+
+        Where the store fails its lease runs out.
+        """
         if not self.released:
             self.released = True
-            self.lease.release()
+            try:
+                self.lease.release()
+            except JournalError as error:
+                if self.lost is None:  # else that is raised already
+                    logger.warning(
+                        "Run %s was not given up in its journal: %s", self._run_id, error
+                    )
 
 
 def _is_followed(event: Event) -> bool:

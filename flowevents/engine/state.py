@@ -7,16 +7,17 @@ from typing import Any
 
 from flowevents.engine.delivery import MAX_WAITING, Delivery
 from flowevents.engine.door import Door
-from flowevents.engine.effects import TAKE, Await, Effects
+from flowevents.engine.effects import TAKE, Await, Cancelled, Effects, Failed
 from flowevents.engine.flushing import flushed
 from flowevents.engine.options import Options
 from flowevents.engine.outcome import Outcome
 from flowevents.engine.questions import Questions
+from flowevents.engine.recorder import Recorder
 from flowevents.engine.stop import Stop
 from flowevents.errors import TooManySteps
 from flowevents.signals import Audience
 
-__all__ = ["State", "hand_over", "safe_point"]
+__all__ = ["State", "hand_over", "release_by", "safe_point"]
 
 
 class State:
@@ -121,3 +122,19 @@ def hand_over(state: State) -> Effects:
         yield TAKE
         if crowded:  # the loop has a turn, too
             yield Await(asyncio.sleep(0))
+
+
+def release_by(state: State, recorder: Recorder, error: BaseException) -> None:
+    """Let a run with a journal go, where what is under way is no failure and no `Run.cancel`."""
+    if recorder.lost is not None:
+        recorder.release()
+    if isinstance(error, (Exception, Failed)):
+        return
+    if isinstance(error, Cancelled):
+        releases = error.releases
+    elif isinstance(error, asyncio.CancelledError):
+        releases = state.stop.asked is None and not state.stop.by_item()
+    else:
+        releases = True
+    if releases:
+        recorder.release()

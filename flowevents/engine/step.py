@@ -11,6 +11,7 @@ import msgspec
 
 from flowevents.engine.graph import Plan
 from flowevents.engine.here import current_here
+from flowevents.engine.notes import Lost
 from flowevents.engine.state import State
 from flowevents.events import Event, FlowStart, ItemStart, NodeStart
 from flowevents.signals import Handlers, Listeners
@@ -61,6 +62,16 @@ class Step(msgspec.Struct, weakref=True):
         """Return who listens to its node now."""
         plan, audience = self.plan, self.state.audience
         return plan.known if plan.version is audience.version else plan.listeners(audience)
+
+    def lost(self) -> Lost | None:
+        """Return what the log knows of it, where it was open when its run was lost."""
+        recorder = self.state.options.recorder
+        return None if recorder is None else recorder.notes.lost(self.span)
+
+    def counted(self, attempt: int) -> int:
+        """Return which one an attempt is without those that were lost with their process."""
+        lost = self.lost()
+        return attempt if lost is None else max(1, attempt - lost.losses)
 
     def make(self, kind: type[Event], seq: int, /, **own: Any) -> Event:
         """Return an event of this step, with this number."""

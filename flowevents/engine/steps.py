@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
-from flowevents.engine.attempts import begin_again, lost_of
+from flowevents.engine.attempts import begin_again
 from flowevents.engine.batches import execute
 from flowevents.engine.calls import call, end, invoke, require_await
 from flowevents.engine.effects import Await, Effects
@@ -24,7 +24,7 @@ def run_step(track: Track, step: Step, node: Any, shared: Any, parent: int) -> E
     """Run one node, whoever listens; return its action."""
     state, shape = step.state, step.plan.shape
     listeners = step.listeners()
-    lost = lost_of(step)
+    lost = step.lost()
     if lost is not None:
         if not lost.items:  # else those go on, where they are the same
             yield from begin_again(step)

@@ -14,10 +14,18 @@ from typing import Any, Final
 
 from msgspec import UNSET
 
-from flowevents.engine.attempts import attempts_of, begin_again, lost_of
+from flowevents.engine.attempts import attempts_of, begin_again
 from flowevents.engine.effects import Await, Cancelled, Effects
 from flowevents.engine.groups import Group, drive, limit_of
-from flowevents.engine.items import begin_items, end_item, item_of, label_next, start_item, taken
+from flowevents.engine.items import (
+    begin_items,
+    end_item,
+    end_lost_items,
+    item_of,
+    label_next,
+    start_item,
+    taken,
+)
 from flowevents.engine.notes import LostItem
 from flowevents.engine.recorder import Recorder
 from flowevents.engine.step import Items, Step, Track, on_track
@@ -34,7 +42,7 @@ Known = dict[int, Item | LostItem]
 
 def execute_stored(track: Track, step: Step, node: Any, batch: Any, recorder: Recorder) -> Effects:
     """Return the step's `exec_res`, the results of its items."""
-    lost = lost_of(step)
+    lost = step.lost()
     known: Known = {} if lost is None else lost.items
     items = begin_items(step, batch)
     source = iter(taken(step, batch))
@@ -58,7 +66,7 @@ def execute_stored(track: Track, step: Step, node: Any, batch: Any, recorder: Re
                 track.stand(item)
             yield from work.run(track, item, argument)
             yield from end_item(item)
-            items.attempt = item.attempt
+            items.attempt = item.counted(item.attempt)
             if outside is not None:
                 track.stand_at(outside)
         items.current = None
@@ -83,10 +91,7 @@ def _void(step: Step, items: Items, known: Known) -> Effects:
     """End the items that were open, and have all of them begin again."""
     voided = Cancelled("the items of a batch begin again")
     items.done = sum(isinstance(each, Item) for each in known.values())
-    for index, each in known.items():
-        if isinstance(each, LostItem):
-            item = item_of(step, items, each.span, index, each.attempt)
-            yield from end_item(item, voided)
+    yield from end_lost_items(step, voided)
     items.done = 0
     yield from begin_again(step)
 
@@ -136,11 +141,12 @@ class _Work:
             number = next(self.step.state.delivery.numbers)
             item = item_of(self.step, self.items, number, index)
         item.context = self.step.context
+        self.known.pop(index, None)
         return item
 
     def run(self, track: Track, item: Step, argument: Any) -> Effects:
         """Run an item up to its end, and keep its result."""
-        if isinstance(self.known.get(item.index), LostItem):
+        if item.lost() is not None:
             yield from begin_again(item)
         else:
             self.recorder.notes.given(argument)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from flowevents.engine.delivery import Delivery
-from flowevents.engine.effects import Await, Cancelled, Effects, pep479
+from flowevents.engine.effects import Await, Cancelled, Effects, Failed, pep479
 from flowevents.engine.flushing import cut_short, flushed
 from flowevents.engine.frame import Frame
-from flowevents.engine.items import end_item
+from flowevents.engine.items import end_item, end_lost_items
 from flowevents.engine.state import State
 from flowevents.engine.step import Step, Track
 from flowevents.engine.steps import end_flow, end_step
@@ -20,6 +20,9 @@ from flowevents.engine.trampoline import close_all
 from flowevents.engine.whose import after_delivery
 
 __all__ = ["unwind"]
+
+End = Callable[[BaseException], Effects]
+"""Ends something that is open by an error."""
 
 logger: Final = logging.getLogger("flowevents")
 
@@ -51,15 +54,8 @@ def unwind(state: State, track: Track, stack: list[Frame], error: BaseException)
         )
         error = stopping
     error = pep479(error)
-    ends: list[Callable[[BaseException], Effects]] = []
-    if track.step is not None and all(track.step is not each for each in frames):
-        _add_item(ends, track.step)
-        ends.append(partial(end_step, track.step, None, given=track.given))
-    for step in frames:
-        _add_item(ends, step)
-        if step.member_of is None:  # an item's pass is ended by what runs it
-            ends.append(partial(end_flow, step))
-    for each in ends:
+    inner = None if any(track.step is each for each in frames) else track.step
+    for each in list(_ends(stack, inner, track.given)):
         try:
             yield from each(error)
         except BaseException as later:
@@ -98,11 +94,34 @@ def _is_heard(step: Step) -> bool:
     return listeners.node_start is not None
 
 
-def _add_item(ends: list[Callable[[BaseException], Effects]], step: Step) -> None:
-    """Have the open item of a sequential batch ended."""
+def _ends(stack: list[Frame], step: Step | None, given: Any = None) -> Iterator[End]:
+    """What ends all that is open in these frames, innermost first."""
+    if step is not None:
+        yield from _ends_of_items(step)
+        yield partial(end_step, step, None, given=given)
+    for frame in reversed(stack):
+        for inner in () if frame.passes is None else frame.passes.begun:
+            resumed = inner[-1].resumed
+            for each in _ends(inner, None if resumed is None else resumed[0]):
+                yield partial(_left, each)
+            yield partial(_left, partial(end_item, inner[0].step))
+        yield from _ends_of_items(frame.step)
+        if frame.step.member_of is None:  # an item's pass is ended by what runs it
+            yield partial(end_flow, frame.step)
+
+
+def _ends_of_items(step: Step) -> Iterator[End]:
+    """What ends the open item of a sequential batch, and what was lost and has not gone on."""
     item = None if step.batch is None else step.batch.locate()
     if item is not None:
-        ends.append(partial(end_item, item))
+        yield partial(end_item, item)
+    yield partial(_left, partial(end_lost_items, step))
+
+
+def _left(end: End, error: BaseException) -> Effects:
+    """End what has not gone on: it has not failed itself."""
+    failed = isinstance(error, (Exception, Failed))
+    return end(Cancelled("what it is a part of has failed") if failed else error)
 
 
 def _flush(state: State, error: BaseException) -> Effects:

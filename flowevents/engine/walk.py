@@ -75,11 +75,12 @@ def _walk(state: State, track: Track, stack: list[Frame]) -> Effects:
         yield from begin_anew(state, track, stack)
     while True:
         if moved:
-            passes, resumed, frame.passes = frame.passes, frame.resumed, None
+            passes, resumed = frame.passes, frame.resumed
             if frame.cursor.stands in ("enter", "prep"):
                 passes = yield from enter(track, frame, parent)
             if passes is not None:
                 yield Await(_parallel(frame, passes))
+                frame.passes = None
             place, params = frame.next, frame.cursor.params
             parent, items = frame.span, frame.items
             batch, moved = frame.batch, False

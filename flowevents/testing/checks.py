@@ -286,6 +286,8 @@ class _Stream:
             scope.last_try = event.fallback
             return
         scope.lost = True
+        if scope.parent is not None and scope.kind == "item":
+            scope.parent.lost = True
         if asked is not None:
             self._recalled.add(asked.id)
         scope.indexes.clear()  # its items begin again
@@ -327,5 +329,10 @@ class _Stream:
 
 
 def _known(event: ItemStart | ItemEnd, parent: Scope) -> int | None:
-    """The total that an item's event has to have: none, where it is not known any more."""
+    """The total that an item's event has to have: none, where it is not known any more.
+
+    After a loss there may be others.
+    """
+    if parent.lost or (isinstance(event, ItemEnd) and event.status == "cancelled"):
+        return event.total
     return None if event.total is None else parent.total
