@@ -346,6 +346,9 @@ class Run:
         if self._background is not None:
             self._background.tell_of_failure()
 
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(f"{self!r} cannot be copied or pickled: make another Run of the flow.")
+
     def __enter__(self) -> Self:
         return self
 

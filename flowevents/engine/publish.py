@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import threading
 import warnings
 import weakref
@@ -86,6 +87,20 @@ def after_delivery(call: Callable[[], None]) -> bool:
                 door.loop.call_soon_threadsafe(call)
             return True
     return False
+
+
+def _forked() -> None:
+    """A run belongs to the process in which it began: in a forked one nobody hears of it."""
+    global _lock
+    _lock = threading.RLock()
+    for root in _all_roots():
+        root.state.audience.silence()
+        root.state.delivery.backlog.clear()
+        root.state.delivery.outbox.clear()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_forked)
 
 
 def step_of(node: Any) -> Step | None:
