@@ -25,7 +25,6 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from flowevents.engine.drivers import AsyncDriver, SyncDriver, pull
-from flowevents.errors import RunCancelled
 from flowevents.events import Event
 from flowevents.signals import handlers_of
 
@@ -166,9 +165,7 @@ class Background:
     def _result(self) -> Any:
         __tracebackhide__ = True
         outcome = self._driver.state.outcome
-        if isinstance(outcome.error, asyncio.CancelledError):
-            outcome.report()  # its task was cancelled, not that of whoever waits for it
-            raise RunCancelled(f"Run {self._driver.life.run_id} was cancelled.") from outcome.error
+        outcome.tell_task()  # where it was cancelled, it is not that of whoever waits for it
         return outcome.result()
 
     def _hindered(self, *, blocks: bool) -> Literal["code", "loop"] | None:

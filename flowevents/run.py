@@ -17,7 +17,7 @@ from collections.abc import (
     Iterator,
     Mapping,
 )
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 from flowevents.clock import SYSTEM, Clock
 from flowevents.driven import AsyncEvents, Driven
@@ -372,6 +372,9 @@ class Run(Driven):
         """`close` in a loop, also for an async run."""
         self._state.stop.leave()
         await (self._background or self._course).aclose()
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(f"{self!r} cannot be copied or pickled: make another Run of the flow.")
 
     def __enter__(self) -> Self:
         return self

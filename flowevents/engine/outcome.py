@@ -48,16 +48,20 @@ class Outcome:
     Attributes:
         over: The run's last event is out, or about to be.
         action: Its last action, once it is over; `None` where it did not end well.
-        error: What whoever drives it gets.
+        error: What ended it.
+        first, later: That, for whom it is told first, and for who asks another time: there a
+            `CancelledError` would say that their own task is cancelled.
         reported: Somebody who drove it got the action, the error, or that it is paused.
     """
 
-    __slots__ = ("action", "error", "over", "reported")
+    __slots__ = ("action", "error", "first", "later", "over", "reported")
 
     def __init__(self) -> None:
         self.over: bool = False
         self.action: Any = None
         self.error: BaseException | None = None
+        self.first: BaseException | None = None
+        self.later: BaseException | None = None
         self.reported: bool = False
 
     def reach(self, action: Any) -> None:
@@ -76,21 +80,34 @@ class Outcome:
         elif isinstance(error, (Cancelled, GeneratorExit)) and self.over:
             error = None  # it came too late
         elif isinstance(error, Cancelled):
-            error = error.error or RunCancelled(f"Run {run_id} was cancelled.")
+            error = error.error or _cancelled(run_id)
         if error is None:
             return "done"
         self.error, self.action = pep479(error), None
+        self.first = self.later = self.error
+        if isinstance(error, asyncio.CancelledError):
+            self.later = _cancelled(run_id)
+            self.later.__cause__ = error
         return status
+
+    def tell_task(self) -> None:
+        """The task that was cancelled has its own error."""
+        self.first = self.later
 
     def report(self, told: bool = True) -> None:
         """Note that somebody was told of it; or that there is news, which nobody knows."""
         self.reported = told
 
     def result(self) -> Any:
-        """Return the action, or raise the error, to whoever drove the run."""
+        """Return the action, or raise the error, to whoever drove the run or asks again."""
         __tracebackhide__ = True  # from IPython and pytest; also in what leads here
+        error = self.later if self.reported else self.first
         self.reported = True
-        if self.error is not None:
-            trim(self.error)
-            again(self.error)
+        if error is not None:
+            trim(error)
+            again(error)
         return self.action
+
+
+def _cancelled(run_id: str) -> RunCancelled:
+    return RunCancelled(f"Run {run_id} was cancelled.")

@@ -198,9 +198,15 @@ class Questions:
             return any(each.answered or each.expired() for each in self.open.values())
 
     def hold(self) -> bool:
-        """Hold them, unless one is settled; whether they are held."""
+        """Hold them, unless one is settled; whether they are held.
+
+        What waits looks again, and waits without a time: that would keep a run that nobody has.
+        """
         with self.lock:
             self.held = not self.ready()
+            for each in self.open.values() if self.held else ():
+                if each.wakes is not None:
+                    each.wakes()
             return self.held
 
     def release(self) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 
 from flowevents.clock import Clock
 from flowevents.engine.effects import Cancelled, Failed
@@ -22,7 +23,8 @@ class Stop:
         leaving: Who asks next does not cancel a run with a journal, but lets it go.
         seen: The engine, or the code of a node, has been told of it.
         failure: What a handler raised, where that fails the run.
-        task: The task that drives an async run; `task_cancels` are those of its cancels that came
+        task: The task that drives an async run, which is not kept by it: an error that has ended
+            that keeps what it has iterated over. `task_cancels` are those of its cancels that came
             before, which are not meant for the run.
         carrier: The task that goes on with the run instead, while one does.
         woken: Set by a cancel while a sync run sleeps or waits.
@@ -31,12 +33,12 @@ class Stop:
     """
 
     __slots__ = (
+        "_task",
         "asked",
         "carrier",
         "failure",
         "leaving",
         "seen",
-        "task",
         "task_cancels",
         "woken",
         "workers",
@@ -47,7 +49,7 @@ class Stop:
         self.leaving: bool = False
         self.seen: bool = False
         self.failure: BaseException | None = None
-        self.task: asyncio.Task[object] | None = None
+        self._task: weakref.ref[asyncio.Task[object]] | None = None
         self.task_cancels: int = 0
         self.carrier: asyncio.Task[object] | None = None
         self.woken: threading.Event | None = None
@@ -89,7 +91,13 @@ class Stop:
 
     def drive_by(self, task: asyncio.Task[object] | None) -> None:
         """Note the task that drives an async run from here on."""
-        self.task, self.task_cancels = task, cancels_of(task)
+        self._task = None if task is None else weakref.ref(task)
+        self.task_cancels = cancels_of(task)
+
+    @property
+    def task(self) -> asyncio.Task[object] | None:
+        """That task, while somebody keeps it."""
+        return None if self._task is None else self._task()
 
     def carry_by(self, task: asyncio.Task[object] | None) -> None:
         """Note the task that goes on with the run for a while; `None` when it has done so."""

@@ -15,6 +15,7 @@ The rules of this file:
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import threading
 import weakref
@@ -146,6 +147,20 @@ def after_delivery(call: Callable[[], None]) -> bool:
                 door.loop.call_soon_threadsafe(call)
             return True
     return False
+
+
+def _forked() -> None:
+    """A run belongs to the process in which it began: in a forked one nobody hears of it."""
+    global _lock
+    _lock = threading.RLock()
+    for root in _all_roots():
+        root.state.audience.silence()
+        root.state.delivery.backlog.clear()
+        root.state.delivery.outbox.clear()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_forked)
 
 
 def whose(node: Any) -> Whose | None:

@@ -54,6 +54,7 @@ class Audience(Identity):
         closed: The run has ended.
         special: All that is done in the run is `Listeners.special`.
         recorded: It has a journal, so that all events are made, and all is special.
+        silent: Nobody hears it any more, whoever is connected.
         told: What was complained of already: async handlers of a sync run, steps that had ended.
 
     One thread at a time adds observers or closes it; the rest is safe from any thread.
@@ -68,6 +69,7 @@ class Audience(Identity):
         "own",
         "recorded",
         "run_key",
+        "silent",
         "special",
         "told",
         "version",
@@ -79,6 +81,7 @@ class Audience(Identity):
         self.recorded: bool = recorded
         self.version: object = object()
         self.closed: bool = False
+        self.silent: bool = False
         self.consumer: Literal["events", "output"] | None = None
         self.own: dict[Hashable, tuple[Entry, ...]] = {}
         self.told: list[object] = []
@@ -123,6 +126,8 @@ class Audience(Identity):
 
     def _look_up(self, keys: tuple[Hashable, ...]) -> Listeners:
         """Who listens, where something may be connected to these senders in particular."""
+        if self.silent:
+            return _NOBODY
         everyone = _hear_everything()
         found = self._of_all(everyone)
         if id(self) in table.senders:
@@ -165,6 +170,11 @@ class Audience(Identity):
 
     def touch(self) -> None:
         """Make the run look again before its next event."""
+        self.version = object()
+
+    def silence(self) -> None:
+        """Nobody hears it from here on."""
+        self.silent, self.consumer = True, None
         self.version = object()
 
     def close(self) -> None:

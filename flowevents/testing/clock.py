@@ -30,7 +30,7 @@ class ManualClock(Clock):
     def __init__(self, start: float = 1_700_000_000.0) -> None:
         super().__init__()
         self._now = start
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # the garbage collector may end a run in the middle
         self._alarms: list[tuple[float, Callable[[], object]]] = []
         self.sleeps: list[float] = []
 
@@ -49,7 +49,7 @@ class ManualClock(Clock):
             raise ValueError(f"Cannot advance the clock by {seconds!r} s: time does not go back.")
         with self._lock:
             self._now += seconds
-            due = [ring for until, ring in self._alarms if until <= self._now]
+            due = [ring for until, ring in tuple(self._alarms) if until <= self._now]
         for ring in due:
             ring()
 

@@ -260,11 +260,16 @@ class EachAwaits(Awaits, AsyncParallelBatchNode):
 # Not `AwaitsInStream`: asyncio complains of any async generator that is collected while it awaits.
 @pytest.mark.parametrize("make_node", [AsksAsync, Awaits, EachAwaits])
 @pytest.mark.parametrize("pulled", [False, True])
+@pytest.mark.parametrize("expires", [None, 3600])
 def test_a_paused_run_that_knows_itself_is_cancelled_when_it_is_collected(
-    loop: Driver, make_node: Make, pulled: bool, caplog: pytest.LogCaptureFixture
+    loop: Driver,
+    make_node: Make,
+    pulled: bool,
+    expires: float | None,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The collector closes its code, in any order, before the loop can; its ends come all the same,
-    and nothing is said of tasks."""
+    and nothing is said of tasks. That its question expires keeps nothing."""
 
     class Knows:
         run: Run
@@ -273,8 +278,10 @@ def test_a_paused_run_that_knows_itself_is_cancelled_when_it_is_collected(
             pass
 
     seen, knows = Seen(), Knows()
-    knows.run = Run(loop.flow(make_node()), {}, observers=[seen, knows])
+    asked = Ask("Go on?", expires=expires)
+    knows.run = Run(loop.flow(make_node(asked)), {}, observers=[seen, knows])
     until_it_pauses(loop, knows.run, pulled)
+    loop.settle()
     loop.task = None
     del knows
     gc.collect()

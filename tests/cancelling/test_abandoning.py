@@ -13,6 +13,7 @@ import pytest
 from flowevents import (
     AsyncFlow,
     AsyncNode,
+    AsyncParallelBatchNode,
     AsyncStreamNode,
     Chunk,
     Flow,
@@ -22,7 +23,7 @@ from flowevents import (
     StreamNode,
 )
 from tests.cancelling.nodes import Talk, is_open
-from tests.driving import PATIENCE, Driver, Seen
+from tests.driving import PATIENCE, Driver, Seen, driving
 from tests.stock import Stop
 
 
@@ -196,3 +197,40 @@ def test_an_abandoned_run_delivers_its_ends_when_it_is_collected(through: str) -
     assert is_open.count == 0
     assert seen.ends() == ["cancelled", "cancelled"]
     seen.check()
+
+
+@pytest.mark.parametrize("count", range(1, 8))
+def test_a_run_that_is_dropped_in_a_loop_of_eager_tasks(count: int) -> None:
+    """Nothing follows its last event, although the task that ends it begins at once."""
+    factory = getattr(asyncio, "eager_task_factory", None)
+    if factory is None:
+        pytest.skip("eager tasks are of CPython 3.12")
+
+    class Closes(AsyncNode):
+        async def exec_async(self, prep_res: Any) -> None:
+            try:
+                for word in "abc":
+                    self.emit(word)
+                    await asyncio.sleep(0)
+            finally:
+                self.emit("closing")
+                await asyncio.sleep(0)
+                self.emit("closed")
+
+    class EachCloses(Closes, AsyncParallelBatchNode):
+        async def prep_async(self, shared: Any) -> list[int]:
+            return [1, 2, 3]
+
+    for node in (Closes, EachCloses):
+        with driving("async") as driver:
+            assert driver.loop is not None
+            driver.loop.set_task_factory(factory)
+            seen = Seen()
+            run = Run(AsyncFlow(node()), {}, observers=[seen])
+            driver.pull(run, count)
+            driver.task = None
+            del run
+            gc.collect()
+            driver.settle()
+            seen.check()
+            assert isinstance(seen.events[-1], FlowEnd)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from typing import Any
 
 import pytest
 
-from flowevents import Clock, Event, Flow, FlowEnd, Node, NodeEnd, Run
+from flowevents import Ask, AskNode, Clock, Event, Flow, FlowEnd, Node, NodeEnd, Run
 from flowevents.testing import ManualClock
 from tests.checking.runs import Stumble, drive, together
+from tests.driving import Seen, in_thread
 from tests.stock import chain
 
 
@@ -115,3 +117,30 @@ def test_a_manual_clock_can_be_advanced_from_many_threads() -> None:
 
     together(8, advance)
     assert clock.time() == 4_000
+
+
+def test_the_garbage_collector_ends_a_run_while_the_clock_is_advanced() -> None:
+    """The run's last events have the time that it is, and nothing waits for itself."""
+
+    class Collects(float):
+        """So many seconds; adding them is when the garbage collector comes."""
+
+        def __radd__(self, other: float) -> float:
+            gc.collect()
+            return other + float(self)
+
+    class Asks(AskNode):
+        def question(self, prep_res: Any) -> Ask:
+            return Ask("?", expires=60)
+
+    clock, seen = ManualClock(), Seen()
+
+    def leave_one() -> None:
+        run = Run(Flow(Asks()), {}, clock=clock, observers=[seen])
+        cycle: list[object] = [run, *run]
+        cycle.append(cycle)
+
+    leave_one()
+    in_thread(lambda: clock.advance(Collects(1)))
+    assert seen.ends() == ["cancelled", "cancelled"]
+    seen.check()

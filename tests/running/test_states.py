@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import pickle
 from collections.abc import Callable
 
 import pytest
@@ -33,6 +35,15 @@ def test_a_run_that_fails(driver: Driver) -> None:
         driver.wait(run)
     assert (run.status, run.action) == ("failed", None)
     assert run.error is caught.value
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_run_cannot_be_copied(again: Callable[[object], object]) -> None:
+    """There is one of it: a copy that is dropped would cancel it."""
+    run = Run(Flow(Write()), {})
+    with pytest.raises(TypeError, match="cannot be copied or pickled: make another Run"):
+        again(run)
+    run.wait()
 
 
 def test_a_run_that_is_cancelled(driver: Driver) -> None:

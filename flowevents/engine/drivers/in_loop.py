@@ -168,6 +168,7 @@ class AsyncDriver(Driver):
         late = stopped and outcome.over and isinstance(error, asyncio.CancelledError)
         self.settle(None if late else error)
         if stopped and (late or isinstance(outcome.error, (RunCancelled, asyncio.CancelledError))):
+            outcome.tell_task()
             raise asyncio.CancelledError  # the task was cancelled as well, which it must see
 
     @types.coroutine
