@@ -20,6 +20,7 @@ class Returned:
         self.result: object = result
 
     def __call__(self, event: Event) -> object:
+        """Give it to whoever awaits it."""
         return self.result
 
 

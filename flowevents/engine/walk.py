@@ -62,6 +62,8 @@ def _walk(state: State, track: Track, stack: list[Frame]) -> Effects:
     limited, is_async = options.max_steps is not None, door.loop is not None
     run_id, numbers, now = options.run_id, delivery.numbers, options.clock.time
     monotonic = options.clock.monotonic
+    notes = None if options.recorder is None else options.recorder.notes
+    deliver = delivery.deliver_stored if options.recorder is None else delivery.deliver
     new: Callable[[type], Any] = object.__new__
     version: object = None
     place: Place | None = None  # of the node to run
@@ -69,6 +71,7 @@ def _walk(state: State, track: Track, stack: list[Frame]) -> Effects:
     batch: Items | None = None
     parent, items = 0, frame.step.within
     batch = frame.batch
+    routes = False  # the flow says by itself what comes next
     moved = True  # to another frame, or to another item of a batch
     resumed: tuple[Step, Place] | None = None
     if not frame.step.span and frame.cursor.stands != "enter":
@@ -83,7 +86,7 @@ def _walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                 frame.passes = None
             place, params = frame.next, frame.cursor.params
             parent, items = frame.span, frame.items
-            batch, moved = frame.batch, False
+            batch, routes, moved = frame.batch, frame.plan.shape.routes, False
         if resumed is not None:  # a run goes on, at a step that is open or has just ended
             step, place = resumed
             ended, resumed, frame.resumed = step, None, None
@@ -127,6 +130,7 @@ def _walk(state: State, track: Track, stack: list[Frame]) -> Effects:
             ended, node, place = frame.step, frame.flow, frame.place
             listeners = ended.listeners()
             frame = stack[-1]
+            routes = frame.plan.shape.routes
         else:
             if audience.version is not version:
                 yield from safe_point(state)
@@ -155,7 +159,7 @@ def _walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                     event: Event = NodeStart(
                         run_id, span, now(), span, plan.path, items, count, 1, parent=parent
                     )
-                    if delivery.deliver(event, handlers):
+                    if deliver(event, handlers):
                         yield from hand_over(state)
                 door.open = True
                 prep_res = node.prep(shared)
@@ -181,6 +185,8 @@ def _walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                     yield from safe_point(state)
                     version = audience.version
                     listeners = plan.listeners(audience)
+                if notes is not None:
+                    notes.action(action, plan.path)
                 if (handlers := listeners.node_end) is None:
                     step.open = False
                 else:
@@ -198,7 +204,7 @@ def _walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                     )
                     try:
                         step.open = False
-                        due = delivery.deliver(event, handlers)
+                        due = deliver(event, handlers)
                     except BaseException:
                         step.open = not delivery.has(event.seq)
                         raise
@@ -218,7 +224,7 @@ def _walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                 action = yield from run_step(track, step, node, shared, parent)
                 listeners = plan.listeners(audience)
         following = None
-        if frame.plan.shape.routes:
+        if routes:
             following = routed(frame.flow, node, ended.plan.path, action)
         elif successors := node.successors:
             try:
@@ -247,10 +253,9 @@ def _walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                 ended.attempt,
                 action=text,
                 target=None if place is None else place.plan.path,
-                known=(place is not None and not frame.plan.shape.routes)
-                or is_known(node.successors, action),
+                known=(place is not None and not routes) or is_known(node.successors, action),
             )
-            if delivery.deliver(event, handlers):
+            if deliver(event, handlers):
                 yield from hand_over(state)
         if moved or place is None:
             frame.next, frame.cursor.action = place, action

@@ -59,8 +59,9 @@ class Root:
                 _copies.add(self._key)
             _roots.setdefault(self._key, {})[id(self)] = weakref.ref(self)
             if identity is not None:
-                self._past = _pasts.get(id(identity)) or _Past(identity)
-                self._past.runs += 1
+                self._past = past = getattr(identity, "past", None) or _Past()
+                identity.past = past
+                past.runs += 1
 
     def end(self) -> None:
         """What the object publishes belongs to the run no more."""
@@ -102,19 +103,15 @@ class Root:
 class _Past:
     """How many runs of an object have begun, and the thread of the last that has ended."""
 
-    __slots__ = ("_of", "runs", "thread")
+    __slots__ = ("runs", "thread")
 
-    def __init__(self, identity: Identity) -> None:
-        key = id(identity)
-        self._of = weakref.ref(identity, lambda _: _pasts.pop(key, None))
-        _pasts[key] = self
+    def __init__(self) -> None:
         self.runs = 0
         self.thread: int | None = None  # as where it is said that something came too late
 
 
 _roots: dict[int, dict[int, weakref.ref[Root]]] = {}  # by the ids of the object and of its own
 _copies: Final[set[int]] = set()  # those of them that are copies, which know a step of another run
-_pasts: Final[dict[int, _Past]] = {}  # by the id of the identity, as long as that is there
 _lock = threading.RLock()  # reentrant: a run may be dropped, and end, while it is held
 
 
@@ -272,7 +269,7 @@ def _warn_unknown(node: Any, state: State, of: object = "unknown") -> None:
 
 def _warn_past(node: Any) -> None:
     """Say so where another thread than those that call a node themselves comes after all runs."""
-    past, here = _pasts.get(id(node._sender_key)), get_ident()
+    past, here = getattr(node._sender_key, "past", None), get_ident()
     if past is None or past.thread in (None, here) or here == threading.main_thread().ident:
         return
     past.thread = None

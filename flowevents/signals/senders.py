@@ -38,11 +38,13 @@ class Identity:
 
     Attributes:
         connections: What is connected to it, by signal and receiver, since there was something.
+        past: What the engine notes of the runs that it has been in, since there was one.
     """
 
-    __slots__ = ("__weakref__", "connections")
+    __slots__ = ("__weakref__", "connections", "past")
 
     connections: dict[tuple[Hashable, Hashable], Connection]
+    past: Any
 
     def __reduce__(self) -> tuple[Callable[[], Identity], tuple[()]]:
         return Identity, ()  # a deep copy of a node, or one in another process, is another node

@@ -1,4 +1,4 @@
-"""What is left after a consumer that failed or was cancelled: the task, the run, and later calls."""
+"""What is left after a consumer that failed or was cancelled: task, run, and later calls."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_consumer_is_not_kept(
 
     async def main() -> weakref.ref[Any]:
         task = asyncio.create_task(consume())
-        while not seen.of(Chunk):
+        while not seen.of(Chunk):  # noqa: ASYNC110
             await asyncio.sleep(0)
         await asyncio.sleep(0)
         task.cancel()
