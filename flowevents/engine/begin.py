@@ -67,7 +67,8 @@ def begin(
     if recorder is None:
         claim_id(state)
     elif recorder.released:  # the journal knows which ids are taken
-        recorder.begin(plan.name, state.shared, _kept(state.options, recorder))
+        options = state.options
+        recorder.begin(options.run_id, plan.name, state.shared, _kept(options, recorder))
     if frames is None:
         frames = [Frame(plan, plan.node, Step(state, plan, next(state.delivery.numbers), (), 0))]
     for observer, handlers in observers:

@@ -126,7 +126,7 @@ def options_of(
     run_id = _new_id() if id is None else id
     recorder = None
     if journal is not None:
-        recorder = recorder_of(journal, run_id, state_types, transient)
+        recorder = recorder_of(journal, state_types, transient)
     return Options(
         run_id,
         id is not None,

@@ -60,7 +60,6 @@ class Recorder:
 
     Args:
         journal: Where.
-        run_id: Of which run.
         notes: What is kept beside its events.
 
     Attributes:
@@ -77,7 +76,6 @@ class Recorder:
         "_answers",
         "_entries",
         "_held",
-        "_run_id",
         "_unheard",
         "journal",
         "last",
@@ -89,7 +87,7 @@ class Recorder:
         "together",
     )
 
-    def __init__(self, journal: Journal, run_id: str, notes: Notes) -> None:
+    def __init__(self, journal: Journal, notes: Notes) -> None:
         self.notes: Notes = notes
         self.last: int = 0
         self.lease: Lease
@@ -98,20 +96,19 @@ class Recorder:
         self.released: bool = True
         self.together: bool = False
         self.journal: Journal = journal
-        self._run_id = run_id
         self._entries: list[tuple[Event, bytes | None]] = []  # to be stored
         self._held: list[Held] = []  # to be delivered when that is done
         self._answers: dict[str, Message] = {}  # that were taken, by their question
         self._unheard: set[int] = set()  # what has begun, but could not be stored, by its span
 
-    def begin(self, flow: str, shared: Any, options: KeptOptions) -> None:
+    def begin(self, run_id: str, flow: str, shared: Any, options: KeptOptions) -> None:
         """Begin the log of a new run.
 
         Raises `JournalError` for what of `shared` cannot be kept, and `RunStateError` where the
         journal has a run of that id.
         """
         self.notes.begin(shared, options)
-        self.lease = self.journal.begin(self._run_id, flow, options.metadata)
+        self.lease = self.journal.begin(run_id, flow, options.metadata)
         self.released = False
 
     def go_on(self, lease: Lease, shared: Any) -> None:
@@ -233,13 +230,13 @@ class Recorder:
 
     def reply(self, value: Any, id: str | None, questions: Questions) -> None:
         """Answer a question by the journal, which decides who is the first. Raises `ReplyError`."""
-        self.journal.reply(self._run_id, value, id)
+        self.journal.reply(self.lease.run_id, value, id)
         self.look(questions)
 
     def cancel(self) -> None:
         """Cancel the run, which nobody drives, by the journal, which writes its ends."""
         self.release()
-        self.journal.cancel(self._run_id)
+        self.journal.cancel(self.lease.run_id)
 
     def pause(self, questions: Questions) -> bool:
         """Give the lease up, because the run pauses, unless an answer has come meanwhile.
@@ -299,7 +296,7 @@ class Recorder:
             questions.reply(message.value, id)
         except ReplyError as refused:
             del self._answers[id]
-            logger.warning("Run %s: an answer was refused. %s", self._run_id, refused)
+            logger.warning("Run %s: an answer was refused. %s", self.lease.run_id, refused)
             self.lease.drop(message)
             return False
         return True
@@ -323,7 +320,7 @@ class Recorder:
             except JournalError as error:
                 if self.lost is None:  # else that is raised already
                     logger.warning(
-                        "Run %s was not given up in its journal: %s", self._run_id, error
+                        "Run %s was not given up in its journal: %s", self.lease.run_id, error
                     )
 
 
@@ -334,9 +331,7 @@ def _is_followed(event: Event) -> bool:
     return isinstance(event, (NodeEnd, FlowEnd)) and event.status == "ok" and bool(event.node)
 
 
-def recorder_of(
-    journal: object, run_id: str, state_types: Iterable[type], transient: Iterable[Any]
-) -> Recorder:
+def recorder_of(journal: object, state_types: Iterable[type], transient: Iterable[Any]) -> Recorder:
     """Return what stores a run. Raises `ValueError` for what is no journal, and no set of keys."""
     from flowevents.journal.journal import Journal  # most runs have none
 
@@ -344,4 +339,4 @@ def recorder_of(
         raise ValueError(f"journal={journal!r}: a journal, as SQLiteJournal('runs.db'), or None.")
     if isinstance(transient, str):
         raise ValueError(f"transient={transient!r} is one text; give a set of keys of shared.")
-    return Recorder(journal, run_id, Notes(Codec(state_types), frozenset(transient)))
+    return Recorder(journal, Notes(Codec(state_types), frozenset(transient)))

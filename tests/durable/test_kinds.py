@@ -133,7 +133,7 @@ def _batch(*bases: type, **own: Any) -> Make:
         "post_async": _keeps,
     }
     what = "exec_stream" if len(bases) > 1 else "exec"
-    end = "_async" if issubclass(bases[-1], AsyncNode) else ""
+    end = "_async" if issubclass(bases[-1], AsyncNode) else ""  # pyright: ignore[reportGeneralTypeIssues]
     own_methods = {each + end: methods[each + end] for each in ("prep", what, "post")}
     squares = type("Squares", bases, own_methods)
 
