@@ -18,7 +18,6 @@ from flowevents.engine.calls import call, invoke, note, own_track
 from flowevents.engine.effects import Await, Effects, again
 from flowevents.engine.groups import in_own_task
 from flowevents.engine.items import end_item
-from flowevents.engine.notes import Lost
 from flowevents.engine.offload import OffloadedStream, offload
 from flowevents.engine.state import hand_over
 from flowevents.engine.step import Step, current_track

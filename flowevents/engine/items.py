@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from flowevents.engine.calls import call, end
 from flowevents.engine.effects import Effects
-from flowevents.engine.state import hand_over
 from flowevents.engine.notes import LostItem
+from flowevents.engine.state import hand_over
 from flowevents.engine.step import Items, Step, Track
 from flowevents.events import ItemEnd, ItemStart
 from flowevents.journal.standing import Item

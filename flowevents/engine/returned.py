@@ -20,6 +20,7 @@ class Returned:
         self.result: object = result
 
     def __call__(self, event: Event) -> object:
+        """Return it, as if the handler were called."""
         return self.result
 
 

@@ -271,7 +271,7 @@ def test_items_from_an_iterator(journal: MemoryJournal) -> None:
     """They are taken one by one, up to where it goes on."""
     first, then = Gives([1, 2, 3, 4]), Gives([1, 2, 3, 4])
     for each in (first, then):
-        each.prep = lambda shared, node=each: iter(node.given)  # type: ignore[method-assign]
+        each.prep = lambda shared, node=each: iter(node.given)  # type: ignore[method-assign, misc]
     _stopped(journal, first, then)
     assert then.ran == [3, 4]
 
