@@ -132,8 +132,8 @@ def _batch(*bases: type, **own: Any) -> Make:
         "exec_stream_async": _streams_async,
         "post_async": _keeps,
     }
-    what = "exec_stream" if len(bases) > 1 else "exec"
     end = "_async" if issubclass(bases[-1], AsyncNode) else ""
+    what = "exec_stream" if len(bases) > 1 else "exec"
     own_methods = {each + end: methods[each + end] for each in ("prep", what, "post")}
     squares = type("Squares", bases, own_methods)
 
