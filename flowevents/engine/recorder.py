@@ -30,10 +30,7 @@ from flowevents.events import (
     Chunk,
     Event,
     FlowEnd,
-    FlowStart,
-    ItemStart,
     NodeEnd,
-    NodeStart,
     Progress,
     Reply,
     describe_error,
@@ -76,7 +73,6 @@ class Recorder:
         "_answers",
         "_entries",
         "_held",
-        "_unheard",
         "journal",
         "last",
         "lease",
@@ -99,7 +95,6 @@ class Recorder:
         self._entries: list[tuple[Event, bytes | None]] = []  # to be stored
         self._held: list[Held] = []  # to be delivered when that is done
         self._answers: dict[str, Message] = {}  # that were taken, by their question
-        self._unheard: set[int] = set()  # what has begun, but could not be stored, by its span
 
     def begin(self, run_id: str, flow: str, shared: Any, options: KeptOptions) -> None:
         """Begin the log of a new run.
@@ -115,6 +110,7 @@ class Recorder:
         """Go on with a log, which has all of this `shared`."""
         self.notes.go_on(shared)
         self.lease, self.released = lease, False
+        self.last = lease.seq
 
     # -- storing ----------------------------------------------------------------------------------
 
@@ -123,8 +119,8 @@ class Recorder:
 
         Raises what cancels the run where it cannot be stored.
         """
-        if event.span in self._unheard:
-            return self._due()
+        if self.lost is not None and self.last < event.span < event.seq:
+            return self._due()  # nobody has heard of its start
         self._held.append((event, handlers))
         if self.released:
             return self._due()
@@ -189,11 +185,11 @@ class Recorder:
         """Stop: the last event cannot be stored. It is delivered all the same where it is the end
         of something that is stopped already."""
         self.lose(error)
+        self.last = min(self.last, self._held[0][0].seq - 1)
+        self._entries = []
         last = self._held.pop()
         self._held = [each for held in self._held for each in self._unstored(held, error)]
         if getattr(last[0], "status", "ok") == "ok":
-            self._note_unheard(last[0])
-            self.last = last[0].seq - 1
             raise CancelledBy(error) from None
         self._held.append(last)
         self.release()
@@ -201,14 +197,9 @@ class Recorder:
     def _unstored(self, held: Held, error: JournalError) -> Iterator[Held]:
         """What of an event that could not be stored is delivered: an end, by the error."""
         event, handlers = held
-        self._note_unheard(event)
         if isinstance(event, (NodeEnd, FlowEnd)):
             text = describe_error(error)
             yield structs.replace(event, status="cancelled", error=text), handlers
-
-    def _note_unheard(self, event: Event) -> None:
-        if isinstance(event, (FlowStart, NodeStart, ItemStart)):
-            self._unheard.add(event.seq)
 
     # -- pausing, and what comes from elsewhere ---------------------------------------------------
 

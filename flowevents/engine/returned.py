@@ -20,7 +20,7 @@ class Returned:
         self.result: object = result
 
     def __call__(self, event: Event) -> object:
-        """Give it to whoever awaits it."""
+        """Return it, as if the handler were called."""
         return self.result
 
 

@@ -51,10 +51,7 @@ class Audience(Identity):
         consumer: Who iterates over the run takes every one of its `"events"`, so that all are made,
             or the data of its `"output"` chunks; with `None` nobody does.
         own: The handlers of the run's own observers, by the name of their signal.
-        closed: The run has ended.
-        special: All that is done in the run is `Listeners.special`.
-        recorded: It has a journal, so that all events are made.
-        silent: Nobody hears it any more, whoever is connected.
+        closed: The run has ended, or nobody hears it any more.
         told: What was complained of already: async handlers of a sync run, steps that had ended.
 
     One thread at a time adds observers or closes it; the rest is safe from any thread.
@@ -64,24 +61,21 @@ class Audience(Identity):
         "_found",
         "_heard",
         "_here",
+        "_nobody",
         "closed",
         "consumer",
         "own",
-        "recorded",
         "run_key",
-        "silent",
-        "special",
         "told",
         "version",
     )
 
     def __init__(self, run_key: Hashable, *, special: bool = False, recorded: bool = False) -> None:
         self.run_key: Hashable = run_key
-        self.special: bool = special
-        self.recorded: bool = recorded
+        nobody = _CONSUMER if recorded else _NOBODY  # what there is where nobody is connected
+        self._nobody: Listeners = replace(nobody, special=True) if special else nobody
         self.version: object = object()
         self.closed: bool = False
-        self.silent: bool = False
         self.consumer: Literal["events", "output"] | None = None
         self.own: dict[Hashable, tuple[Entry, ...]] = {}
         self.told: list[object] = []
@@ -126,7 +120,7 @@ class Audience(Identity):
 
     def _look_up(self, keys: tuple[Hashable, ...]) -> Listeners:
         """Who listens, where something may be connected to these senders in particular."""
-        if self.silent:
+        if self.closed:
             return _NOBODY
         everyone = _hear_everything()
         found = self._of_all(everyone)
@@ -137,11 +131,13 @@ class Audience(Identity):
             for name, entries in _entries_of(keys).items():
                 every = *everyone.entries.get(name, ()), *entries, *self.own.get(name, ())
                 _put(found, name, handlers_among(every))
-        nobody = _CONSUMER if self.recorded or self.consumer == "events" else _NOBODY
+        nobody = self._nobody
+        if self.consumer == "events":
+            nobody = replace(_CONSUMER, special=True) if nobody.special else _CONSUMER
         if not found:
-            return replace(nobody, special=True) if self.special else nobody
+            return nobody
         contexts = found.get("contexts", ())
-        special = self.special or bool(contexts) or "captures" in found
+        special = nobody.special or bool(contexts) or "captures" in found
         heard = replace(nobody, anybody=True, special=special, **found)
         if contexts:  # they are asked about starts, which therefore have to be made
             heard.node_start = heard.node_start or NO_HANDLERS
@@ -174,7 +170,8 @@ class Audience(Identity):
 
     def silence(self) -> None:
         """Nobody hears it from here on."""
-        self.silent, self.consumer = True, None
+        self.closed, self.consumer = True, None
+        self._leave()
         self.version = object()
 
     def close(self) -> None:

@@ -329,10 +329,6 @@ class _Stream:
 
 
 def _known(event: ItemStart | ItemEnd, parent: Scope) -> int | None:
-    """The total that an item's event has to have: none, where it is not known any more.
-
-    After a loss there may be others.
-    """
-    if parent.lost or (isinstance(event, ItemEnd) and event.status == "cancelled"):
-        return event.total
-    return None if event.total is None else parent.total
+    """The total that an item's event has to have: any after a loss, none if it is not known."""
+    others = parent.lost or (isinstance(event, ItemEnd) and event.status == "cancelled")
+    return event.total if others or event.total is None else parent.total

@@ -133,7 +133,7 @@ def _batch(*bases: type, **own: Any) -> Make:
         "post_async": _keeps,
     }
     what = "exec_stream" if len(bases) > 1 else "exec"
-    end = "_async" if issubclass(bases[-1], AsyncNode) else ""  # pyright: ignore[reportGeneralTypeIssues]
+    end = "_async" if any(issubclass(each, AsyncNode) for each in bases) else ""
     own_methods = {each + end: methods[each + end] for each in ("prep", what, "post")}
     squares = type("Squares", bases, own_methods)
 
@@ -269,10 +269,13 @@ def test_items_that_change(journal: MemoryJournal, items: Any, ran: list[Any]) -
 
 def test_items_from_an_iterator(journal: MemoryJournal) -> None:
     """They are taken one by one, up to where it goes on."""
-    first, then = Gives([1, 2, 3, 4]), Gives([1, 2, 3, 4])
-    for each in (first, then):
-        each.prep = lambda shared, node=each: iter(node.given)  # type: ignore[method-assign, misc]
-    _stopped(journal, first, then)
+
+    class Iterates(Gives):
+        def prep(self, shared: Any) -> Any:
+            return iter(self.given)
+
+    then = Iterates([1, 2, 3, 4])
+    _stopped(journal, Iterates([1, 2, 3, 4]), then)
     assert then.ran == [3, 4]
 
 
