@@ -89,7 +89,11 @@ class Plan:
         Raises `GraphError` for what is no node.
         """
         plan = self._planned().get(id(node))
-        return plan or self._add(node)
+        if plan is None:
+            if not is_node(node):
+                raise self._no_node(node)
+            plan = self._add(node)
+        return plan
 
     def children(self) -> list[Plan]:
         """Return the plans of this flow's nodes, in the order in which they are numbered."""
@@ -122,8 +126,6 @@ class Plan:
 
     def _add(self, node: Any) -> Plan:
         assert self._children is not None
-        if not is_node(node):
-            raise self._no_node(node)
         name = node_name(node)
         count = self._taken[name] = self._taken.get(name, 0) + 1
         if count > 1:
@@ -165,11 +167,12 @@ def ways(node: Any) -> list[tuple[Any, Any]]:
     return list(successors.items()) if hasattr(successors, "items") else []
 
 
-def plan_of(flow: Any) -> Plan:
-    """Return the plan of a flow, with those of all that can be reached, so that all have names."""
-    root = Plan(flow, node_name(flow), "")
-    seen = {id(flow)}
-    waiting = deque([root])
+def plan_of(node: Any) -> Plan:
+    """Return the plan of a node; of a flow with those of all that can be reached, so that all have
+    names."""
+    root = Plan(node, node_name(node), "")
+    seen = {id(node)}
+    waiting = deque([root] if root.shape.is_flow else ())
     while waiting:
         for child in waiting.popleft().children():
             if child.shape.is_flow and id(child.node) not in seen:

@@ -45,7 +45,7 @@ def run_step(track: Track, step: Step, node: Any, shared: Any, parent: int) -> E
             prep_res = yield from invoke(step, prep, shared)
             if state.delivery.is_due():
                 yield from hand_over(state)
-        if _captures(step):
+        if state.options.capture or listeners.captures is not None:
             track.given = prep_res
         if shape.is_flow:
             prep_res, exec_res = yield from _overridden_walk(step, node, shared, prep_res)
@@ -93,14 +93,10 @@ def end_step(
 ) -> Effects:
     """Publish the end of a node's step; `given` is its `prep_res`."""
     own: dict[str, Any] = {}
-    if _captures(step):
-        clean = step.state.options.clean
-        own = {"result": clean(exec_res), "input": clean(given)}
-    return end(step, NodeEnd, step.listeners().node_end, error, own)
-
-
-def _captures(step: Step) -> bool:
-    return step.state.options.capture or step.listeners().captures is not None
+    options, listeners = step.state.options, step.listeners()
+    if options.capture or listeners.captures is not None:
+        own = {"result": options.clean(exec_res), "input": options.clean(given)}
+    return end(step, NodeEnd, listeners.node_end, error, own)
 
 
 # -- flows ----------------------------------------------------------------------------------------

@@ -62,6 +62,7 @@ def _walk(state: State, track: Track, stack: list[Frame]) -> Effects:
     limited, is_async = options.max_steps is not None, door.loop is not None
     run_id, numbers, now = options.run_id, delivery.numbers, options.clock.time
     monotonic = options.clock.monotonic
+    deliver = delivery.deliver_stored if options.recorder is None else delivery.deliver
     new: Callable[[type], Any] = object.__new__
     version: object = None
     place: Place | None = None  # of the node to run
@@ -154,7 +155,7 @@ def _walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                     event: Event = NodeStart(
                         run_id, span, now(), span, plan.path, items, count, 1, parent=parent
                     )
-                    if delivery.deliver(event, handlers):
+                    if deliver(event, handlers):
                         yield from hand_over(state)
                 door.open = True
                 prep_res = node.prep(shared)
@@ -197,7 +198,7 @@ def _walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                     )
                     try:
                         step.open = False
-                        due = delivery.deliver(event, handlers)
+                        due = deliver(event, handlers)
                     except BaseException:
                         step.open = not delivery.has(event.seq)
                         raise
@@ -249,7 +250,7 @@ def _walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                 known=(place is not None and not frame.plan.shape.routes)
                 or is_known(node.successors, action),
             )
-            if delivery.deliver(event, handlers):
+            if deliver(event, handlers):
                 yield from hand_over(state)
         if moved or place is None:
             frame.next, frame.cursor.action = place, action

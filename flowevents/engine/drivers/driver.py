@@ -124,7 +124,7 @@ def settle(life: Lifecycle, state: State, error: BaseException | None) -> bool:
         state.audience.close()
         state.stop.drive_by(None)
         state.questions.withdraw()
-        if _named.get(life.run_id) is state:
+        if state.options.named and _named.get(life.run_id) is state:
             del _named[life.run_id]
         if state.options.recorder is not None:
             state.options.recorder.release()
