@@ -70,6 +70,7 @@ def _walk(state: State, track: Track, stack: list[Frame]) -> Effects:
     batch: Items | None = None
     parent, items = 0, frame.step.within
     batch = frame.batch
+    routes = False  # the flow says by itself what comes next
     moved = True  # to another frame, or to another item of a batch
     resumed: tuple[Step, Place] | None = None
     if not frame.step.span and frame.cursor.stands != "enter":
@@ -83,7 +84,7 @@ def _walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                 yield Await(_parallel(frame, passes))
             place, params = frame.next, frame.cursor.params
             parent, items = frame.span, frame.items
-            batch, moved = frame.batch, False
+            batch, routes, moved = frame.batch, frame.plan.shape.routes, False
         if resumed is not None:  # a run goes on, at a step that is open or has just ended
             step, place = resumed
             ended, resumed, frame.resumed = step, None, None
@@ -127,6 +128,7 @@ def _walk(state: State, track: Track, stack: list[Frame]) -> Effects:
             ended, node, place = frame.step, frame.flow, frame.place
             listeners = ended.listeners()
             frame = stack[-1]
+            routes = frame.plan.shape.routes
         else:
             if audience.version is not version:
                 yield from safe_point(state)
@@ -218,7 +220,7 @@ def _walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                 action = yield from run_step(track, step, node, shared, parent)
                 listeners = plan.listeners(audience)
         following = None
-        if frame.plan.shape.routes:
+        if routes:
             following = routed(frame.flow, node, ended.plan.path, action)
         elif successors := node.successors:
             try:
@@ -247,8 +249,7 @@ def _walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                 ended.attempt,
                 action=text,
                 target=None if place is None else place.plan.path,
-                known=(place is not None and not frame.plan.shape.routes)
-                or is_known(node.successors, action),
+                known=(place is not None and not routes) or is_known(node.successors, action),
             )
             if deliver(event, handlers):
                 yield from hand_over(state)
