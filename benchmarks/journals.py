@@ -141,7 +141,7 @@ class Changes(Thinks):
     """It changes one key of ten."""
 
     def post(self, shared: Any, prep_res: Any, exec_res: int) -> str:
-        shared["part 5"] = f"{exec_res} {KILOBYTE}"
+        shared["plan"] = f"{exec_res} {KILOBYTE}"
         return super().post(shared, prep_res, exec_res)
 
 
@@ -156,8 +156,11 @@ def thinking(node_class: type[Thinks], steps: int, then: Node | None = None) -> 
 
 
 def state() -> dict[str, Any]:
-    """10 kB of texts, in ten keys."""
-    return {f"part {n}": KILOBYTE for n in range(10)}
+    """10 kB, in ten keys: five texts, the messages of a chat, and what a tool gave, four times."""
+    messages = [{"role": "user", "content": KILOBYTE[:400], "at": n} for n in range(3)]
+    texts = {"task": KILOBYTE, "plan": KILOBYTE, "draft": KILOBYTE, "style": KILOBYTE, "user": "u"}
+    found = {f"found {n}": {"url": "a" * 100, "text": KILOBYTE, "score": n / 3} for n in range(4)}
+    return {**texts, "messages": messages, **found}
 
 
 def think(node_class: type[Thinks], journal: Journal, steps: int) -> Run:

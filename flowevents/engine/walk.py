@@ -62,6 +62,7 @@ def _walk(state: State, track: Track, stack: list[Frame]) -> Effects:
     limited, is_async = options.max_steps is not None, door.loop is not None
     run_id, numbers, now = options.run_id, delivery.numbers, options.clock.time
     monotonic = options.clock.monotonic
+    notes = None if options.recorder is None else options.recorder.notes
     deliver = delivery.deliver_stored if options.recorder is None else delivery.deliver
     new: Callable[[type], Any] = object.__new__
     version: object = None
@@ -183,6 +184,8 @@ def _walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                     yield from safe_point(state)
                     version = audience.version
                     listeners = plan.listeners(audience)
+                if notes is not None:
+                    notes.action(action, plan.path)
                 if (handlers := listeners.node_end) is None:
                     step.open = False
                 else:

@@ -14,6 +14,8 @@ from flowevents.journal.kept import Changes
 __all__ = ["SharedFold", "SharedLog"]
 
 _ALL: Final = object()
+_NO_VALUE: Final = object()
+_FROZEN: Final = frozenset({str, bytes, int, float, bool, type(None)})
 
 
 class _Known:
@@ -23,14 +25,16 @@ class _Known:
         print: Its `fingerprint`, if it has one; else `raw` is the hash of its JSON, but for the
             last byte.
         length: How long it was, if it is a list; without a fingerprint that of its JSON.
+        frozen: The value itself, if it never changes; `_NO_VALUE` else.
     """
 
-    __slots__ = ("length", "print", "raw")
+    __slots__ = ("frozen", "length", "print", "raw")
 
     def __init__(self, value: Any, print: tuple[int, int] | None, raw: bytes) -> None:
         self.print: tuple[int, int] | None = print
         self.raw: int = hash(raw[:-1]) if print is None else 0
         self.length: int = len(value if print else raw) if type(value) is list and value else 0
+        self.frozen: Any = value if type(value) in _FROZEN else _NO_VALUE
 
     def added_in(self, raw: bytes) -> bytes | None:
         """Return the new end of a list whose JSON this is, if it only got longer."""
@@ -66,12 +70,18 @@ class SharedLog:
                 return None
             found.all = Raw(raw)
             return found
+        known, transient, kept = self._known, self._transient, 0
         for key, value in list(self._shared.items()):
-            if key not in self._transient:
+            if key in transient:
+                continue
+            kept += 1
+            before = known.get(key)
+            if before is None or before.frozen is not value:
                 self._look_at(key, value, found)
-        for key in [key for key in self._known if key not in self._shared]:
-            del self._known[key]
-            found.gone.append(self._key(key))
+        if len(known) > kept:
+            for key in [key for key in known if key not in self._shared]:
+                del known[key]
+                found.gone.append(self._key(key))
         return found if found.set or found.add or found.gone else None
 
     def _look_at(self, key: Any, value: Any, found: Changes) -> None:

@@ -53,7 +53,7 @@ class Audience(Identity):
         own: The handlers of the run's own observers, by the name of their signal.
         closed: The run has ended.
         special: All that is done in the run is `Listeners.special`.
-        recorded: It has a journal, so that all events are made, and all is special.
+        recorded: It has a journal, so that all events are made.
         told: What was complained of already: async handlers of a sync run, steps that had ended.
 
     One thread at a time adds observers or closes it; the rest is safe from any thread.
@@ -75,7 +75,7 @@ class Audience(Identity):
 
     def __init__(self, run_key: Hashable, *, special: bool = False, recorded: bool = False) -> None:
         self.run_key: Hashable = run_key
-        self.special: bool = special or recorded
+        self.special: bool = special
         self.recorded: bool = recorded
         self.version: object = object()
         self.closed: bool = False
