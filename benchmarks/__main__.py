@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--only", metavar="TEXT", default="", help="the lines whose work contains TEXT"
     )
-    parser.add_argument("--quick", action="store_true", help="under half a minute, rough figures")
+    parser.add_argument("--quick", action="store_true", help="about a minute, rough figures")
     parser.add_argument(
         "--json", metavar="FILE", type=Path, help="write the figures, unrounded, to FILE as well"
     )

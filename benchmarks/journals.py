@@ -137,6 +137,10 @@ class Thinks(Node):
         return "on" if exec_res else "done"
 
 
+MakeNode = Callable[[Iterator[int]], Thinks]
+"""Makes one of the two, of how many steps are left."""
+
+
 class Changes(Thinks):
     """It changes one key of ten."""
 
@@ -145,7 +149,7 @@ class Changes(Thinks):
         return super().post(shared, prep_res, exec_res)
 
 
-def thinking(node_class: type[Thinks], steps: int, then: Node | None = None) -> Flow:
+def thinking(node_class: MakeNode, steps: int, then: Node | None = None) -> Flow:
     """A flow of two nodes that take so many steps, and what comes then."""
     left = iter(range(steps - 1, -1, -1))
     plan, act = node_class(left), node_class(left)
@@ -163,7 +167,7 @@ def state() -> dict[str, Any]:
     return {**texts, "messages": messages, **found}
 
 
-def think(node_class: type[Thinks], journal: Journal, steps: int) -> Run:
+def think(node_class: MakeNode, journal: Journal, steps: int) -> Run:
     """A run of so many steps with 10 kB in `shared`."""
     run = Run(thinking(node_class, steps), state(), journal=journal)
     expect(run.wait(), "done", "the last action")
@@ -171,14 +175,14 @@ def think(node_class: type[Thinks], journal: Journal, steps: int) -> Run:
     return run
 
 
-def steps_in_sqlite(node_class: type[Thinks], steps: int) -> None:
+def steps_in_sqlite(node_class: MakeNode, steps: int) -> None:
     """Kept in a file."""
     with database() as path, SQLiteJournal(path) as journal:
         think(node_class, journal, steps)
 
 
 @cache
-def commits_of_steps(node_class: type[Thinks], steps: int) -> list[list[Record]]:
+def commits_of_steps(node_class: MakeNode, steps: int) -> list[list[Record]]:
     """What is stored of such a run at once: a step's end, its action and the next one's start."""
     with MemoryJournal() as journal:
         records = list(journal.records(think(node_class, journal, steps).id))
@@ -186,10 +190,10 @@ def commits_of_steps(node_class: type[Thinks], steps: int) -> list[list[Record]]
     return [start, *(rest[at : at + 3] for at in range(0, len(rest), 3))]
 
 
-def bare_steps(node_class: type[Thinks], steps: int) -> None:
+def bare_steps(node_class: MakeNode, steps: int) -> None:
     """A commit for each."""
     with bare_sqlite() as store:
-        for each in commits_of_steps(node_class, steps):  # type: ignore[arg-type]  # a class is hashable
+        for each in commits_of_steps(node_class, steps):
             store(each)
 
 

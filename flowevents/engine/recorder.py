@@ -133,7 +133,8 @@ class Recorder:
             self._store_later(event)
             return self._due()
         self._entries.append((event, kept))
-        return [] if self.together or _is_followed(event) else self.store_held()
+        followed = type(event) in _MAY_BE_FOLLOWED and _is_followed(event)
+        return [] if followed or self.together else self.store_held()
 
     def later(self, event: Event) -> bool:
         """Have a chunk stored in a group, where nothing has to be stored before; whether it is."""
@@ -313,6 +314,9 @@ class Recorder:
                     logger.warning(
                         "Run %s was not given up in its journal: %s", self.lease.run_id, error
                     )
+
+
+_MAY_BE_FOLLOWED: Final = frozenset({NodeEnd, FlowEnd, Action})
 
 
 def _is_followed(event: Event) -> bool:

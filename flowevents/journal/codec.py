@@ -25,7 +25,7 @@ import msgspec
 
 from flowevents.errors import JournalError
 
-__all__ = ["Codec", "fingerprint"]
+__all__ = ["Codec", "Print", "fingerprint"]
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder().decode
@@ -34,7 +34,11 @@ _MARK: Final = "$"
 _MARKED: Final = b'"$"'
 
 
-def fingerprint(value: Any) -> tuple[int, int] | None:
+Print = tuple[int, int]
+"""What is another one for another value: its length and its hash."""
+
+
+def fingerprint(value: Any) -> Print | None:
     """Return what is another one where the value has changed; `None` where it cannot be told.
 
     It is made of the built-in types alone, for which it is much faster than `Codec.encode`.

@@ -8,7 +8,7 @@ from typing import Any, Final
 from msgspec import UNSET, Raw
 
 from flowevents.errors import JournalError
-from flowevents.journal.codec import Codec, fingerprint
+from flowevents.journal.codec import Codec, Print, fingerprint
 from flowevents.journal.kept import Changes
 
 __all__ = ["SharedFold", "SharedLog"]
@@ -30,8 +30,8 @@ class _Known:
 
     __slots__ = ("frozen", "length", "print", "raw")
 
-    def __init__(self, value: Any, print: tuple[int, int] | None, raw: bytes) -> None:
-        self.print: tuple[int, int] | None = print
+    def __init__(self, value: Any, print: Print | None, raw: bytes) -> None:
+        self.print: Print | None = print
         self.raw: int = hash(raw[:-1]) if print is None else 0
         self.length: int = len(value if print else raw) if type(value) is list and value else 0
         self.frozen: Any = value if type(value) in _FROZEN else _NO_VALUE
@@ -42,6 +42,11 @@ class _Known:
         if self.print or not at or raw[at - 1 : at] != b"," or hash(raw[: at - 1]) != self.raw:
             return None
         return b"[" + raw[at:]
+
+
+def _place(key: Any) -> str:
+    """Where a value stands, in an error."""
+    return "shared" if key is _ALL else f"shared[{key!r}]"
 
 
 class SharedLog:
@@ -63,55 +68,61 @@ class SharedLog:
 
     def changes(self) -> Changes | None:
         """Return what has changed, or `None`. Raises `JournalError` for what cannot be kept."""
-        found = Changes()
+        found, known = Changes(), self._known
         if type(self._shared) is not dict:
-            raw = self._changed(_ALL, self._shared, "shared")
+            raw = self._changed(_ALL, self._shared, known.get(_ALL), fingerprint(self._shared))
             if raw is None:
                 return None
             found.all = Raw(raw)
             return found
-        known, transient, kept = self._known, self._transient, 0
+        kept = 0
         for key, value in list(self._shared.items()):
-            if key in transient:
+            if key in self._transient:
                 continue
             kept += 1
             before = known.get(key)
-            if before is None or before.frozen is not value:
-                self._look_at(key, value, found)
+            if before is None:
+                self._look_at(key, value, before, fingerprint(value), found)
+            elif before.frozen is not value:
+                now = fingerprint(value)
+                if now is None or now != before.print:
+                    self._look_at(key, value, before, now, found)
         if len(known) > kept:
             for key in [key for key in known if key not in self._shared]:
                 del known[key]
                 found.gone.append(self._key(key))
         return found if found.set or found.add or found.gone else None
 
-    def _look_at(self, key: Any, value: Any, found: Changes) -> None:
-        where = f"shared[{key!r}]"
-        known = self._known.get(key)
-        if known is not None and known.print and type(value) is list:
-            length = known.length
-            if len(value) > length > 0 and fingerprint(value[:length]) == known.print:
-                end = self._codec.encode(value[length:], where)
-                now = fingerprint(value)
-                self._known[key] = _Known(value, now, end if now else self._codec.encode(value, ""))
+    def _look_at(
+        self, key: Any, value: Any, before: _Known | None, now: Print | None, found: Changes
+    ) -> None:
+        """Note what of a value has changed, or is new: its end, where it only got longer."""
+        if before is not None and before.print is not None and type(value) is list:
+            length = before.length
+            if len(value) > length > 0 and fingerprint(value[:length]) == before.print:
+                end = self._codec.encode(value[length:], _place(key))
+                raw = end if now is not None else self._codec.encode(value, "")
+                self._known[key] = _Known(value, now, raw)
                 found.add.append((self._key(key), Raw(end)))
                 return
-        raw = self._changed(key, value, where)
-        if raw is None:
+        changed = self._changed(key, value, before, now)
+        if changed is None:
             return
-        added = None if known is None else known.added_in(raw)
+        added = None if before is None else before.added_in(changed)
         if added is None:
-            found.set.append((self._key(key), Raw(raw)))
+            found.set.append((self._key(key), Raw(changed)))
         else:
             found.add.append((self._key(key), Raw(added)))
 
-    def _changed(self, key: Any, value: Any, where: str) -> bytes | None:
+    def _changed(
+        self, key: Any, value: Any, before: _Known | None, now: Print | None
+    ) -> bytes | None:
         """Return the value's JSON, where it has changed."""
-        known, now = self._known.get(key), fingerprint(value)
-        if known is not None and now is not None and known.print == now:
+        if before is not None and now is not None and before.print == now:
             return None
-        raw = self._codec.encode(value, where)
+        raw = self._codec.encode(value, _place(key))
         after = _Known(value, now, raw)
-        if known is not None and now is None and known.print is None and known.raw == after.raw:
+        if before is not None and now is None and before.print is None and before.raw == after.raw:
             return None
         self._known[key] = after
         return raw
