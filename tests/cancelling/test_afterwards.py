@@ -1,4 +1,4 @@
-"""What is left after a consumer that failed or was cancelled: the task, the run, and later calls."""
+"""What is left after a consumer that failed or was cancelled: its task, the run, later calls."""
 
 from __future__ import annotations
 
