@@ -23,7 +23,7 @@ class Stop:
         leaving: Who asks next does not cancel a run with a journal, but lets it go.
         seen: The engine, or the code of a node, has been told of it.
         failure: What a handler raised, where that fails the run.
-        task: The task that drives an async run, which is not kept by it: an error that has ended
+        driving: The task that drives an async run, which is not kept by it: an error that has ended
             that keeps what it has iterated over. `task_cancels` are those of its cancels that came
             before, which are not meant for the run.
         carrier: The task that goes on with the run instead, while one does.
@@ -33,9 +33,9 @@ class Stop:
     """
 
     __slots__ = (
-        "_task",
         "asked",
         "carrier",
+        "driving",
         "failure",
         "leaving",
         "seen",
@@ -49,7 +49,7 @@ class Stop:
         self.leaving: bool = False
         self.seen: bool = False
         self.failure: BaseException | None = None
-        self._task: weakref.ref[asyncio.Task[object]] | None = None
+        self.driving: weakref.ref[asyncio.Task[object]] | None = None
         self.task_cancels: int = 0
         self.carrier: asyncio.Task[object] | None = None
         self.woken: threading.Event | None = None
@@ -91,13 +91,13 @@ class Stop:
 
     def drive_by(self, task: asyncio.Task[object] | None) -> None:
         """Note the task that drives an async run from here on."""
-        self._task = None if task is None else weakref.ref(task)
+        self.driving = None if task is None else weakref.ref(task)
         self.task_cancels = cancels_of(task)
 
     @property
     def task(self) -> asyncio.Task[object] | None:
         """That task, while somebody keeps it."""
-        return None if self._task is None else self._task()
+        return None if self.driving is None else self.driving()
 
     def carry_by(self, task: asyncio.Task[object] | None) -> None:
         """Note the task that goes on with the run for a while; `None` when it has done so."""

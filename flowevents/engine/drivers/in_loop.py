@@ -119,7 +119,8 @@ class AsyncDriver(Driver):
         stop, door = state.stop, state.door
         task = asyncio.current_task(door.loop)
         if (
-            stop.task is not task
+            stop.driving is None
+            or stop.driving() is not task
             or self.life.status != "running"
             or self.driven_by is not None
             or door.thread != get_ident()  # asking for the running loop takes longer
