@@ -133,7 +133,7 @@ class Connection:
 
     def _open(self) -> sqlite3.Connection:
         db = sqlite3.connect(
-            self.path, self._patience, isolation_level=None, check_same_thread=False
+            self.path, timeout=self._patience, isolation_level=None, check_same_thread=False
         )
         try:
             _migrate(db, self.path)

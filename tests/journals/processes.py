@@ -27,7 +27,9 @@ def say(*words):
 @contextmanager
 def begun(program: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
     """A process that runs the program, with these arguments; killed when the block is left."""
-    words = [sys.executable, "-c", _PRELUDE + program, *map(str, arguments)]
+    # CPython 3.12 and later warn of any fork beside a thread; these fork on purpose.
+    quiet = ["-W", "ignore:This process:DeprecationWarning"]
+    words = [sys.executable, *quiet, "-c", _PRELUDE + program, *map(str, arguments)]
     pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     with subprocess.Popen(words, text=True, **pipes) as process:
         try:
