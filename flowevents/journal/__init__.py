@@ -19,7 +19,7 @@
     redis.py      RedisJournal; in scripts.py what the server does in one step, in watched.py
                   how the rest of a run is changed
 
-A store is imported when it is first used.
+Each name is imported when it is first used: most runs have no journal.
 """
 
 from __future__ import annotations
@@ -27,18 +27,22 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any, Final
 
-from flowevents.journal.journal import Journal
-from flowevents.journal.lease import Lease
-from flowevents.journal.records import Message, Record, RunSummary
-
 if TYPE_CHECKING:
+    from flowevents.journal.journal import Journal
+    from flowevents.journal.lease import Lease
     from flowevents.journal.memory import MemoryJournal
+    from flowevents.journal.records import Message, Record, RunSummary
     from flowevents.journal.redis import RedisJournal
     from flowevents.journal.sqlite import SQLiteJournal
 
 _LATER: Final = {
+    "Journal": "journal",
+    "Lease": "lease",
     "MemoryJournal": "memory",
+    "Message": "records",
+    "Record": "records",
     "RedisJournal": "redis",
+    "RunSummary": "records",
     "SQLiteJournal": "sqlite",
 }
 
