@@ -93,10 +93,10 @@ class Opened:
         return starts(event) or ends(event) or guess
 
 
-O = TypeVar("O", bound=Opened)  # noqa: E741
+OpenedT = TypeVar("OpenedT", bound=Opened)
 
 
-class OpenStarts(Generic[O]):
+class OpenStarts(Generic[OpenedT]):
     """The starts of one run that are open.
 
     Args:
@@ -108,26 +108,26 @@ class OpenStarts(Generic[O]):
 
     __slots__ = ("_make", "by_span")
 
-    def __init__(self, make: Callable[[Event, O | None], O]) -> None:
+    def __init__(self, make: Callable[[Event, OpenedT | None], OpenedT]) -> None:
         self._make = make
-        self.by_span: dict[int, O] = {}
+        self.by_span: dict[int, OpenedT] = {}
 
     @property
-    def root(self) -> O | None:
+    def root(self) -> OpenedT | None:
         """The run's own flow, where it is open."""
         for first in self.by_span.values():
             return first if not first.node and first.kind == "flow" else None
         return None
 
-    def of(self, event: Event) -> O | None:
+    def of(self, event: Event) -> OpenedT | None:
         """The open start that an event belongs to: the one that it ends, or in which it happens."""
         return self.by_span.get(event.span)
 
-    def find(self, event: Event) -> O:
+    def find(self, event: Event) -> OpenedT:
         """The same; where it is not open, the event opens it."""
         return self.by_span.get(event.span) or self.begin(event)
 
-    def begin(self, event: Event) -> O:
+    def begin(self, event: Event) -> OpenedT:
         """Open what the event starts, or what it belongs to."""
         again = self.by_span.get(event.span)
         if again is not None:
@@ -138,7 +138,7 @@ class OpenStarts(Generic[O]):
             parent.inside[event.span] = opened
         return opened
 
-    def close(self, opened: O) -> list[O]:
+    def close(self, opened: OpenedT) -> list[OpenedT]:
         """Close one that is open, and what is open in it; returns all of these, it as the last.
 
         Each comes before what encloses it.
@@ -152,7 +152,7 @@ class OpenStarts(Generic[O]):
         closed.reverse()
         return closed
 
-    def close_all(self) -> list[O]:
+    def close_all(self) -> list[OpenedT]:
         """Close all that are open, each before what encloses it."""
         closed = list(self.by_span.values())
         closed.reverse()

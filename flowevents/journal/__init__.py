@@ -24,8 +24,10 @@ Each name is imported when it is first used: most runs have no journal.
 
 from __future__ import annotations
 
-import importlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
+
+from flowevents.later import imported_later
 
 if TYPE_CHECKING:
     from flowevents.journal.journal import Journal
@@ -46,13 +48,7 @@ _LATER: Final = {
     "SQLiteJournal": "sqlite",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
-    globals()[name] = found
-    return found
+__getattr__: Callable[[str], Any] = imported_later(__name__, _LATER)
 
 
 __all__ = [

@@ -52,11 +52,6 @@ class Journal:
         self._store = store
         self._keeper = Keeper(store, lease)
 
-    @property
-    def remote(self) -> bool:
-        """Whether the store is reached over a network, so that a call may take its time."""
-        return self._store.remote
-
     def close(self) -> None:
         """Store what waits, give up all leases, and close the store."""
         self._keeper.close()
