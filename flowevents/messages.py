@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from flowevents.escape import escape_controls
 
-__all__ = ["add_note", "place_of", "traceback_text", "trim", "warn"]
+__all__ = ["add_note", "name_of", "place_of", "traceback_text", "trim", "warn"]
 
 _OURS: Final = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _SKIPPED: Final = (_OURS, os.path.dirname(asyncio.__file__) + os.sep, threading.__file__)
@@ -145,3 +145,12 @@ class _Escape(logging.Filter):
 
 
 logging.getLogger("flowevents").addFilter(_Escape())
+
+
+def name_of(handler: object) -> str:
+    """Return a handler's qualified name, for logs and errors."""
+    inner: Any = handler
+    while hasattr(inner, "func"):
+        inner = inner.func
+    name = getattr(inner, "__qualname__", None)
+    return f"{inner.__module__}.{name}" if name else repr(handler)

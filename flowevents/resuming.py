@@ -12,6 +12,7 @@ from flowevents.journal.codec import Codec
 from flowevents.journal.ends import cancelled_ends
 from flowevents.journal.journal import Journal
 from flowevents.journal.lease import Lease
+from flowevents.journal.records import recorded
 from flowevents.journal.standing import Standing, last_finished
 
 __all__ = ["completed", "past_of", "restored"]
@@ -31,7 +32,7 @@ def completed(journal: Journal, lease: Lease) -> Standing:
     failed = standing.failed()
     if failed is not None:
         ends = cancelled_ends(journal.read(lease.run_id), time.time(), failed)
-        lease.append(*((event, None) for event in ends))
+        lease.append(*map(recorded, ends))
         raise RunStateError(
             f"Cannot resume run {lease.run_id}: it had failed when it was lost, and now has ended: "
             f"{failed.error or failed.status}. Run.fork goes on from its last step."

@@ -9,10 +9,11 @@ from functools import partial
 from typing import Any
 
 from flowevents.asking import Answer
-from flowevents.engine.delivery import Delivery, name_of
+from flowevents.engine.delivery import Delivery
 from flowevents.engine.questions import Question
 from flowevents.errors import ReplyError
 from flowevents.events import Interrupt
+from flowevents.messages import name_of
 from flowevents.signals import Handlers, Receiver
 
 __all__ = ["Answers"]

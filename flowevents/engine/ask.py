@@ -56,7 +56,7 @@ def ask(step: Step, asked: Ask) -> Effects:
             state.delivery.deliver(question.event, answers.handlers(handlers))
             yield from hand_over(state)
         if recorder is not None and recorder.notes.lost(step.span) is not None:
-            recorder.look(state.questions)  # somebody may have answered meanwhile
+            recorder.look()  # somebody may have answered meanwhile
         yield from safe_point(state)
         while not question.settled():
             yield from _wait(state, question, answers)

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from flowevents.engine.delivery import name_of
 from flowevents.engine.drivers import AsyncDriver, SyncDriver, claim_id
 from flowevents.engine.frame import Frame
 from flowevents.engine.graph import Plan, plan_of
@@ -21,6 +20,7 @@ from flowevents.engine.whose import Root
 from flowevents.errors import ObserverError
 from flowevents.journal.kept import KeptOptions
 from flowevents.journal.standing import Standing
+from flowevents.messages import name_of
 from flowevents.signals import Receiver, is_async_callable
 from flowevents.status import Lifecycle
 
@@ -68,7 +68,8 @@ def begin(
         claim_id(state)
     elif recorder.released:  # the journal knows which ids are taken
         options = state.options
-        recorder.begin(options.run_id, plan.name, state.shared, _kept(options, recorder))
+        kept = _kept(options, recorder)
+        recorder.begin(options.run_id, plan.name, state.shared, kept, state.questions)
     if frames is None:
         frames = [Frame(plan, plan.node, Step(state, plan, next(state.delivery.numbers), (), 0))]
     for observer, handlers in observers:
@@ -84,7 +85,9 @@ def begin(
     else:
         driver = AsyncDriver(life, state, root, engine, track)
     if recorder is not None:
-        recorder.listen(state.questions, driver.cancel, driver.lose)
+        recorder.listen(driver.cancel, driver.lose)
+        if loop is not None:
+            recorder.await_stores()
     return driver
 
 

@@ -59,10 +59,10 @@ class Course:
         """
         recorder = self.state.options.recorder
         assert recorder is not None
-        recorder.go_on(lease, self.state.shared)
+        recorder.go_on(lease, self.state.shared, self.state.questions)
         self.frames = go_on(self.state, self.flow, standing)
         if self.state.questions.recalled and not lease.inbox():
-            recorder.pause(self.state.questions)  # one that is paused needs no lease
+            recorder.pause()  # one that is paused needs no lease
             self.life.move("paused")
 
     def fork(self, standing: Standing) -> None:
@@ -141,7 +141,7 @@ class Course:
         recorder = self.state.options.recorder
         if recorder is not None and not recorder.released:
             questions.check(value, id)
-            recorder.reply(value, id, questions)
+            recorder.reply(value, id)
             return
         if not questions.any_asked() or (life.is_over and not questions.knows(id)):
             if life.status in ("running", "paused"):

@@ -8,8 +8,8 @@ The rules of this file:
   handler returned something to be awaited waits there for that, and for the handlers after it.
 * After its handlers an event goes to the consumer, where there is one, through `outbox`.
 * In a sync run the consumer gets it at once: the engine yields `TAKE` to its driver. In an async
-  run no event is a reason to give control away: events wait, at most `MAX_WAITING`, until the
-  node's own code awaits something that is not done, or yields a chunk.
+  run no event is a reason to give control away, but where a store is awaited: events wait, at most
+  `MAX_WAITING`, until the node's own code awaits something that is not done, or yields a chunk.
 * A Ctrl-C may come before any line. An event has begun to be delivered where it is `last`: then all
   its handlers get it. One before that is lost, and `recover` takes its number back. What is on one
   line here, as a call and the note of it, is so for that reason.
@@ -32,10 +32,12 @@ from flowevents.engine.effects import wake
 from flowevents.engine.options import Options
 from flowevents.engine.returned import Returned, let_go
 from flowevents.engine.stop import Stop
+from flowevents.errors import JournalError
 from flowevents.events import Chunk, Event
+from flowevents.messages import name_of
 from flowevents.signals import Audience, Handlers, Receiver
 
-__all__ = ["MAX_WAITING", "Delivery", "name_of"]
+__all__ = ["MAX_WAITING", "Delivery"]
 
 logger: Final = logging.getLogger("flowevents")
 
@@ -52,7 +54,6 @@ class Delivery:
         last: The last event that its handlers were given.
         backlog: Events that wait for their handlers.
         outbox: What waits for the consumer: events, or data of output chunks.
-        limit: How many may wait there before the engine stops for it.
         delivering: An event is with its handlers now.
         flushing: The task that awaits async handlers, while it does.
         hungry: What the engine waits with, while parallel items run; woken for the consumer.
@@ -135,7 +136,7 @@ class Delivery:
         All of it, whatever handlers raise that is no `Exception`; the first such error is raised.
         With `plainly` to plain handlers only: nothing can be awaited any more.
         """
-        if plainly and self.flushing is not None and self.backlog:  # its first is being delivered
+        if plainly and self.flushing is not None and self._is_first_out():
             self.backlog.popleft()
         every = plainly or self.door.loop is None
         first: BaseException | None = None
@@ -149,6 +150,13 @@ class Delivery:
         if first is not None:
             raise first
         return self.is_due()
+
+    def lose(self, error: JournalError) -> None:
+        """Have the run stop, because nothing of it can be stored any more; from any thread."""
+        assert self.options.recorder is not None
+        self.options.recorder.lose(error)
+        self.stop.ask(self.options.run_id, error)
+        self.audience.touch()
 
     def _deliver_first(self, plainly: bool) -> None:
         """Deliver the first event of the backlog, which stays there until its handlers have it."""
@@ -255,6 +263,9 @@ class Delivery:
             or (recorder is not None and seq <= recorder.last)
         )
 
+    def _is_first_out(self) -> bool:
+        return bool(self.backlog) and self._is_out(self.backlog[0][0].seq)
+
     def _is_out(self, seq: int) -> bool:
         return self.last is not None and seq <= self.last.seq
 
@@ -292,7 +303,9 @@ class Delivery:
             return True
         if self.door.loop is None:
             return bool(self.outbox)
-        return len(self.outbox) + len(self.backlog) > MAX_WAITING
+        recorder = self.options.recorder
+        most = 0 if recorder is not None and recorder.awaited else MAX_WAITING
+        return len(self.outbox) + len(self.backlog) > most
 
     def to_consumer(self, event: Event) -> bool:
         """Put an event, or the data of an output chunk, where the consumer takes it; say so."""
@@ -378,12 +391,3 @@ class Delivery:
                 "Use a plain function, or run the flow with run_async."
             )
             self.handler_failed(handler, event, error)
-
-
-def name_of(handler: object) -> str:
-    """Return a handler's qualified name, for logs and errors."""
-    inner: Any = handler
-    while hasattr(inner, "func"):
-        inner = inner.func
-    name = getattr(inner, "__qualname__", None)
-    return f"{inner.__module__}.{name}" if name else repr(handler)

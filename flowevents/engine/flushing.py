@@ -6,6 +6,7 @@ The rules of this file:
   for it (a chunk, a question, the run's end) waits for that task.
 * A cancel of who waits does not cancel a handler. Only where the run's own task is cancelled, the
   handler of a chunk that is being awaited is too: it may hang for what the cancel is about.
+* What a journal over a network is to store first is stored by that task, in a thread.
 * What a handler raises that is no `Exception` fails the run at its next safe point.
 """
 
@@ -16,11 +17,12 @@ import inspect
 
 from flowevents.engine.delivery import Delivery
 from flowevents.engine.here import current_here
+from flowevents.engine.recorder import Recorder, without_unstored
 from flowevents.engine.tasks import start
 from flowevents.events import Chunk, Event, Progress
 from flowevents.signals import Handlers
 
-__all__ = ["cut_short", "flush_beside", "flushed"]
+__all__ = ["cut_short", "flush_beside", "flushed", "store_now"]
 
 
 def flush_beside(delivery: Delivery) -> None:
@@ -49,10 +51,13 @@ def cut_short(delivery: Delivery) -> None:
 
 
 async def _flush(delivery: Delivery) -> None:
-    backlog = delivery.backlog
+    backlog, recorder = delivery.backlog, delivery.options.recorder
     current_here.set(None)  # of the task's own context: the handlers speak for no item
     try:
         while backlog:
+            if recorder is not None and not recorder.is_stored(backlog[0][0]):
+                await _store(delivery, recorder)
+                continue
             try:
                 await _deliver(delivery, *backlog[0])
             finally:
@@ -60,6 +65,44 @@ async def _flush(delivery: Delivery) -> None:
                     backlog.popleft()
     finally:
         delivery.flush_by(None)
+
+
+async def _store(delivery: Delivery, recorder: Recorder) -> None:
+    """Store all that waits for it, in a thread; where that fails the run is stopped."""
+    loop = asyncio.get_running_loop()
+    try:
+        storing = loop.run_in_executor(None, recorder.commit)
+    except RuntimeError:  # the program is about to exit: there are no more threads
+        store_now(delivery)
+        return
+    while not storing.done():
+        try:
+            await asyncio.wait([storing])
+        except asyncio.CancelledError:
+            if not _is_cut_short():
+                raise
+    error = storing.exception()
+    if error is not None:
+        _drop_unstored(delivery, recorder, error)
+
+
+def store_now(delivery: Delivery) -> None:
+    """Store what waits in the backlog for that, where nothing can be awaited any more."""
+    recorder = delivery.options.recorder
+    if recorder is not None and recorder.awaited:
+        try:
+            recorder.commit()
+        except Exception as error:
+            _drop_unstored(delivery, recorder, error)
+
+
+def _drop_unstored(delivery: Delivery, recorder: Recorder, error: BaseException) -> None:
+    """Stop the run: what waits in the backlog could not be stored."""
+    lost = recorder.fail(error)
+    waiting = list(delivery.backlog)
+    delivery.backlog.clear()
+    delivery.backlog.extend(without_unstored(waiting, recorder.last, lost))
+    delivery.lose(lost)
 
 
 async def _deliver(delivery: Delivery, event: Event, handlers: Handlers) -> None:

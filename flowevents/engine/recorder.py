@@ -6,6 +6,8 @@ The rules of this file:
   alone are delivered at once, and stored in groups.
 * Between the end of a step, its `Action` and the start of the next one there is no code of the
   user's: they are stored in one commit, and nobody gets the first before the last is stored.
+* Where the journal is over a network, an async run awaits its stores: an event that is to be stored
+  waits in the backlog, and `flushing.py` stores all that has come by then in a thread.
 * Where an event cannot be stored the run stops like a cancel, with that error. From then on, and
   from when the run was let go, nothing is stored any more: what is open here ends, heard by its
   handlers, but in no log.
@@ -16,20 +18,23 @@ Only this file writes the fields of `Recorder`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from msgspec import structs
+from msgspec.structs import replace
 
 from flowevents.engine.effects import CancelledBy
+from flowevents.engine.inbox import Inbox
 from flowevents.engine.notes import Notes
 from flowevents.engine.questions import Questions
-from flowevents.errors import JournalError, ReplyError
+from flowevents.errors import JournalError
 from flowevents.events import (
     Action,
     Chunk,
     Event,
     FlowEnd,
+    ItemEnd,
     NodeEnd,
     Progress,
     Reply,
@@ -37,6 +42,7 @@ from flowevents.events import (
 )
 from flowevents.journal.codec import Codec
 from flowevents.journal.kept import KeptOptions
+from flowevents.journal.records import Entry, recorded
 from flowevents.signals import Handlers
 
 if TYPE_CHECKING:
@@ -44,7 +50,12 @@ if TYPE_CHECKING:
     from flowevents.journal.lease import Lease
     from flowevents.journal.records import Message
 
-__all__ = ["Held", "Recorder", "recorder_of"]
+__all__ = [
+    "Held",
+    "Recorder",
+    "recorder_of",
+    "without_unstored",
+]
 
 logger: Final = logging.getLogger("flowevents")
 
@@ -61,56 +72,62 @@ class Recorder:
 
     Attributes:
         journal: Where it is stored.
+        awaited: Stores are awaited: an event that was not stored is marked by `UNSTORED`.
         last: The number of the last event that is stored, or about to be.
-        lease: The right to write its log, once it has begun.
+        lease, inbox: The right to write its log, and what comes from elsewhere, once it has begun.
         lost: Why nothing can be stored any more.
-        paused: The run is, and its lease given up.
         released: Nothing is to be stored: it has not begun, has ended, or was let go.
         together: What comes is held, to be stored in one commit.
     """
 
     __slots__ = (
-        "_answers",
         "_entries",
         "_held",
+        "_lock",
+        "awaited",
+        "inbox",
         "journal",
         "last",
         "lease",
         "lost",
         "notes",
-        "paused",
         "released",
         "together",
     )
 
     def __init__(self, journal: Journal, notes: Notes) -> None:
         self.notes: Notes = notes
+        self.awaited: bool = False
         self.last: int = 0
         self.lease: Lease
+        self.inbox: Inbox
         self.lost: JournalError | None = None
-        self.paused: bool = False
         self.released: bool = True
         self.together: bool = False
         self.journal: Journal = journal
-        self._entries: list[tuple[Event, bytes | None]] = []  # to be stored
+        self._lock = threading.Lock()  # of who commits
+        self._entries: list[Entry] = []  # to be stored
         self._held: list[Held] = []  # to be delivered when that is done
-        self._answers: dict[str, Message] = {}  # that were taken, by their question
 
-    def begin(self, run_id: str, flow: str, shared: Any, options: KeptOptions) -> None:
+    def begin(
+        self, run_id: str, flow: str, shared: Any, options: KeptOptions, questions: Questions
+    ) -> None:
         """Begin the log of a new run.
 
         Raises `JournalError` for what of `shared` cannot be kept, and `RunStateError` where the
         journal has a run of that id.
         """
         self.notes.begin(shared, options)
-        self.lease = self.journal.begin(run_id, flow, options.metadata)
-        self.released = False
+        self._hold(self.journal.begin(run_id, flow, options.metadata), questions)
 
-    def go_on(self, lease: Lease, shared: Any) -> None:
+    def go_on(self, lease: Lease, shared: Any, questions: Questions) -> None:
         """Go on with a log, which has all of this `shared`."""
         self.notes.go_on(shared)
-        self.lease, self.released = lease, False
-        self.last = lease.seq
+        self._hold(lease, questions)
+
+    def _hold(self, lease: Lease, questions: Questions) -> None:
+        self.lease, self.inbox = lease, Inbox(lease, questions)
+        self.last, self.released = lease.seq, False
 
     # -- storing ----------------------------------------------------------------------------------
 
@@ -128,17 +145,17 @@ class Recorder:
             self._give_up(self.lost)
             return self._due()
         kept, self.last = self.notes.take(), event.seq
-        if type(event) in (Chunk, Progress):
+        if type(event) in (Chunk, Progress) and not (self.awaited and self._entries):
             self._store()
             self._store_later(event)
             return self._due()
-        self._entries.append((event, kept))
+        self._entries.append(recorded(event, kept))
         followed = type(event) in _MAY_BE_FOLLOWED and _is_followed(event)
         return [] if followed or self.together else self.store_held()
 
     def later(self, event: Event) -> bool:
         """Have a chunk stored in a group, where nothing has to be stored before; whether it is."""
-        if self._held or self.released or self.lost is not None:
+        if self._held or self._entries or self.released or self.lost is not None:
             return False
         try:
             self.lease.later(event)
@@ -161,137 +178,121 @@ class Recorder:
     def store_held(self) -> list[Held]:
         """Store what is held, in one commit, and return what is to be delivered."""
         self.together = False
-        self._store()
+        if not self.awaited:
+            self._store()
         return self._due()
 
     def _due(self) -> list[Held]:
         due, self._held = self._held, []
-        return due
+        return [_unstored(*each) for each in due] if self._entries else due
 
     def _store(self) -> None:
-        if not self._entries:
-            return
-        entries, self._entries = self._entries, []
-        event = entries[-1][0]
-        taken = self._answers.get(event.id) if isinstance(event, Reply) else None
-        try:
-            self._take_again()
-            self.lease.append(*entries, taken=taken)
-            if taken is not None and taken.question is not None:
-                del self._answers[taken.question]
-        except JournalError as error:
-            self._give_up(error)
+        if self._entries:
+            try:
+                self.commit()
+            except JournalError as error:
+                self._give_up(error)
+
+    def commit(self) -> None:
+        """Store all that is to be stored, in order; from any thread. Raises `JournalError`."""
+        entries, inbox = self._entries, self.inbox
+        with self._lock:
+            while entries:
+                together, taken = len(entries), None
+                for at, (event, _) in enumerate(entries):
+                    if type(event) is Reply and (taken := inbox.answer(event)) is not None:
+                        together = at + 1  # a commit takes one message from the inbox
+                        break
+                self._take_again()
+                self.lease.append(*entries[:together], taken=taken)
+                del entries[:together]
+                if taken is not None:
+                    inbox.remove(taken)
 
     def _give_up(self, error: JournalError) -> None:
         """Stop: the last event cannot be stored. It is delivered all the same where it is the end
         of something that is stopped already."""
         self.lose(error)
         self.last = min(self.last, self._held[0][0].seq - 1)
-        self._entries = []
+        self._entries.clear()
         last = self._held.pop()
-        self._held = [each for held in self._held for each in self._unstored(held, error)]
+        self._held = without_unstored(self._held, self.last, error)
         if getattr(last[0], "status", "ok") == "ok":
             raise CancelledBy(error) from None
         self._held.append(last)
         self.release()
 
-    def _unstored(self, held: Held, error: JournalError) -> Iterator[Held]:
-        """What of an event that could not be stored is delivered: an end, by the error."""
-        event, handlers = held
-        if isinstance(event, (NodeEnd, FlowEnd)):
-            text = describe_error(error)
-            yield structs.replace(event, status="cancelled", error=text), handlers
+    # -- stores that are awaited ------------------------------------------------------------------
+
+    def await_stores(self) -> None:
+        """Have the stores of an async run awaited, where its journal is over a network."""
+        self.awaited = self.lease.is_remote
+
+    def is_stored(self, event: Event) -> bool:
+        """Whether this event has not to be stored before it is delivered."""
+        return not self._entries or event.seq < self._entries[0][0].seq
+
+    def fail(self, error: BaseException) -> JournalError:
+        """Note that what is to be stored is not; return why."""
+        if not isinstance(error, JournalError):
+            lost = JournalError(f"The events of run {self.lease.run_id} were not stored: {error!r}")
+            lost.__cause__, error = error, lost
+        self.lose(error)
+        self.last = self.lease.seq
+        self._entries.clear()
+        return error
 
     # -- pausing, and what comes from elsewhere ---------------------------------------------------
 
-    def listen(
-        self,
-        questions: Questions,
-        cancel: Callable[[], None],
-        lose: Callable[[JournalError], None],
-    ) -> None:
+    def listen(self, cancel: Callable[[], None], lose: Callable[[JournalError], None]) -> None:
         """Have what comes from elsewhere taken: answers, a cancel, or that the lease is lost."""
 
         def hear(message: Message) -> None:
             if message.kind == "cancel":
                 cancel()
             else:
-                self.hear(message, questions)
+                self.inbox.hear(message)
 
         self.lease.listen(hear, lose)
 
-    def reply(self, value: Any, id: str | None, questions: Questions) -> None:
+    def reply(self, value: Any, id: str | None) -> None:
         """Answer a question by the journal, which decides who is the first. Raises `ReplyError`."""
         self.journal.reply(self.lease.run_id, value, id)
-        self.look(questions)
+        self.look()
 
     def cancel(self) -> None:
         """Cancel the run, which nobody drives, by the journal, which writes its ends."""
         self.release()
         self.journal.cancel(self.lease.run_id)
 
-    def pause(self, questions: Questions) -> bool:
+    def pause(self) -> bool:
         """Give the lease up, because the run pauses, unless an answer has come meanwhile.
 
         Whether it is given up. Raises `JournalError`.
         """
         if self.released:
             return True
-        messages = self.lease.pause()
-        self.paused = True
-        taken = [self.hear(each, questions) for each in messages]
+        taken = [self.inbox.hear(each) for each in self.lease.pause()]
         if any(taken):
             self._take_again()
             return False
         return True
 
-    def go_on_after_pause(self, questions: Questions) -> None:
+    def go_on_after_pause(self) -> None:
         """Take the lease again, and what has come meanwhile. Raises `JournalError`."""
         if not self.released:
             self._take_again()
-            self.look(questions)
+            self.look()
 
     def _take_again(self) -> None:
-        if self.paused:
+        if self.lease.is_paused:
             self.lease.take_again()
-            self.paused = False
 
-    def look(self, questions: Questions) -> None:
+    def look(self) -> None:
         """Look into the inbox for answers to open questions."""
         if not self.released and self.lost is None:
             for each in self.lease.inbox():
-                self.hear(each, questions)
-
-    def hear(self, message: Message, questions: Questions) -> bool:
-        """Take an answer, or a request to pause, that came from elsewhere; from any thread.
-
-        Whether it is an answer that was taken.
-        """
-        if message.kind == "pause":
-            questions.request_pause()
-            self.lease.drop(message)
-        elif message.kind == "reply" and message.question is not None:
-            id = message.question
-            if id in questions.open:
-                return self._take(message, id, questions)
-            if id not in self._answers and not questions.may_take(id):
-                self.lease.drop(message)  # its code was left meanwhile
-        return False
-
-    def _take(self, message: Message, id: str, questions: Questions) -> bool:
-        """Take an answer, once; whether the node's own type does so, too."""
-        with questions.lock:
-            if id in self._answers:
-                return False  # it was heard before
-            self._answers[id] = message
-        try:
-            questions.reply(message.value, id)
-        except ReplyError as refused:
-            del self._answers[id]
-            logger.warning("Run %s: an answer was refused. %s", self.lease.run_id, refused)
-            self.lease.drop(message)
-            return False
-        return True
+                self.inbox.hear(each)
 
     # -- the end ----------------------------------------------------------------------------------
 
@@ -306,14 +307,49 @@ class Recorder:
         Where the store fails its lease runs out.
         """
         if not self.released:
-            self.released = True
             try:
+                if self.lost is None:
+                    self.commit()
+                self.released = True
                 self.lease.release()
             except JournalError as error:
                 if self.lost is None:  # else that is raised already
                     logger.warning(
                         "Run %s was not given up in its journal: %s", self.lease.run_id, error
                     )
+
+
+class _Unstored:
+    """What is to be awaited before an event is delivered: that it is stored."""
+
+    def __call__(self, event: Event) -> None:
+        raise AssertionError(f"{event!r} was delivered before it was stored")
+
+
+_UNSTORED: Final = _Unstored()
+
+
+def _unstored(event: Event, handlers: Handlers) -> Held:
+    return event, Handlers(handlers.calls, (_UNSTORED, *handlers.asynchronous))
+
+
+def without_unstored(held: Iterable[Held], last: int, error: JournalError) -> list[Held]:
+    """Return what is delivered where no more is stored: of the rest the ends of what was begun.
+
+    Args:
+        held: What waits.
+        last: The number of the last event that is stored.
+        error: Why the others are not.
+    """
+    due: list[Held] = []
+    for event, handlers in held:
+        if event.seq > last:
+            if not isinstance(event, (ItemEnd, NodeEnd, FlowEnd)) or event.span > last:
+                continue
+            if event.status == "ok":
+                event = replace(event, status="cancelled", error=describe_error(error))
+        due.append((event, handlers))
+    return due
 
 
 _MAY_BE_FOLLOWED: Final = frozenset({NodeEnd, FlowEnd, Action})

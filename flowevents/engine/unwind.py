@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from flowevents.engine.delivery import Delivery
 from flowevents.engine.effects import Await, Cancelled, Effects, Failed, pep479
-from flowevents.engine.flushing import cut_short, flushed
+from flowevents.engine.flushing import cut_short, flushed, store_now
 from flowevents.engine.frame import Frame
 from flowevents.engine.items import end_item, end_lost_items
 from flowevents.engine.state import State
@@ -41,7 +41,7 @@ def unwind(state: State, track: Track, stack: list[Frame], error: BaseException)
             awaited, track.opened[1:] = track.opened[1:], []
             close_all(state.options.run_id, awaited)
         # The garbage collector may close it, in the middle of anything.
-        if after_delivery(partial(delivery.hold, False)):
+        if after_delivery(partial(_deliver_plainly, delivery)):
             delivery.hold(True)
     elif track.blocked is None:
         _recover(delivery, track.step, frames)
@@ -124,6 +124,12 @@ def _left(end: End, error: BaseException) -> Effects:
     return end(Cancelled("what it is a part of has failed") if failed else error)
 
 
+def _deliver_plainly(delivery: Delivery) -> None:
+    """Deliver what was held while something else was being delivered."""
+    store_now(delivery)
+    delivery.hold(False)
+
+
 def _flush(state: State, error: BaseException) -> Effects:
     """Have all that waits delivered: no schedule of repeated cancels loses an end."""
     delivery = state.delivery
@@ -132,6 +138,7 @@ def _flush(state: State, error: BaseException) -> Effects:
     if not state.is_async:
         delivery.drain()
     elif isinstance(error, GeneratorExit):
+        store_now(delivery)
         delivery.drain(plainly=True)
     while delivery.backlog:
         try:

@@ -22,7 +22,7 @@ from flowevents.journal.keeper import Keeper
 from flowevents.journal.lease import Lease, holder
 from flowevents.journal.mail import answer_for, put
 from flowevents.journal.reading import check_after, event_of, read_on, unknown
-from flowevents.journal.records import Record, RunSummary
+from flowevents.journal.records import Record, RunSummary, recorded
 from flowevents.journal.standing import Standing
 from flowevents.journal.store import Row, Store
 from flowevents.status import RunStatus
@@ -173,7 +173,7 @@ class Journal:
         events = list(self.read(lease.run_id))
         begun = [] if events else [_start_of(row)]
         ends = cancelled_ends([*events, *begun], time.time())
-        lease.append(*((event, None) for event in (*begun, *ends)))
+        lease.append(*map(recorded, (*begun, *ends)))
 
     # -- clearing up ----------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from flowevents.errors import Conflict, EventsLost, JournalError, UnknownRun
 from flowevents.events import Event, encode
-from flowevents.journal.records import ENDED, Message, Record, RunSummary
+from flowevents.journal.records import ENDED, Entry, Message, Record, RunSummary
 from flowevents.journal.store import Batch, Held, Row, Store
 from flowevents.journal.summary import summary_after
 
@@ -64,13 +64,14 @@ class Lease:
 
     Attributes:
         run_id: The run's id.
+        is_paused: It was given up by `pause`.
         seq: The number of the last record that is stored.
         losses: How often in a row the open step was lost with its process.
     """
 
     __slots__ = (
         *("_ears", "_keeping", "_lock", "_lost", "_owner", "_summary", "_waiting"),
-        *("__weakref__", "losses", "run_id", "seq"),
+        *("__weakref__", "is_paused", "losses", "run_id", "seq"),
     )
 
     def __init__(self, keeping: Keeping, row: Row) -> None:
@@ -79,6 +80,7 @@ class Lease:
         self.losses: Final = row.losses
         self._keeping = keeping
         self._owner = row.owner
+        self.is_paused: bool = False
         self._summary = row.summary
         self._lock = threading.RLock()
         self._waiting: list[Record] = []
@@ -102,11 +104,16 @@ class Lease:
 
     # -- storing --------------------------------------------------------------------------------
 
-    def append(self, *entries: tuple[Event, bytes | None], taken: Message | None = None) -> None:
+    @property
+    def is_remote(self) -> bool:
+        """Whether storing may take longer than on a local disk."""
+        return self._keeping.store.remote
+
+    def append(self, *entries: Entry, taken: Message | None = None) -> None:
         """Store what waits and then these, in one commit.
 
         Args:
-            entries: Events, each with what is kept beside it: a line of JSON, or nothing.
+            entries: Events with their records.
             taken: The message that has led to them. It leaves the inbox in the same commit.
 
         Raises `Conflict` where somebody else has the run, and `JournalError` where the store
@@ -115,7 +122,7 @@ class Lease:
         with self._lock:
             self._check()
             waited = self._waiting[:]
-            added = [Record(event.seq, encode(event), kept) for event, kept in entries]
+            added = [record for _, record in entries]
             summary = summary_after(self._summary, [event for event, _ in entries], added)
             self._store([*waited, *added], summary, taken)
 
@@ -169,7 +176,7 @@ class Lease:
             self.flush()
             messages = self._update(self._paused)
             self._summary = replace(self._summary, status="paused")
-            self._owner = ""
+            self._owner, self.is_paused = "", True
         return self._has_heard(messages)
 
     def _paused(self, row: Row) -> list[Message]:
@@ -196,7 +203,7 @@ class Lease:
             if self._lost is not None:
                 raise self._lost
             self._keeping.store.update(self.run_id, take)
-            self._owner = owner
+            self._owner, self.is_paused = owner, False
             self._summary = replace(self._summary, status="running")
         self._keeping.keep(self)
 

@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from flowevents.events import Interrupt
+from flowevents.events import Event, Interrupt, encode
 from flowevents.status import RunStatus
 
-__all__ = ["ENDED", "Message", "MessageKind", "Record", "RunSummary"]
+__all__ = ["ENDED", "Entry", "Message", "MessageKind", "Record", "RunSummary", "recorded"]
 
 MessageKind = Literal["reply", "cancel", "pause"]
 
@@ -29,6 +29,15 @@ class Record(Struct, frozen=True, gc=False):
     seq: int
     event: bytes
     kept: bytes | None = None
+
+
+Entry = tuple[Event, Record]
+"""An event, and how it is stored."""
+
+
+def recorded(event: Event, kept: bytes | None = None) -> Entry:
+    """Return an event with its record, written as it is now."""
+    return event, Record(event.seq, encode(event), kept)
 
 
 class Message(Struct, frozen=True):

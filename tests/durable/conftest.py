@@ -10,13 +10,14 @@ import pytest
 
 from flowevents import MemoryJournal, SQLiteJournal
 from flowevents.journal import Journal
+from tests.durable.lost import AwaitedJournal
 
 
-@pytest.fixture
-def journals() -> Iterator[Callable[[], MemoryJournal]]:
+@pytest.fixture(params=[MemoryJournal, AwaitedJournal])
+def journals(request: pytest.FixtureRequest) -> Iterator[Callable[[], MemoryJournal]]:
     """Make journals."""
     with ExitStack() as stack:
-        yield lambda: stack.enter_context(MemoryJournal())
+        yield lambda: stack.enter_context(request.param())
 
 
 @pytest.fixture

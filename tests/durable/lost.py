@@ -10,7 +10,7 @@ from flowevents import Answer, AsyncFlow, Event, Interrupt, MemoryJournal, Run
 from flowevents.events import decode
 from tests.durable.flows import SHAPES, Done
 
-__all__ = ["Answers", "Commits", "drive", "lost_after", "made"]
+__all__ = ["Answers", "AwaitedJournal", "Commits", "drive", "lost_after", "made"]
 
 _ANSWERS: Final[dict[Any, Any]] = {"Name?": "Ann", "Age?": 5}
 
@@ -21,6 +21,14 @@ class Answers:
     def on_interrupt(self, event: Interrupt) -> Answer[Any]:
         """Return the answer."""
         return Answer(_ANSWERS.get(event.prompt, "yes"))
+
+
+class AwaitedJournal(MemoryJournal):
+    """In memory, but what async runs store in it they await, as over a network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._store.remote = True
 
 
 class Commits:
@@ -59,10 +67,10 @@ def drive(run: Run, flow: object) -> Any:
 
 def lost_after(journal: MemoryJournal, run_id: str, seq: int) -> MemoryJournal:
     """A journal in which the log of that run ends with that record."""
-    left = MemoryJournal()
+    left = type(journal)()
     lease = left.begin(run_id, "Flow", {})
     for record in journal.records(run_id):
         if record.seq <= seq:
-            lease.append((decode(record.event), record.kept))
+            lease.append((decode(record.event), record))
     lease.release(lost=True)
     return left

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import flowevents
 from flowevents import Answer, Ask, Event, Interrupt, MemoryJournal, Result, Run
 from flowevents.testing import check_events
-from tests.durable.lost import Commits, drive, lost_after
+from tests.durable.lost import AwaitedJournal, Commits, drive, lost_after
 from tests.graphs import ERRORS, Graph, Halt, Leaf, graphs
 
 
@@ -272,7 +272,8 @@ def test_any_graph_goes_on_after_any_record(spec: Graph, data: st.DataObject) ->
     """To the same `shared`, also where it is lost again, and where it is forked."""
     with warnings.catch_warnings(), ExitStack() as stack:
         warnings.simplefilter("ignore")
-        whole = seen = _begun(spec, stack.enter_context(MemoryJournal()))
+        kind = data.draw(st.sampled_from([MemoryJournal, AwaitedJournal]))
+        whole = seen = _begun(spec, stack.enter_context(kind()))
         for again in (_resumed, data.draw(st.sampled_from([_resumed, _forked])), _resumed):
             places = seen.places()
             if not places:

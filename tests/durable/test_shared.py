@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -177,6 +178,7 @@ def test_all_of_what_is_no_dict(
     journal: MemoryJournal, shared: Any, change: Change, after: Any
 ) -> None:
     """Each time that it has changed."""
+    shared = deepcopy(shared)
     stored = _run(journal, shared, change, lambda shared: None, state_types=[Message])
     assert len(stored) == (2 if shared == after and after and after != "text" else 1)
     again = _again(journal, change, lambda shared: None, state_types=[Message])
@@ -284,13 +286,12 @@ def test_transient_keys_are_brought_back(journal: MemoryJournal) -> None:
 )
 def test_what_cannot_be_kept_at_first(journal: MemoryJournal, shared: Any, what: str) -> None:
     """Is refused before any node runs, and before there is a log."""
+    shared = deepcopy(shared)
     ran: list[int] = []
     run = Run(_flow([ran.append]), shared, journal=journal, id="run")
     with pytest.raises(JournalError, match=what):
         run.wait()
     assert (ran, journal.runs()) == ([], [])
-    if isinstance(shared, dict):
-        shared.clear()
 
 
 def test_what_cannot_be_kept_later(journal: MemoryJournal) -> None:

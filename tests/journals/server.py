@@ -46,6 +46,16 @@ class Server:
                 return
         raise AssertionError("The server has not come up.")
 
+    def freeze(self) -> None:
+        """Have it answer nobody."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Have it answer again."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     def kill(self) -> None:
         """End it at once, whatever it does."""
         if self._process is not None:

@@ -10,6 +10,7 @@ import pytest
 from flowevents import SQLiteJournal
 from flowevents.cli.commands import run_command
 from flowevents.events import FlowStart, encode
+from flowevents.journal.records import recorded
 from flowevents.testing.journals.script import Script
 from tests.hostile import CONTROLS, HOSTILE
 from tests.journals.server import redis_server
@@ -114,7 +115,7 @@ def test_no_control_is_left(
     script.begin_step()
     script.ask(text, choices=[text])
     start = FlowStart("fourth", 1, 1.0, 1, "", parent=0, flow=text)
-    journal.begin("fourth", text, {}).append((start, None))
+    journal.begin("fourth", text, {}).append(recorded(start))
     lines = said(capsys, "runs", "runs.db")
     assert len(lines) == 5
     assert not CONTROLS - {"\n"} & set("\n".join(lines))

@@ -12,6 +12,7 @@ from hypothesis import given
 import flowevents
 from flowevents import Event, MemoryJournal, Run
 from flowevents.journal.ends import cancelled_ends
+from flowevents.journal.records import recorded
 from flowevents.testing import check_events
 from tests.graphs import Graph, Halt, graphs
 from tests.made_graphs import build, new_shared
@@ -60,7 +61,7 @@ def test_in_a_journal() -> None:
     for cut in range(1, len(events)):
         with MemoryJournal() as journal:
             lease = journal.begin("run", "agent", {})
-            lease.append(*((event, None) for event in events[:cut]))
+            lease.append(*map(recorded, events[:cut]))
             lease.release()
             journal.cancel("run")
             check_events(journal.read("run"))

@@ -88,24 +88,20 @@ class Driver:
     def _let_go(self, recorder: Recorder) -> bool:
         """Give the lease up, because the run pauses; whether it does, and goes on in no other."""
         try:
-            return recorder.pause(self.state.questions)
+            return recorder.pause()
         except JournalError as error:
             self.lose(error)
             return False
 
     def _take_again(self, recorder: Recorder) -> None:
         try:
-            recorder.go_on_after_pause(self.state.questions)
+            recorder.go_on_after_pause()
         except JournalError as error:
             self.lose(error)
 
     def lose(self, error: JournalError) -> None:
         """Have the run stop, because nothing of it can be stored any more; from any thread."""
-        recorder = self.state.options.recorder
-        assert recorder is not None
-        recorder.lose(error)
-        self.state.stop.ask(self.life.run_id, error)
-        self.state.audience.touch()
+        self.state.delivery.lose(error)
 
     def settle(self, error: BaseException | None) -> None:
         """Note how the engine ended."""

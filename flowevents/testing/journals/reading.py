@@ -9,6 +9,7 @@ from functools import partial
 from flowevents.errors import EventsLost, RunStateError, UnknownRun
 from flowevents.events import Event
 from flowevents.journal import Journal
+from flowevents.journal.records import recorded
 from flowevents.testing.checks import check_events
 from flowevents.testing.journals.bench import PATIENCE, Bench, equal, in_loop, raises, together
 from flowevents.testing.journals.script import Script
@@ -176,7 +177,7 @@ def check_pruning(bench: Bench) -> None:
     old = bench.new_id()
     lease = bench.one.begin(old, "agent", {})
     start, end = _of_1960(old)
-    lease.append((start, None), (end, None))
+    lease.append(recorded(start), recorded(end))
     equal(bench.two.prune(before=0.0), 1, "How many ended before 1970")
     raises(UnknownRun, lambda: bench.one.read(old))
     equal(len(list(bench.one.read(ended))), 7, "What is left of another")

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from flowevents import events as ev
 from flowevents.events import Event
 from flowevents.journal import Journal, Lease, Message
+from flowevents.journal.records import recorded
 
 __all__ = ["Script"]
 
@@ -33,7 +34,7 @@ class Script:
                 ev.FlowStart, "", span=1, step=0, attempt=0, parent=0, flow="agent",
                 metadata={"user": "Ada"},
             )  # fmt: skip
-            self.lease.append((start, b'{"options":1}'))
+            self.lease.append(recorded(start, b'{"options":1}'))
 
     def make(self, kind: type[Event], node: str = "Plan", **fields: Any) -> Event:
         """The next event."""
@@ -46,7 +47,7 @@ class Script:
     ) -> Event:
         """Store the next event."""
         event = self.make(kind, **own)
-        self.lease.append((event, kept), taken=taken)
+        self.lease.append(recorded(event, kept), taken=taken)
         return event
 
     def begin_step(self, step: int = 1) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from flowevents import events as ev
 from flowevents.errors import Conflict, JournalError, RunStateError
 from flowevents.journal import Journal, Record
+from flowevents.journal.records import recorded
 from flowevents.testing.checks import check_events
 from flowevents.testing.journals.bench import PATIENCE, Bench, equal, raises, together
 from flowevents.testing.journals.script import Script
@@ -21,7 +22,7 @@ def check_what_is_written_is_read(bench: Bench) -> None:
     run_id = bench.new_id()
     script = Script(bench.one, run_id)
     written = [script.make(ev.NodeStart, span=2, parent=1), script.make(ev.Progress, done=1.0)]
-    script.lease.append((written[0], None), (written[1], b'{"deep":["\\n",null]}'))
+    script.lease.append(recorded(written[0]), recorded(written[1], b'{"deep":["\\n",null]}'))
     expected = [
         Record(2, ev.encode(written[0]), None),
         Record(3, ev.encode(written[1]), b'{"deep":["\\n",null]}'),
@@ -76,7 +77,7 @@ def check_odd_texts(bench: Bench) -> None:
         run_id, 1, 1.5, 1, "", parent=0, flow="flöw\udc80", metadata={"what": object()}
     )
     chunk = ev.Chunk(run_id, 2, 1.5, 1, "", data={"a": ["\x00", "\n", "\udc80", b"\xff", object()]})
-    lease.append((start, None), (chunk, None))
+    lease.append(recorded(start), recorded(chunk))
     read = list(bench.two.read(run_id))
     equal([ev.encode(each) for each in read], [*map(ev.encode, (start, chunk))], "The events")
     lease.release()
