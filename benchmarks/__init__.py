@@ -10,5 +10,9 @@ Run as `python -m benchmarks`; `README.md` beside this file says how to read the
     concurrent.py  1,000 streams at once
     signals.py     a signal sent by hand
     batches.py     the items of batches
+    questions.py   a question and its answer
+    queues.py      a slow handler in the background
+    journals.py    a run that is stored, resumed and followed
+    fleets.py      many runs of one journal
     footprint.py   memory and import time, in processes of their own
 """
