@@ -11,7 +11,7 @@ The rules of this file:
 from __future__ import annotations
 
 import asyncio
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from msgspec import UNSET
 
@@ -20,13 +20,14 @@ from flowevents.engine.answers import Answers
 from flowevents.engine.effects import TAKE, Await, Effects, perform, wake
 from flowevents.engine.groups import drive
 from flowevents.engine.questions import Question
-from flowevents.engine.recorder import Recorder
 from flowevents.engine.shape import node_name
 from flowevents.engine.state import State, hand_over, safe_point
 from flowevents.engine.step import Step, current_track
 from flowevents.engine.whose import step_of
 from flowevents.events import Interrupt, Reply
-from flowevents.journal.standing import Asked, encoded
+
+if TYPE_CHECKING:
+    from flowevents.journal.standing import Asked
 
 __all__ = ["ask", "ask_here", "cannot_wait"]
 
@@ -43,7 +44,8 @@ def ask(step: Step, asked: Ask) -> Effects:
     recorder, before, count = state.options.recorder, None, 0
     if recorder is not None:
         count = recorder.notes.asks(step.span)
-        before = _asked_before(step, asked, recorder, count)
+        same = state.options.clean(asked.prompt), asked.choices, asked.schema
+        before = recorder.notes.asked_before(step.span, count, same)
         if before is not None and before.answer is not UNSET:
             return recorder.notes.read(before.answer)
     question = state.questions.ask(asked, _interrupt(step, asked, before))
@@ -78,20 +80,6 @@ def ask(step: Step, asked: Ask) -> Effects:
         if step.publish(handlers, Reply, id=question.event.id, value=value):
             yield from hand_over(state)
     return answer
-
-
-def _asked_before(step: Step, asked: Ask, recorder: Recorder, at: int) -> Asked | None:
-    """Return this question as the log has it, where the step was lost and asks the same again."""
-    lost = recorder.notes.lost(step.span)
-    if lost is None or at >= len(lost.asked):
-        return None
-    before = lost.asked[at]
-    event = before.event
-    now = step.state.options.clean(asked.prompt), asked.choices, asked.schema
-    if encoded(now) == encoded((event.prompt, event.choices, event.schema)):
-        return before
-    del lost.asked[at:]  # nobody has answered what comes instead
-    return None
 
 
 def _interrupt(step: Step, asked: Ask, before: Asked | None) -> Interrupt:

@@ -21,7 +21,6 @@ from flowevents.engine.items import (
 )
 from flowevents.engine.state import safe_point
 from flowevents.engine.step import Items, Step, Track, on_track
-from flowevents.engine.stored_batches import execute_stored
 
 __all__ = ["execute"]
 
@@ -36,6 +35,8 @@ def execute(track: Track, step: Step, node: Any, prep_res: Any) -> Effects:
         return invoke(step, node._exec, None)
     recorder = step.state.options.recorder
     if recorder is not None:
+        from flowevents.engine.stored_batches import execute_stored  # most runs have no journal
+
         return execute_stored(track, step, node, prep_res, recorder)
     if batch == "parallel":
         return _parallel(step, node, prep_res)

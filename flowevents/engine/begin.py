@@ -10,21 +10,17 @@ from flowevents.engine.drivers import AsyncDriver, SyncDriver, claim_id
 from flowevents.engine.frame import Frame
 from flowevents.engine.graph import Plan, plan_of
 from flowevents.engine.options import Options
-from flowevents.engine.recorder import Recorder
-from flowevents.engine.resume import Resumed
 from flowevents.engine.shape import node_name
 from flowevents.engine.state import State
 from flowevents.engine.step import Step, Track
 from flowevents.engine.walk import walk
 from flowevents.engine.whose import Root
 from flowevents.errors import ObserverError
-from flowevents.journal.kept import KeptOptions
-from flowevents.journal.standing import Standing
 from flowevents.messages import name_of
 from flowevents.signals import Receiver, is_async_callable
 from flowevents.status import Lifecycle
 
-__all__ = ["begin", "fork", "go_on", "root_plan"]
+__all__ = ["begin", "root_plan"]
 
 
 class _Alone:
@@ -68,8 +64,15 @@ def begin(
         claim_id(state)
     elif recorder.released:  # the journal knows which ids are taken
         options = state.options
-        kept = _kept(options, recorder)
-        recorder.begin(options.run_id, plan.name, state.shared, kept, state.questions)
+        recorder.begin(
+            options.run_id,
+            plan.name,
+            state.shared,
+            state.questions,
+            capture=options.capture,
+            max_steps=options.max_steps,
+            metadata=options.metadata,
+        )
     if frames is None:
         frames = [Frame(plan, plan.node, Step(state, plan, next(state.delivery.numbers), (), 0))]
     for observer, handlers in observers:
@@ -91,29 +94,6 @@ def begin(
     return driver
 
 
-def go_on(state: State, flow: Any, standing: Standing) -> list[Frame]:
-    """Return the frames of a run at the place where its log stands.
-
-    Raises `GraphError` where the graph lacks a node that the log still needs.
-    """
-    recorder, root, plan = state.options.recorder, standing.root, root_plan(flow)
-    assert recorder is not None
-    assert root is not None
-    state.delivery.begin_after(standing.seq)
-    state.questions.go_on(standing.asked, standing.open_questions())
-    state.count_steps(standing.steps)
-    return Resumed(state, recorder.notes).frames(root, plan, plan.node)
-
-
-def fork(state: State, flow: Any, standing: Standing) -> list[Frame]:
-    """Return the frames of a run that begins where the log of another one stands."""
-    recorder, root, plan = state.options.recorder, standing.root, root_plan(flow)
-    assert recorder is not None
-    assert root is not None
-    state.count_steps(standing.steps)
-    return Resumed(state, recorder.notes, anew=True).frames(root, plan, plan.node)
-
-
 def root_plan(node: Any) -> Plan:
     """Return the plan of a run of this flow, or of this node by itself; see `plan_of`.
 
@@ -126,15 +106,6 @@ def root_plan(node: Any) -> Plan:
     plan = Plan(alone, alone.node_name, "")
     plan.stand_alone(node)
     return plan
-
-
-def _kept(options: Options, recorder: Recorder) -> KeptOptions:
-    return KeptOptions(
-        capture=options.capture,
-        max_steps=options.max_steps,
-        transient=recorder.notes.transient(),
-        metadata=options.metadata,
-    )
 
 
 def _check_sync(options: Options, observers: Sequence[tuple[object, dict[str, Receiver]]]) -> None:

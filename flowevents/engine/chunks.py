@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from flowevents.engine.delivery import Delivery
 from flowevents.engine.effects import TAKE
-from flowevents.engine.recorder import Recorder
 from flowevents.engine.state import State
 from flowevents.engine.step import Step
 from flowevents.events import Chunk, Event
 from flowevents.signals import Receiver
+
+if TYPE_CHECKING:
+    from flowevents.engine.recorder import Recorder
 
 __all__ = ["HAND_OVER", "Send", "gives_plain_output", "sender"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from flowevents.engine.begin import begin, fork, go_on
+from flowevents.engine.begin import begin, root_plan
 from flowevents.engine.drivers import AsyncDriver, SyncDriver, settle
 from flowevents.engine.frame import Frame
 from flowevents.engine.options import Options
@@ -57,17 +57,21 @@ class Course:
 
         Raises `GraphError` where the graph lacks a node that the log still needs.
         """
+        from flowevents.engine.resume import go_on  # most runs begin
+
         recorder = self.state.options.recorder
         assert recorder is not None
         recorder.go_on(lease, self.state.shared, self.state.questions)
-        self.frames = go_on(self.state, self.flow, standing)
+        self.frames = go_on(self.state, root_plan(self.flow), standing)
         if self.state.questions.recalled and not lease.inbox():
             recorder.pause()  # one that is paused needs no lease
             self.life.move("paused")
 
     def fork(self, standing: Standing) -> None:
         """Begin where the log of another run stands; see `go_on`."""
-        self.frames = fork(self.state, self.flow, standing)
+        from flowevents.engine.resume import fork
+
+        self.frames = fork(self.state, root_plan(self.flow), standing)
 
     # -- who drives it ----------------------------------------------------------------------------
 

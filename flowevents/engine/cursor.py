@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from flowevents.journal.standing import Scope
+if TYPE_CHECKING:
+    from flowevents.journal.standing import Scope
 
 __all__ = ["Cursor", "Stands"]
 

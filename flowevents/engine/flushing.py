@@ -14,13 +14,16 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from typing import TYPE_CHECKING
 
 from flowevents.engine.delivery import Delivery
 from flowevents.engine.here import current_here
-from flowevents.engine.recorder import Recorder, without_unstored
 from flowevents.engine.tasks import start
 from flowevents.events import Chunk, Event, Progress
 from flowevents.signals import Handlers
+
+if TYPE_CHECKING:
+    from flowevents.engine.recorder import Recorder
 
 __all__ = ["cut_short", "flush_beside", "flushed", "store_now"]
 
@@ -101,7 +104,7 @@ def _drop_unstored(delivery: Delivery, recorder: Recorder, error: BaseException)
     lost = recorder.fail(error)
     waiting = list(delivery.backlog)
     delivery.backlog.clear()
-    delivery.backlog.extend(without_unstored(waiting, recorder.last, lost))
+    delivery.backlog.extend(recorder.without_unstored(waiting))
     delivery.lose(lost)
 
 

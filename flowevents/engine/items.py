@@ -13,11 +13,9 @@ from typing import Any, Final
 
 from flowevents.engine.calls import call, end
 from flowevents.engine.effects import Effects
-from flowevents.engine.notes import LostItem
 from flowevents.engine.state import hand_over
 from flowevents.engine.step import Items, Step, Track
 from flowevents.events import ItemEnd, ItemStart
-from flowevents.journal.standing import Item
 
 __all__ = [
     "begin_items",
@@ -153,16 +151,16 @@ def end_item(item: Step, error: BaseException | None = None) -> Effects:
 def end_lost_items(step: Step, error: BaseException) -> Effects:
     """End the items that were open when the run was lost, and have not gone on."""
     lost = step.lost()
-    known = {} if lost is None else lost.items
-    for index, each in list(known.items()):
-        if isinstance(each, LostItem):
-            items = step.batch
-            if items is None:
-                items = begin_items(step, None)
-                items.done = sum(isinstance(other, Item) for other in known.values())
-            item = item_of(step, items, each.span, index, each.attempt)
-            try:
-                yield from end_item(item, error)
-            finally:
-                if not item.open:
-                    del known[index]
+    if lost is None:
+        return
+    for index, each in lost.open_items().items():
+        items = step.batch
+        if items is None:
+            items = begin_items(step, None)
+            items.done = lost.finished()
+        item = item_of(step, items, each.span, index, each.attempt)
+        try:
+            yield from end_item(item, error)
+        finally:
+            if not item.open:
+                del lost.items[index]

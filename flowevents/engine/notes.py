@@ -18,7 +18,7 @@ from flowevents.errors import JournalError
 from flowevents.journal.codec import Codec
 from flowevents.journal.kept import Kept, KeptCursor, KeptOptions
 from flowevents.journal.shared import SharedLog
-from flowevents.journal.standing import Asked, Item
+from flowevents.journal.standing import Asked, Item, encoded
 
 __all__ = ["Lost", "LostItem", "Notes"]
 
@@ -41,6 +41,14 @@ class Lost(msgspec.Struct):
     error: str | None = None
     asked: list[Asked] = msgspec.field(default_factory=list)
     items: dict[int, Item | LostItem] = msgspec.field(default_factory=dict)
+
+    def finished(self) -> int:
+        """Return how many of the items have finished."""
+        return sum(isinstance(each, Item) for each in self.items.values())
+
+    def open_items(self) -> dict[int, LostItem]:
+        """Return those that have not."""
+        return {n: each for n, each in self.items.items() if isinstance(each, LostItem)}
 
 
 class LostItem(msgspec.Struct):
@@ -78,8 +86,12 @@ class Notes:
         self._lost: dict[int, Lost] = {}  # by the span of a step or an item that was open
         self._asked: dict[int, int] = {}  # how many questions each has asked in its attempt
 
-    def begin(self, shared: Any, options: KeptOptions) -> None:
+    def begin(
+        self, shared: Any, capture: bool, max_steps: int | None, metadata: dict[str, Any]
+    ) -> None:
         """Keep, with the first record, the options and all of `shared`. Raises `JournalError`."""
+        transient = [Raw(self._codec.encode(key, "transient")) for key in self._transient]
+        options = KeptOptions(capture, max_steps, transient, metadata)
         self._shared = SharedLog(shared, self._codec, self._transient)
         self._kept = Kept(options=options, shared=self._shared.changes())
 
@@ -96,10 +108,6 @@ class Notes:
     def read(self, raw: Raw) -> Any:
         """Return a value that the log keeps."""
         return self._codec.decode(bytes(raw))
-
-    def transient(self) -> list[Raw]:
-        """Return the keys of `shared` that are not kept. Raises `JournalError`."""
-        return [Raw(self._codec.encode(key, "transient")) for key in self._transient]
 
     def prep(self, span: int, prep_res: Any, path: str) -> None:
         """Keep what the `prep` of a flow returned, and what has changed in `shared`."""
@@ -150,6 +158,24 @@ class Notes:
         asked = self._asked.get(span, 0)
         self._asked[span] = asked + 1
         return asked
+
+    def asked_before(self, span: int, at: int, question: tuple[Any, ...]) -> Asked | None:
+        """Return this question as the log has it, where its step was lost and asks the same again.
+
+        Args:
+            span: The step.
+            at: How many it has asked before in this attempt.
+            question: What it asks now: the prompt, the choices and the schema.
+        """
+        lost = self._lost.get(span)
+        if lost is None or at >= len(lost.asked):
+            return None
+        before = lost.asked[at]
+        event = before.event
+        if encoded(question) == encoded((event.prompt, event.choices, event.schema)):
+            return before
+        del lost.asked[at:]  # nobody has answered what comes instead
+        return None
 
     def asked(self, asked: int) -> None:
         """Keep how many questions its step has asked before the one that comes next."""

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
 import msgspec
 
 from flowevents.clock import SYSTEM, Clock
-from flowevents.engine.recorder import Recorder, recorder_of
 from flowevents.events import MAX_ERROR, describe_error
 
 if TYPE_CHECKING:
+    from flowevents.engine.recorder import Recorder
     from flowevents.journal.journal import Journal
 
 __all__ = ["Options", "ResumeOptions", "RunOptions", "options_of"]
@@ -126,6 +126,8 @@ def options_of(
     run_id = _new_id() if id is None else id
     recorder = None
     if journal is not None:
+        from flowevents.engine.recorder import recorder_of  # most runs have no journal
+
         recorder = recorder_of(journal, state_types, transient)
     return Options(
         run_id,

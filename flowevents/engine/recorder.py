@@ -41,7 +41,6 @@ from flowevents.events import (
     describe_error,
 )
 from flowevents.journal.codec import Codec
-from flowevents.journal.kept import KeptOptions
 from flowevents.journal.records import Entry, recorded
 from flowevents.signals import Handlers
 
@@ -50,12 +49,7 @@ if TYPE_CHECKING:
     from flowevents.journal.lease import Lease
     from flowevents.journal.records import Message
 
-__all__ = [
-    "Held",
-    "Recorder",
-    "recorder_of",
-    "without_unstored",
-]
+__all__ = ["Held", "Recorder", "recorder_of"]
 
 logger: Final = logging.getLogger("flowevents")
 
@@ -110,15 +104,23 @@ class Recorder:
         self._held: list[Held] = []  # to be delivered when that is done
 
     def begin(
-        self, run_id: str, flow: str, shared: Any, options: KeptOptions, questions: Questions
+        self,
+        run_id: str,
+        flow: str,
+        shared: Any,
+        questions: Questions,
+        *,
+        capture: bool,
+        max_steps: int | None,
+        metadata: dict[str, Any],
     ) -> None:
         """Begin the log of a new run.
 
         Raises `JournalError` for what of `shared` cannot be kept, and `RunStateError` where the
         journal has a run of that id.
         """
-        self.notes.begin(shared, options)
-        self._hold(self.journal.begin(run_id, flow, options.metadata), questions)
+        self.notes.begin(shared, capture, max_steps, metadata)
+        self._hold(self.journal.begin(run_id, flow, metadata), questions)
 
     def go_on(self, lease: Lease, shared: Any, questions: Questions) -> None:
         """Go on with a log, which has all of this `shared`."""
@@ -216,7 +218,7 @@ class Recorder:
         self.last = min(self.last, self._held[0][0].seq - 1)
         self._entries.clear()
         last = self._held.pop()
-        self._held = without_unstored(self._held, self.last, error)
+        self._held = self.without_unstored(self._held)
         if getattr(last[0], "status", "ok") == "ok":
             raise CancelledBy(error) from None
         self._held.append(last)
@@ -231,6 +233,21 @@ class Recorder:
     def is_stored(self, event: Event) -> bool:
         """Whether this event has not to be stored before it is delivered."""
         return not self._entries or event.seq < self._entries[0][0].seq
+
+    def without_unstored(self, held: Iterable[Held]) -> list[Held]:
+        """Return what is delivered where no more is stored: of the rest the ends of what was
+        begun."""
+        assert self.lost is not None
+        due: list[Held] = []
+        for event, handlers in held:
+            if event.seq > self.last:
+                if not isinstance(event, (ItemEnd, NodeEnd, FlowEnd)) or event.span > self.last:
+                    continue
+                if event.status == "ok":
+                    text = describe_error(self.lost)
+                    event = replace(event, status="cancelled", error=text)
+            due.append((event, handlers))
+        return due
 
     def fail(self, error: BaseException) -> JournalError:
         """Note that what is to be stored is not; return why."""
@@ -331,25 +348,6 @@ _UNSTORED: Final = _Unstored()
 
 def _unstored(event: Event, handlers: Handlers) -> Held:
     return event, Handlers(handlers.calls, (_UNSTORED, *handlers.asynchronous))
-
-
-def without_unstored(held: Iterable[Held], last: int, error: JournalError) -> list[Held]:
-    """Return what is delivered where no more is stored: of the rest the ends of what was begun.
-
-    Args:
-        held: What waits.
-        last: The number of the last event that is stored.
-        error: Why the others are not.
-    """
-    due: list[Held] = []
-    for event, handlers in held:
-        if event.seq > last:
-            if not isinstance(event, (ItemEnd, NodeEnd, FlowEnd)) or event.span > last:
-                continue
-            if event.status == "ok":
-                event = replace(event, status="cancelled", error=describe_error(error))
-        due.append((event, handlers))
-    return due
 
 
 _MAY_BE_FOLLOWED: Final = frozenset({NodeEnd, FlowEnd, Action})

@@ -17,12 +17,35 @@ from flowevents.engine.state import State
 from flowevents.engine.step import Items, Step
 from flowevents.engine.steps import begin_pass
 from flowevents.errors import GraphError
-from flowevents.journal.standing import Item, Scope, Tried
+from flowevents.journal.standing import Item, Scope, Standing, Tried
 
-__all__ = ["Resumed"]
+__all__ = ["fork", "go_on"]
 
 
-class Resumed:
+def go_on(state: State, plan: Plan, standing: Standing) -> list[Frame]:
+    """Return the frames of a run of this flow at the place where its log stands.
+
+    Raises `GraphError` where the graph lacks a node that the log still needs.
+    """
+    state.delivery.begin_after(standing.seq)
+    state.questions.go_on(standing.asked, standing.open_questions())
+    return _frames(state, plan, standing, anew=False)
+
+
+def fork(state: State, plan: Plan, standing: Standing) -> list[Frame]:
+    """Return the frames of a run that begins where the log of another one stands; see `go_on`."""
+    return _frames(state, plan, standing, anew=True)
+
+
+def _frames(state: State, plan: Plan, standing: Standing, *, anew: bool) -> list[Frame]:
+    recorder, root = state.options.recorder, standing.root
+    assert recorder is not None
+    assert root is not None
+    state.count_steps(standing.steps)
+    return _Resumed(state, recorder.notes, anew).frames(root, plan, plan.node)
+
+
+class _Resumed:
     """Builds the frames of one run that goes on.
 
     Args:
@@ -33,7 +56,7 @@ class Resumed:
 
     __slots__ = ("_anew", "_notes", "_state")
 
-    def __init__(self, state: State, notes: Notes, *, anew: bool = False) -> None:
+    def __init__(self, state: State, notes: Notes, anew: bool) -> None:
         self._anew = anew
         self._state = state
         self._notes = notes

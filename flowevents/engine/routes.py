@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Mapping
 from typing import Any, Final
@@ -64,6 +63,8 @@ def tell_unknown(node: Any, path: str, successors: Mapping[Any, Any], action: An
 def _likely_cause(successors: Mapping[Any, Any], action: Any, *, has_post: bool) -> str:
     if action is None:
         return "Is a `return` missing?" if has_post else "It has no post, which returns the action."
+    import difflib  # here: it takes a millisecond, for a mistake only
+
     by_text = {str(each).casefold(): each for each in successors}
     close = difflib.get_close_matches(str(action).strip().casefold(), by_text, n=1)
     if close:

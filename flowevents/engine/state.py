@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flowevents.engine.delivery import MAX_WAITING, Delivery
 from flowevents.engine.door import Door
@@ -12,10 +12,12 @@ from flowevents.engine.flushing import flushed
 from flowevents.engine.options import Options
 from flowevents.engine.outcome import Outcome
 from flowevents.engine.questions import Questions
-from flowevents.engine.recorder import Recorder
 from flowevents.engine.stop import Stop
 from flowevents.errors import TooManySteps
 from flowevents.signals import Audience
+
+if TYPE_CHECKING:
+    from flowevents.engine.recorder import Recorder
 
 __all__ = ["State", "hand_over", "release_by", "safe_point"]
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextvars import Context
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from flowevents.engine.graph import Plan
 from flowevents.engine.here import current_here
-from flowevents.engine.notes import Lost
 from flowevents.engine.state import State
 from flowevents.events import Event, FlowStart, ItemStart, NodeStart
 from flowevents.signals import Handlers, Listeners
+
+if TYPE_CHECKING:
+    from flowevents.engine.notes import Lost
 
 __all__ = ["Here", "Items", "Step", "Track", "current_track", "on_track"]
 

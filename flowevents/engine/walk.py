@@ -18,7 +18,6 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from flowevents.engine.anew import begin_anew
 from flowevents.engine.attempts import attempts
 from flowevents.engine.effects import Await, Effects
 from flowevents.engine.frame import Frame, Place
@@ -75,6 +74,8 @@ def _walk(state: State, track: Track, stack: list[Frame]) -> Effects:
     moved = True  # to another frame, or to another item of a batch
     resumed: tuple[Step, Place] | None = None
     if not frame.step.span and frame.cursor.stands != "enter":
+        from flowevents.engine.anew import begin_anew  # only a fork does
+
         yield from begin_anew(state, track, stack)
     while True:
         if moved:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-from flowevents.engine.recorder import Recorder
 from flowevents.engine.state import State
 from flowevents.engine.whose import Root
 from flowevents.errors import JournalError, RunStateError
 from flowevents.status import Lifecycle
+
+if TYPE_CHECKING:
+    from flowevents.engine.recorder import Recorder
 
 __all__ = ["Consumer", "Driver", "claim_id", "settle"]
 
