@@ -15,6 +15,11 @@ From the bottom up; each row uses those above it:
     drivers/                             sync and async, with the same verbs
     begin · course                       where a run begins; one execution as a whole
 
+Of a run with a journal, and imported with the first of them:
+
+    notes · inbox · recorder             what is kept; what others want; the way to the journal
+    stored_batches · resume · anew       finished items; where a run, or a fork, goes on
+
 A reader who wants to change what happens to an event begins with `delivery`, to a node with
 `steps`, to who may drive a run with `drivers/driver`.
 """
