@@ -85,20 +85,21 @@ class Keeper:
         """Renew a lease and look into its inbox, while it is held."""
         key, leases = id(lease), self._leases
         with self._changed:
+            self._begin()
             leases[key] = weakref.ref(lease, lambda _: leases.pop(key, None) and None)
             self._renew_at = self._renew_at or time.monotonic() + self.seconds / 3
-            self._begin()
         close_at_exit("journals", self, Keeper.close)
 
     def watch(self, run_id: str, seq: int) -> Watch:
         """Watch the log of a run, of which the events up to `seq` are known."""
         watch = Watch(seq)
         with self._changed:
-            self._watches[run_id] = [*self._watches.get(run_id, ()), watch]
             self._begin()
+            self._watches[run_id] = [*self._watches.get(run_id, ()), watch]
         return watch
 
     def _begin(self) -> None:
+        """Have the thread be there, and look, for what is about to be kept."""
         if self._closed:
             raise closed()
         if self._thread is None:
@@ -106,7 +107,8 @@ class Keeper:
                 target=self._work, name="flowevents journal", daemon=True
             )
             self._thread.start()
-        self._changed.notify_all()
+        elif not self._is_needed():  # else it looks soon
+            self._changed.notify_all()
 
     # -- called by others -----------------------------------------------------------------------
 
