@@ -6,6 +6,7 @@
     shared.py     what of `shared` is kept
     standing.py   where a log stands, for a run that goes on
     store.py      what a store must be able to do
+    rows.py       what stores write of a run beside its log
     summary.py    what is said of a run, as its events change it
     lease.py      the right to write a run's log
     keeper.py     the one thread of a journal

@@ -23,9 +23,10 @@ from flowevents.errors import FlowEventsError, JournalError, MissingExtra
 from flowevents.journal.journal import Journal
 from flowevents.journal.keeper import closed
 from flowevents.journal.records import ENDED, Record
+from flowevents.journal.rows import encode, inbox_of
 from flowevents.journal.scripts import APPEND, POLL, RENEW
 from flowevents.journal.store import Batch, Held, Polled, Row, Store
-from flowevents.journal.watched import STATUSES, Keys, Update, ask_for, inbox_of, row_of, seconds
+from flowevents.journal.watched import STATUSES, Keys, Update, ask_for, row_of, seconds
 from flowevents.status import RunStatus
 
 try:
@@ -44,7 +45,6 @@ T = TypeVar("T")
 
 _PAUSE: Final = 0.05  # seconds between two tries to reach the server
 _PAGE: Final = 100  # runs that are read at once
-_encode: Final = msgspec.json.Encoder().encode
 
 
 class RedisJournal(Journal):
@@ -142,7 +142,7 @@ class RedisStore(Store):
         keys = [*self._keys.of(batch.run_id), *self._keys.lists(status)]
         said: list[object] = ["", "", "", "", ""]
         if told is not None:
-            said = [_encode(told), status, told.started, told.updated, self._seconds_to_live()]
+            said = [encode(told), status, told.started, told.updated, self._seconds_to_live()]
         is_over = int(told is not None and told.status in ENDED)
         args: list[object] = [batch.owner, batch.after, batch.run_id, batch.taken or "", *said]
         args.append(is_over)

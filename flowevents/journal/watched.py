@@ -9,34 +9,24 @@ The rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from secrets import token_hex
 from typing import Any, Final, TypeVar
 
-import msgspec
 import redis
+from msgspec.structs import replace
 
-from flowevents.journal.records import Message, RunSummary
+from flowevents.journal.records import Message
+from flowevents.journal.rows import as_stored, encode, inbox_of, summary_of
 from flowevents.journal.store import Row
 from flowevents.status import RunStatus
 
-__all__ = ["STATUSES", "Keys", "Update", "ask_for", "inbox_of", "row_of", "seconds"]
+__all__ = ["STATUSES", "Keys", "Update", "ask_for", "row_of", "seconds"]
 
 T = TypeVar("T")
 
 STATUSES: Final[tuple[RunStatus, ...]] = ("running", "paused", "done", "failed", "cancelled")
 _STAMPS: Final = 8  # that a row has
-
-_encode: Final = msgspec.json.Encoder().encode
-_summary: Final = msgspec.json.Decoder(RunSummary).decode
-_message: Final = msgspec.json.Decoder(Message).decode
-
-
-class _Time(msgspec.Struct):
-    time: float
-
-
-_time: Final = msgspec.json.Decoder(_Time).decode
 
 
 class Keys:
@@ -126,7 +116,7 @@ class Update:
     def _done(self, row: Row | None, result: Any, length: int) -> Any:
         """The result; an owner may have added to the log until the very moment he lost it."""
         if row is not None:
-            row.summary = msgspec.structs.replace(row.summary, seq=length)
+            row.summary = replace(row.summary, seq=length)
         return result
 
     def _delete(self, pipe: Any, keys: tuple[str, str, str]) -> None:
@@ -143,19 +133,7 @@ class Update:
         stamps: bytes,
     ) -> None:
         told = row.summary
-        fields = {
-            "summary": _encode(told),
-            "status": told.status,
-            "updated": told.updated,
-            "owner": row.owner,
-            "holder": row.holder,
-            "until": row.until,
-            "losses": row.losses,
-            "lost_at": row.lost_at,
-            "mails": row.mails,
-            "stamps": stamps,
-        }
-        pipe.hset(keys[0], mapping=fields)
+        pipe.hset(keys[0], mapping={**as_stored(row), "stamps": stamps})
         first, *others = self._keys.lists(told.status)
         for each in others:
             pipe.zrem(each, self._run_id)
@@ -165,7 +143,7 @@ class Update:
             pipe.hdel(keys[2], *(had - has))
         for message in row.inbox:
             if message.id not in had:
-                pipe.hset(keys[2], message.id, _encode(message))
+                pipe.hset(keys[2], message.id, encode(message))
 
 
 # -- rows as they are stored ----------------------------------------------------------------------
@@ -188,10 +166,8 @@ def row_of(found: Sequence[Any]) -> Row | None:
     fields, inbox, seq, last = found
     if not fields:
         return None
-    told = _summary(fields[b"summary"])
-    updated = _time(last[0][1][b"event"]).time if last else told.updated
     return Row(
-        msgspec.structs.replace(told, seq=seq, updated=updated),
+        summary_of(fields[b"summary"], seq, last[0][1][b"event"] if last else None),
         fields[b"owner"].decode(),
         fields[b"holder"].decode(),
         float(fields[b"until"]),
@@ -200,11 +176,6 @@ def row_of(found: Sequence[Any]) -> Row | None:
         int(fields[b"mails"]),
         inbox_of(inbox.values()),
     )
-
-
-def inbox_of(found: Iterable[bytes]) -> list[Message]:
-    """The messages in an inbox, in order."""
-    return sorted(map(_message, found), key=lambda each: each.id)
 
 
 def seconds(found: tuple[int, int]) -> float:
