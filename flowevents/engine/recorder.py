@@ -175,7 +175,8 @@ class Recorder:
         event = entries[-1][0]
         taken = self._answers.get(event.id) if isinstance(event, Reply) else None
         try:
-            self._take_again()
+            if self.paused:
+                self._take_again()
             self.lease.append(*entries, taken=taken)
             if taken is not None and taken.question is not None:
                 del self._answers[taken.question]
@@ -241,20 +242,20 @@ class Recorder:
         self.paused = True
         taken = [self.hear(each, questions) for each in messages]
         if any(taken):
-            self._take_again()
+            self.go_on_after_pause(questions)
             return False
         return True
 
     def go_on_after_pause(self, questions: Questions) -> None:
         """Take the lease again, and what has come meanwhile. Raises `JournalError`."""
         if not self.released:
-            self._take_again()
-            self.look(questions)
+            for each in self._take_again() if self.paused else self.lease.inbox():
+                self.hear(each, questions)
 
-    def _take_again(self) -> None:
-        if self.paused:
-            self.lease.take_again()
-            self.paused = False
+    def _take_again(self) -> list[Message]:
+        messages = self.lease.take_again()
+        self.paused = False
+        return messages
 
     def look(self, questions: Questions) -> None:
         """Look into the inbox for answers to open questions."""

@@ -93,7 +93,7 @@ class Lease:
 
         Args:
             on_message: Is called with each message once that waits now or comes later; not with
-                those that `inbox` or `pause` has given.
+                those that `inbox`, `pause` or `take_again` has given.
             on_lost: Is called once, where it is the journal's thread that finds the lease lost, or
                 that cannot store what waits.
         """
@@ -177,28 +177,29 @@ class Lease:
         row.summary = replace(row.summary, status="paused")
         return row.inbox
 
-    def take_again(self) -> None:
-        """Take the lease of a run that was paused here.
+    def take_again(self) -> list[Message]:
+        """Take the lease of a run that was paused here. Gives the messages that wait.
 
         Raises `Conflict` where somebody else has it, or has gone on with the run.
         """
         owner = token_hex(16)
 
-        def take(row: Row | None, now: float) -> tuple[Row | None, None]:
+        def take(row: Row | None, now: float) -> tuple[Row, list[Message]]:
             if row is None or row.is_over() or row.is_alive(now) or row.summary.seq != self.seq:
                 raise self._why(row)
             row.owner, row.holder = owner, holder()
             row.until = now + self._keeping.seconds
             row.summary = replace(row.summary, status="running")
-            return row, None
+            return row, row.inbox
 
         with self._lock:
             if self._lost is not None:
                 raise self._lost
-            self._keeping.store.update(self.run_id, take)
+            messages = self._has_heard(self._keeping.store.update(self.run_id, take))
             self._owner = owner
             self._summary = replace(self._summary, status="running")
         self._keeping.keep(self)
+        return messages
 
     def release(self, lost: bool = False) -> None:
         """Store what waits, and give the lease up: the run can be resumed at once.
