@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
@@ -47,7 +46,6 @@ class MemoryStore(Store):
     """Runs in a dict."""
 
     def __init__(self) -> None:
-        self.remote: bool = False
         self._lock = threading.RLock()
         self._logs: dict[str, _Log] | None = {}
 
@@ -55,10 +53,6 @@ class MemoryStore(Store):
         if self._logs is None:
             raise closed()
         return self._logs
-
-    def now(self) -> float:
-        """The system's time."""
-        return time.time()
 
     def update(self, run_id: str, change: Callable[[Row | None, float], tuple[Row | None, T]]) -> T:
         """Of a copy, so that an error leaves all as it was."""
@@ -143,10 +137,6 @@ class MemoryStore(Store):
             rows = [each.row for each in self._runs().values()]
         over = [each.summary for each in rows if each.is_over() and each.summary.updated < before]
         return [each.id for each in over[:limit]]
-
-    def sweep(self) -> bool:
-        """Nothing is left."""
-        return False
 
     def close(self) -> None:
         """Forget all."""

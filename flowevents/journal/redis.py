@@ -11,10 +11,10 @@ The rules of this file:
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -79,25 +79,24 @@ class RedisJournal(Journal):
 class RedisStore(Store):
     """Runs in the keys of a server."""
 
-    def __init__(self, url: str, prefix: str, ttl: float | None, patience: float) -> None:
-        self.remote: bool = True
-        self._url = url
-        self._keys = Keys(prefix)
-        self._ttl = ttl
-        self._patience = patience
-        self._closing = threading.Event()
-        self._redis: Any = self._client()
-        self._scripts = [self._redis.register_script(each) for each in (APPEND, RENEW, POLL)]
+    remote = True
 
-    def _client(self) -> Any:
-        return redis.Redis.from_url(
-            self._url, retry=Retry(NoBackoff(), 0), socket_connect_timeout=5, socket_timeout=10
+    def __init__(self, url: str, prefix: str, ttl: float | None, patience: float) -> None:
+        self._keys = Keys(prefix)
+        self._ttl = "" if ttl is None else round(ttl)
+        self._patience = patience
+        self._closed = False
+        self._redis: Any = redis.Redis.from_url(
+            url, retry=Retry(NoBackoff(), 0), socket_connect_timeout=5, socket_timeout=10
         )
+        self._scripts: list[Any] = [
+            self._redis.register_script(each) for each in (APPEND, RENEW, POLL)
+        ]
 
     def _do(self, call: Callable[[], T]) -> T:
         """Do it, again while the server does not answer; it has to find what it did before."""
         give_up = None
-        while not self._closing.is_set():
+        while not self._closed:
             try:
                 return call()
             except FlowEventsError:
@@ -107,7 +106,7 @@ class RedisStore(Store):
                 give_up = give_up or now + self._patience
                 if now >= give_up or isinstance(error, redis.AuthenticationError):
                     raise _failed(error) from error
-                self._closing.wait(_PAUSE)
+                time.sleep(_PAUSE)
             except (redis.RedisError, OSError, ValueError, msgspec.MsgspecError) as error:
                 raise _failed(error) from error
         raise closed()
@@ -140,18 +139,14 @@ class RedisStore(Store):
         told = batch.summary
         status = "running" if told is None else told.status
         keys = [*self._keys.of(batch.run_id), *self._keys.lists(status)]
-        said: list[object] = ["", "", "", "", ""]
+        said: list[object] = ["", "", "", ""]
         if told is not None:
-            said = [encode(told), status, told.started, told.updated, self._seconds_to_live()]
-        is_over = int(told is not None and told.status in ENDED)
+            said = [encode(told), status, told.started, told.updated]
         args: list[object] = [batch.owner, batch.after, batch.run_id, batch.taken or "", *said]
-        args.append(is_over)
+        args += (self._ttl, int(status in ENDED))
         for each in batch.records:
             args += (each.event, each.kept or "")
         return bool(self._do(lambda: self._scripts[0](keys, args)))
-
-    def _seconds_to_live(self) -> int | str:
-        return "" if self._ttl is None else round(self._ttl)
 
     def renew(self, leases: Sequence[Held], seconds: float) -> None:
         """As everywhere."""
@@ -190,19 +185,10 @@ class RedisStore(Store):
 
     def rows(self, status: RunStatus | None, limit: int) -> list[Row]:
         """As everywhere."""
-        found: list[Row] = []
-        for each in STATUSES if status is None else (status,):
-            found += self._first(each, limit)
+        statuses = STATUSES if status is None else (status,)
+        found = [row for each in statuses for row in islice(self._listed(each), limit)]
         found.sort(key=lambda row: row.summary.started, reverse=True)
         return found[:limit]
-
-    def _first(self, status: RunStatus, limit: int) -> list[Row]:
-        found: list[Row] = []
-        for row in self._listed(status):
-            if len(found) >= limit:
-                break
-            found.append(row)
-        return found
 
     def _listed(self, status: RunStatus) -> Iterator[Row]:
         """The runs of a status, the one that began last first."""
@@ -224,38 +210,15 @@ class RedisStore(Store):
 
     def ended(self, before: float, limit: int) -> list[str]:
         """As everywhere."""
-        found: list[str] = []
-        for status in STATUSES:
-            for row in self._listed(status) if status in ENDED else ():
-                if row.summary.updated < before:
-                    found.append(row.summary.id)
-                if len(found) >= limit:
-                    return found
-        return found
-
-    def sweep(self) -> bool:
-        """The server clears up by itself."""
-        return False
+        runs = (row.summary for status in ENDED for row in self._listed(status))
+        return [run.id for run in islice((run for run in runs if run.updated < before), limit)]
 
     # -- its end --------------------------------------------------------------------------------
 
     def close(self) -> None:
         """As everywhere."""
-        self._closing.set()
+        self._closed = True
         self._redis.close()
-
-    def before_fork(self) -> None:
-        """A connection is only used by the process that has made it."""
-
-    def after_fork(self, *, in_child: bool) -> None:
-        """The child connects anew."""
-        if in_child:
-            closing = self._closing.is_set()
-            self._closing = threading.Event()
-            self._redis = self._client()
-            self._scripts = [self._redis.register_script(each) for each in (APPEND, RENEW, POLL)]
-            if closing:
-                self._closing.set()
 
 
 def _failed(error: Exception) -> JournalError:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, TypeVar
 
@@ -76,16 +75,11 @@ class SQLiteStore(Store):
     """Runs in the tables of a file."""
 
     def __init__(self, path: str, durable: str, patience: float) -> None:
-        self.remote: bool = False
         self._writer = Connection(path, durable, patience)
         with self._writer.use():  # or say at once what is wrong with the file
             self._reader = Connection(path, durable, patience, self._writer.identity())
         self._seen: tuple[object, ...] = ()  # of the last poll: version, leases, runs
         self._polled = Polled(set(), {}, {})
-
-    def now(self) -> float:
-        """The machine's time, as all who use the file are on it."""
-        return time.time()
 
     # -- a run ----------------------------------------------------------------------------------
 
