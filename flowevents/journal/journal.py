@@ -167,10 +167,11 @@ class Journal:
             return
 
     def _end(self, lease: Lease) -> None:
-        row = self._find(lease.run_id)
-        events = list(self.read(lease.run_id))
-        begun = [] if events else [_start_of(row)]
-        ends = cancelled_ends([*events, *begun], time.time())
+        standing, begun = Standing(self.records(lease.run_id)), []
+        if not standing.seq:
+            begun = [_start_of(self._find(lease.run_id))]
+            standing = Standing([Record(1, encode(begun[0]))])
+        ends = cancelled_ends(standing, time.time())
         lease.append(*((event, None) for event in (*begun, *ends)))
 
     # -- clearing up ----------------------------------------------------------------------------
