@@ -11,7 +11,7 @@ from typing import Any, Final
 from flowevents.asking import Answer
 from flowevents.errors import MissingExtra, ReplyError
 from flowevents.events import Event, FlowEnd, Interrupt, ItemEnd, NodeEnd, Reply, Retry
-from flowevents.journal import Journal
+from flowevents.journal.journal import Journal
 from flowevents.journal.mail import check_answer
 from flowevents.observers.console import ConsoleAnswers
 from flowevents.observers.display import TerminalDisplay

@@ -12,8 +12,8 @@ from hypothesis import given
 import flowevents
 from flowevents import Event, MemoryJournal, Run
 from flowevents.events import encode
-from flowevents.journal import Record
 from flowevents.journal.ends import cancelled_ends
+from flowevents.journal.records import Record
 from flowevents.journal.standing import Standing
 from flowevents.testing import check_events
 from tests.graphs import Graph, Halt, graphs

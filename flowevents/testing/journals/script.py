@@ -7,7 +7,9 @@ from typing import Any, Literal
 
 from flowevents import events as ev
 from flowevents.events import Event
-from flowevents.journal import Journal, Lease, Message
+from flowevents.journal.journal import Journal
+from flowevents.journal.lease import Lease
+from flowevents.journal.records import Message
 
 __all__ = ["Script"]
 
