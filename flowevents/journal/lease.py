@@ -46,19 +46,6 @@ class Keeping(Protocol):
         ...
 
 
-class _Ears:
-    """Who hears of messages, and up to which they have."""
-
-    __slots__ = ("heard", "on_lost", "on_message")
-
-    def __init__(
-        self, on_message: Callable[[Message], None], on_lost: Callable[[JournalError], None]
-    ) -> None:
-        self.on_message = on_message
-        self.on_lost = on_lost
-        self.heard = ""
-
-
 class Lease:
     """The right to write one run's log. Made by `Journal.begin` and `Journal.take`.
 
@@ -69,8 +56,8 @@ class Lease:
     """
 
     __slots__ = (
-        *("_ears", "_keeping", "_lock", "_lost", "_owner", "_summary", "_waiting"),
-        *("__weakref__", "losses", "run_id", "seq"),
+        *("_heard", "_keeping", "_lock", "_lost", "_on_lost", "_on_message", "_owner", "_summary"),
+        *("_waiting", "__weakref__", "losses", "run_id", "seq"),
     )
 
     def __init__(self, keeping: Keeping, row: Row) -> None:
@@ -83,7 +70,9 @@ class Lease:
         self._lock = threading.RLock()
         self._waiting: list[Record] = []
         self._lost: JournalError | None = None
-        self._ears = _Ears(_hear_nothing, _hear_nothing)
+        self._heard = ""  # the id of the last message that somebody was told
+        self._on_message: Callable[[Message], None] | None = None
+        self._on_lost: Callable[[JournalError], None] = _hear_nothing
         keeping.keep(self)
 
     def listen(
@@ -97,8 +86,7 @@ class Lease:
             on_lost: Is called once, where it is the journal's thread that finds the lease lost, or
                 that cannot store what waits.
         """
-        heard, self._ears = self._ears.heard, _Ears(on_message, on_lost)
-        self._ears.heard = heard
+        self._on_lost, self._on_message = on_lost, on_message
 
     # -- storing --------------------------------------------------------------------------------
 
@@ -218,7 +206,13 @@ class Lease:
                     self.flush()
             finally:
                 owner, self._owner = self._owner, ""
-                self._keeping.store.update(self.run_id, lambda row, _: _given_up(row, owner, lost))
+
+                def give_up(row: Row | None, _: float) -> tuple[Row | None, None]:
+                    if row is not None and row.owner == owner:
+                        row.owner, row.until = (owner if lost else ""), 0.0
+                    return row, None
+
+                self._keeping.store.update(self.run_id, give_up)
 
     # -- the inbox ------------------------------------------------------------------------------
 
@@ -237,8 +231,7 @@ class Lease:
             self._update(remove)
 
     def _has_heard(self, messages: list[Message]) -> list[Message]:
-        for each in messages:
-            self._ears.heard = max(self._ears.heard, each.id)
+        self._heard = max([self._heard, *(each.id for each in messages)])
         return messages
 
     # -- for the keeper -------------------------------------------------------------------------
@@ -257,19 +250,19 @@ class Lease:
                     if self.held is not None:
                         self.flush()
             except JournalError as error:
-                self._ears.on_lost(error)
+                self._on_lost(error)
 
     def hear(self, messages: Iterable[Message]) -> None:
         """These are in the inbox."""
-        ears = self._ears
-        if ears.on_message is _hear_nothing:  # nobody listens yet
+        on_message = self._on_message
+        if on_message is None:  # nobody listens yet
             return
         for message in messages:
             with self._lock:
-                is_new = message.id > ears.heard and self.held is not None
+                is_new = message.id > self._heard and self.held is not None
                 self._has_heard([message])
             if is_new:
-                ears.on_message(message)
+                on_message(message)
 
     def lose(self, held: Held, error: JournalError | None = None) -> None:
         """It is lost, if this is still what it has; without an error, find out why."""
@@ -277,7 +270,7 @@ class Lease:
             if self.held != held:
                 return
             self._lost = error or self._why(self._keeping.store.find(self.run_id))
-        self._ears.on_lost(self._lost)
+        self._on_lost(self._lost)
 
     def end(self, error: JournalError) -> None:
         """Store what waits, give it up, and say so."""
@@ -288,7 +281,7 @@ class Lease:
             finally:
                 self._lost = self._lost or error
         if held:
-            self._ears.on_lost(error)
+            self._on_lost(error)
 
     def forget(self) -> None:
         """In a forked process: it is the parent's."""
@@ -347,9 +340,3 @@ def holder() -> str:
 
 def _hear_nothing(_: object) -> None:
     pass
-
-
-def _given_up(row: Row | None, owner: str, lost: bool) -> tuple[Row | None, None]:
-    if row is not None and row.owner == owner:
-        row.owner, row.until = (owner if lost else ""), 0.0
-    return row, None

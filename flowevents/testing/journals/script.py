@@ -35,7 +35,7 @@ class Script:
                 ev.FlowStart, "", span=1, step=0, attempt=0, parent=0, flow="agent",
                 metadata={"user": "Ada"},
             )  # fmt: skip
-            self.lease.append((start, b'{"options":1}'))
+            self.lease.append((start, b'{"options":{}}'))
 
     def make(self, kind: type[Event], node: str = "Plan", **fields: Any) -> Event:
         """The next event."""
