@@ -12,6 +12,7 @@ from collections.abc import (
     Generator,
     Iterator,
 )
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 from flowevents.engine.effects import CancelledBy
@@ -112,39 +113,25 @@ def _warn_unused(stream: Stream | AsyncStream, how: str) -> None:
         )
 
 
-class _Callback:
-    """An observer that gives the output chunks to a function of chunk and node."""
+def _on_chunk(callback: Callable[[Any, str], object], is_async: bool) -> Callable[[Chunk], object]:
+    """A handler that gives the output chunks to a function of chunk and node."""
 
-    def __init__(self, callback: Callable[[Any, str], object], is_async: bool) -> None:
-        if is_async_callable(callback):
-            self.on_chunk = self._call_async(callback)
-        else:
-            self.on_chunk = self._call(callback, is_async)
+    @functools.wraps(callback)
+    def call(event: Chunk) -> Any:
+        if event.kind != "output":
+            return None
+        try:
+            result = callback(event.data, event.node)
+        except Exception as error:
+            raise CancelledBy(error) from None
+        return _awaited(result) if is_async and inspect.isawaitable(result) else result
 
-    @staticmethod
-    def _call(callback: Callable[[Any, str], object], is_async: bool) -> Callable[[Chunk], object]:
-        @functools.wraps(callback)
-        def on_chunk(event: Chunk) -> object:
-            if event.kind != "output":
-                return None
-            try:
-                result = callback(event.data, event.node)
-            except Exception as error:
-                raise CancelledBy(error) from None
-            return _awaited(result) if is_async and inspect.isawaitable(result) else result
+    @functools.wraps(callback)
+    async def call_async(event: Chunk) -> None:
+        if (awaited := call(event)) is not None:
+            await awaited
 
-        return on_chunk
-
-    def _call_async(self, callback: Callable[[Any, str], object]) -> Callable[[Chunk], object]:
-        call: Callable[[Chunk], Any] = self._call(callback, True)
-
-        @functools.wraps(callback)
-        async def on_chunk(event: Chunk) -> None:
-            awaited = call(event)
-            if awaited is not None:
-                await awaited
-
-        return on_chunk
+    return call_async if is_async_callable(callback) else call
 
 
 async def _awaited(result: Awaitable[object]) -> None:
@@ -196,5 +183,5 @@ def _with_callback(
         raise ObserverError(f"callback={callback!r} is not callable: it gets a chunk and a node.")
     if not takes(callback, 2):
         raise ObserverError(f"callback={callback!r} cannot be called with a chunk and a node.")
-    own = options.get("observers") or ()
-    return {**options, "observers": (*own, _Callback(callback, is_async))}
+    observer = SimpleNamespace(on_chunk=_on_chunk(callback, is_async))
+    return {**options, "observers": (*(options.get("observers") or ()), observer)}
