@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -10,7 +10,7 @@ import msgspec
 from flowevents.journal.records import Message, RunSummary
 from flowevents.journal.store import Row
 
-__all__ = ["as_stored", "encode", "inbox_of", "summary_of"]
+__all__ = ["as_stored", "encode", "inbox_changes", "inbox_of", "summary_of"]
 
 encode: Final = msgspec.json.Encoder().encode
 """The JSON of a summary or a message."""
@@ -53,3 +53,9 @@ def summary_of(raw: bytes, seq: int, last: bytes | None) -> RunSummary:
 def inbox_of(raw: Iterable[bytes | str]) -> list[Message]:
     """The messages in an inbox, in order."""
     return sorted(map(_message, raw), key=lambda each: each.id)
+
+
+def inbox_changes(had: Sequence[Message], has: Sequence[Message]) -> tuple[set[str], list[Message]]:
+    """The ids of the messages that have left an inbox, and the messages that are new in it."""
+    before = {each.id for each in had}
+    return before - {each.id for each in has}, [each for each in has if each.id not in before]

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal, TypeVar
 from flowevents.journal.connection import Connection
 from flowevents.journal.journal import Journal
 from flowevents.journal.records import ENDED, Message, Record
-from flowevents.journal.rows import as_stored, encode, inbox_of, summary_of
+from flowevents.journal.rows import as_stored, encode, inbox_changes, inbox_of, summary_of
 from flowevents.journal.store import Batch, Held, Polled, Row, Store
 from flowevents.status import RunStatus
 
@@ -263,12 +263,11 @@ def _put(
         key = db.execute(_BEGIN, (*values.values(), row.summary.id)).lastrowid
     else:
         _set(db, key, {name: value for name, value in values.items() if value != stored[name]})
-    had, has = {each.id for each in inbox}, {each.id for each in row.inbox}
-    for gone in had - has:
-        db.execute("DELETE FROM inbox WHERE run = ? AND id = ?", (key, gone))
-    for each in row.inbox:
-        if each.id not in had:
-            db.execute("INSERT INTO inbox VALUES (?, ?, ?)", (key, each.id, encode(each)))
+    gone, new = inbox_changes(inbox, row.inbox)
+    for id in gone:
+        db.execute("DELETE FROM inbox WHERE run = ? AND id = ?", (key, id))
+    for each in new:
+        db.execute("INSERT INTO inbox VALUES (?, ?, ?)", (key, each.id, encode(each)))
 
 
 def _set(db: sqlite3.Connection, key: int, values: Mapping[str, object]) -> None:
