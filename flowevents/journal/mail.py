@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from flowevents.asking import check_choice
 from flowevents.errors import MissingExtra, ReplyError, RunStateError
 from flowevents.events import Interrupt
 from flowevents.journal.reading import unknown
@@ -54,7 +55,7 @@ def reply(store: Store, run_id: str, value: Any, id: str | None) -> None:
         question = open_question(row, id, now)
         if question.schema is not None and question != checked:
             return row, question
-        _check_choices(question, plain)
+        check_choice(question, plain)
         _add(row, "reply", question.id, plain)
         return row, None
 
@@ -97,7 +98,7 @@ def open_question(row: Row, id: str | None, now: float) -> Interrupt:
 def check_answer(question: Interrupt, value: Any) -> None:
     """Raise `ReplyError` where the question does not take the answer, and `MissingExtra`."""
     plain = _plain(value)
-    _check_choices(question, plain)
+    check_choice(question, plain)
     if question.schema is not None:
         _check_schema(question, question.schema, plain)
 
@@ -107,15 +108,6 @@ def _plain(value: Any) -> Any:
         return msgspec.json.decode(msgspec.json.encode(value))
     except Exception as error:
         raise ReplyError(f"{value!r} is no answer, because it is no JSON: {error}.") from None
-
-
-def _check_choices(question: Interrupt, value: Any) -> None:
-    choices = question.choices
-    if choices is not None and not any(
-        value == each and isinstance(value, bool) == isinstance(each, bool) for each in choices
-    ):
-        known = ", ".join(map(repr, choices))
-        raise ReplyError(f"{value!r} does not answer {question.prompt!r}: the choices are {known}.")
 
 
 def _check_schema(question: Interrupt, schema: dict[str, Any], value: Any) -> None:

@@ -2,8 +2,8 @@
 
 The rules of this file:
 
-* The log of a run is a stream, whose entry `0-<seq>` holds an event and what is kept beside it. Its row
-  and its inbox are hashes.
+* The log of a run is a stream, whose entry `0-<seq>` holds an event and what is kept
+  beside it. Its row and its inbox are hashes.
 * What belongs together is written by one script or one transaction. One that is sent again, because
   the connection was lost, finds what it has written before, and does nothing: a row has the stamps
   of its last changes.
