@@ -23,9 +23,9 @@ from flowevents.run import Run, RunOptions
 from flowevents.signals import is_async_callable, takes
 
 if TYPE_CHECKING:
-    from typing import Self, Unpack
+    from typing import Self
 
-__all__ = ["UNSET", "AsyncStream", "Stream", "run_stream", "run_stream_async"]
+__all__ = ["UNSET", "AsyncStream", "Stream", "streamed"]
 
 
 class Stream(Iterator[Any]):
@@ -145,33 +145,21 @@ UNSET: Final[Any] = object()
 """The default of `callback`, which may be `None`."""
 
 
-def run_stream(
+def streamed(
     node: Any,
     shared: Any,
-    callback: Callable[[Any, str], object] | None = UNSET,
-    **options: Unpack[RunOptions],
+    callback: Callable[[Any, str], object] | None,
+    options: RunOptions,
+    *,
+    is_async: bool,
 ) -> Any:
-    """A `Stream` of the output; or, with a callback, even `None`, the action at the end.
-
-    The callback gets each output chunk's data and its node's path. What it raises cancels the
-    run and is raised here.
-    """
+    """What `run_stream` gives, or `run_stream_async`: see `BaseNode`."""
     __tracebackhide__ = True
-    if callback is UNSET:
-        return Stream(Run(node, shared, **options))
-    return Run(node, shared, **_with_callback(callback, options, False)).wait()
-
-
-def run_stream_async(
-    node: Any,
-    shared: Any,
-    callback: Callable[[Any, str], object] | None = UNSET,
-    **options: Unpack[RunOptions],
-) -> Any:
-    """`run_stream` for an async run: an `AsyncStream`, or an awaitable of the action."""
-    if callback is UNSET:
-        return AsyncStream(Run(node, shared, **options))
-    return Run(node, shared, **_with_callback(callback, options, True)).wait_async()
+    if callback is not UNSET:
+        run = Run(node, shared, **_with_callback(callback, options, is_async))
+        return run.wait_async() if is_async else run.wait()
+    run = Run(node, shared, **options)
+    return AsyncStream(run) if is_async else Stream(run)
 
 
 def _with_callback(

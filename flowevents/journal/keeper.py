@@ -161,9 +161,9 @@ class Keeper:
                 self.store.renew(list(by_held), self.seconds)
                 self._renew_at = time.monotonic() + self.seconds / 3
             polled = self.store.poll(list(by_held), watched)
-        except Exception as error:
+        except JournalError as error:
             for held, lease in by_held.items():
-                _call(lease.lose, held, _as_journal_error(error))
+                _call(lease.lose, held, error)
             self._wake_all()
             return
         for held, lease in by_held.items():
@@ -224,14 +224,6 @@ def _nothing() -> None:
 def closed() -> JournalError:
     """The error for a use after the end."""
     return JournalError("The journal is closed. Open another one.")
-
-
-def _as_journal_error(error: Exception) -> JournalError:
-    if isinstance(error, JournalError):
-        return error
-    wrapped = JournalError(f"The journal failed: {error!r}.")
-    wrapped.__cause__ = error
-    return wrapped
 
 
 def _call(function: Callable[..., object], *args: object) -> None:
