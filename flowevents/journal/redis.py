@@ -78,10 +78,10 @@ class RedisJournal(Journal):
     ) -> None:
         if ttl is not None and not ttl >= 1:
             raise ValueError(f"ttl={ttl!r}; give at least a second, or None.")
-        super().__init__(RedisStore(url, prefix, ttl, self.patience), lease)
+        super().__init__(_Store(url, prefix, ttl, self.patience), lease)
 
 
-class RedisStore(Store):
+class _Store(Store):
     """Runs in the keys of a server."""
 
     remote = True
@@ -198,7 +198,6 @@ class RedisStore(Store):
             pipe.hset(keys[2], message.id, encode(message))
 
     def find(self, run_id: str) -> Row | None:
-        """As everywhere."""
         return self._do(lambda: self._read([run_id])[0])
 
     def _read(self, run_ids: Sequence[str]) -> list[Row | None]:
@@ -223,7 +222,6 @@ class RedisStore(Store):
         return bool(self._do(lambda: self._scripts[0](keys, args)))
 
     def renew(self, leases: Sequence[Held], seconds: float) -> None:
-        """As everywhere."""
         if leases:
             keys = [self._key("run", run_id) for run_id, _ in leases]
             args = [seconds, *(owner for _, owner in leases)]
@@ -249,7 +247,6 @@ class RedisStore(Store):
         return polled
 
     def records(self, run_id: str, after: int, limit: int) -> list[Record]:
-        """As everywhere."""
         key, first = self._key("log", run_id), f"0-{after + 1}"
         found = self._do(lambda: self._redis.xrange(key, first, "+", limit))
         return [
@@ -258,7 +255,6 @@ class RedisStore(Store):
         ]
 
     def rows(self, status: RunStatus | None, limit: int) -> list[Row]:
-        """As everywhere."""
         statuses = _STATUSES if status is None else (status,)
         found = [row for each in statuses for row in islice(self._listed(each), limit)]
         found.sort(key=lambda row: row.summary.started, reverse=True)
@@ -277,20 +273,17 @@ class RedisStore(Store):
             start += _PAGE
 
     def due(self) -> list[Row]:
-        """As everywhere."""
         now = self.now()
         rows = [*self._listed("running"), *self._listed("paused")]
         return [each for each in rows if each.is_due(now)]
 
     def ended(self, before: float, limit: int) -> list[str]:
-        """As everywhere."""
         runs = (row.summary for status in ENDED for row in self._listed(status))
         return [run.id for run in islice((run for run in runs if run.updated < before), limit)]
 
     # -- its end --------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """As everywhere."""
         self._closed = True
         self._redis.close()
 

@@ -65,13 +65,13 @@ class SQLiteJournal(Journal):
     ) -> None:
         if durable not in ("normal", "full"):
             raise ValueError(f"durable={durable!r}; give 'normal' or 'full'.")
-        super().__init__(SQLiteStore(os.path.abspath(path), durable, self.patience), lease)
+        super().__init__(_Store(os.path.abspath(path), durable, self.patience), lease)
 
     patience: float = 10.0
     """For how many seconds a call waits for another process that has locked the file."""
 
 
-class SQLiteStore(Store):
+class _Store(Store):
     """Runs in the tables of a file."""
 
     def __init__(self, path: str, durable: str, patience: float) -> None:
@@ -84,7 +84,6 @@ class SQLiteStore(Store):
     # -- a run ----------------------------------------------------------------------------------
 
     def update(self, run_id: str, change: Callable[[Row | None, float], tuple[Row | None, T]]) -> T:
-        """As everywhere."""
         with self._writer.use(writes=True) as db:
             key, row = _find(db, run_id)
             stored = {} if row is None else as_stored(row)
@@ -97,7 +96,6 @@ class SQLiteStore(Store):
         return result
 
     def find(self, run_id: str) -> Row | None:
-        """As everywhere."""
         with self._reader.use() as db:
             return _find(db, run_id)[1]
 
@@ -130,7 +128,6 @@ class SQLiteStore(Store):
         return True
 
     def renew(self, leases: Sequence[Held], seconds: float) -> None:
-        """As everywhere."""
         until = self.now() + seconds
         with self._writer.use(writes=True) as db:
             db.executemany(
@@ -151,7 +148,6 @@ class SQLiteStore(Store):
             return self._polled
 
     def records(self, run_id: str, after: int, limit: int) -> list[Record]:
-        """As everywhere."""
         found: list[Record] = []
         with self._reader.use() as db:
             rows = db.execute(
@@ -168,7 +164,6 @@ class SQLiteStore(Store):
         return found
 
     def rows(self, status: RunStatus | None, limit: int) -> list[Row]:
-        """As everywhere."""
         where = "id IS NOT NULL" + ("" if status is None else " AND status = ?")
         query = f"{_ROW} WHERE {where} ORDER BY started DESC, key DESC LIMIT ?"
         with self._reader.use() as db:
@@ -176,7 +171,6 @@ class SQLiteStore(Store):
             return [_row(each) for each in found]
 
     def due(self) -> list[Row]:
-        """As everywhere."""
         now = self.now()
         where = "id IS NOT NULL AND status IN ('running', 'paused') AND (owner = '' OR until <= ?)"
         with self._reader.use() as db:
@@ -184,7 +178,6 @@ class SQLiteStore(Store):
         return [row for each in found if (row := _row(each)).is_due(now)]
 
     def ended(self, before: float, limit: int) -> list[str]:
-        """As everywhere."""
         statuses = ", ".join(f"'{each}'" for each in sorted(ENDED))
         where = f"id IS NOT NULL AND status IN ({statuses}) AND updated < ?"
         with self._reader.use() as db:
@@ -211,7 +204,6 @@ class SQLiteStore(Store):
     # -- its end --------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """As everywhere."""
         self._reader.close()
         self._writer.close()
 
@@ -220,7 +212,6 @@ class SQLiteStore(Store):
             self.close()
 
     def before_fork(self) -> None:
-        """As everywhere."""
         self._writer.before_fork()
         self._reader.before_fork()
 

@@ -115,11 +115,13 @@ class EventSignal(NamedSignal, Generic[E]):
 
     def hold(self, receiver: Callable[[E], object], sender: object = ANY) -> Callable[[], None]:
         """Connect, and return the function that undoes just this; calling it twice is harmless."""
-        held = [self._add(receiver, sender, 1)]
+        connection = self._add(receiver, sender, 1)
+        held = [connection]
 
         def release() -> None:
             with table.lock:
-                if held and table.has(connection := held.pop()):
+                there = table.get(connection.sender, connection.place)
+                if held and held.pop() is there:
                     connection.holds -= 1
                     if connection.holds <= 0:
                         self._drop(connection)

@@ -113,10 +113,6 @@ class Table:
         identity = self.identity(sender)
         return None if identity is None else identity.connections.get(place)
 
-    def has(self, connection: Connection) -> bool:
-        """Whether it is this one that stands at its place."""
-        return self.get(connection.sender, connection.place) is connection
-
     def add(self, connection: Connection, alive: object) -> None:
         """Put a new connection to its sender; `alive` is the object that its key stands for."""
         key, senders = connection.sender, self.senders
