@@ -102,10 +102,9 @@ class Lease:
         """
         with self._lock:
             self._check()
-            waited = self._waiting[:]
             added = [Record(event.seq, encode(event), kept) for event, kept in entries]
             summary = summary_after(self._summary, [event for event, _ in entries], added)
-            self._store([*waited, *added], summary, taken)
+            self._store(added, summary, taken)
 
     def later(self, event: Event) -> None:
         """Store a chunk or a progress with the next append, or soon, whichever comes first."""
@@ -118,14 +117,15 @@ class Lease:
         with self._lock:
             if self._waiting or self._lost is not None:
                 self._check()
-                self._store(self._waiting[:], None, None)
+                self._store([], None, None)
 
     def _store(
-        self, records: list[Record], summary: RunSummary | None, taken: Message | None
+        self, added: list[Record], summary: RunSummary | None, taken: Message | None
     ) -> None:
-        batch = Batch(self.run_id, self._owner, self.seq, records, summary)
-        if taken is not None:
-            batch.taken = taken.id
+        waited = len(self._waiting)
+        records = [*self._waiting[:waited], *added]
+        message = None if taken is None else taken.id
+        batch = Batch(self.run_id, self._owner, self.seq, records, summary, message)
         try:
             if not self._keeping.store.append(batch):
                 raise self._why(self._keeping.store.find(self.run_id))
@@ -137,8 +137,7 @@ class Lease:
             self._lost.__cause__ = error
             raise
         self.seq = records[-1].seq
-        first_new = next((n for n, each in enumerate(self._waiting) if each.seq > self.seq), None)
-        del self._waiting[:first_new]
+        del self._waiting[:waited]
         if summary is not None:
             self._summary = summary
             if summary.status in ENDED:
@@ -152,18 +151,19 @@ class Lease:
 
         Where there are any, the run should go on: `take_again`.
         """
+
+        def give_up(row: Row) -> list[Message]:
+            row.owner = ""
+            row.summary = replace(row.summary, status="paused")
+            return row.inbox
+
         with self._lock:
             self._check()
             self.flush()
-            messages = self._update(self._paused)
+            messages = self._update(give_up)
             self._summary = replace(self._summary, status="paused")
             self._owner = ""
         return self._has_heard(messages)
-
-    def _paused(self, row: Row) -> list[Message]:
-        row.owner = ""
-        row.summary = replace(row.summary, status="paused")
-        return row.inbox
 
     def take_again(self) -> list[Message]:
         """Take the lease of a run that was paused here. Gives the messages that wait.

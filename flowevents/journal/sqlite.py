@@ -271,9 +271,9 @@ def _set(db: sqlite3.Connection, key: int, values: Mapping[str, object]) -> None
 def _packed(records: Sequence[Record]) -> tuple[int, bytes, bytes | None]:
     """The row of `log` that holds these, without the run's key."""
     events = b"\n".join([each.event for each in records])
-    if all(each.kept is None for each in records):
-        return records[-1].seq, events, None
-    return records[-1].seq, events, b"\n".join([each.kept or b"" for each in records])
+    kept = b"\n".join([each.kept or b"" for each in records])
+    is_empty = len(kept) < len(records)  # but for the ends of its lines
+    return records[-1].seq, events, None if is_empty else kept
 
 
 def _unpacked(last: int, events: bytes, kept: bytes | None, after: int) -> Iterator[Record]:
