@@ -19,17 +19,17 @@ The layers; each module imports only from those below it:
                   what a node asks and a handler answers
     events.py     the typed events and their JSON; beside it errors.py, clock.py, retrying.py,
                   at_exit.py, and messages.py: what else is said, escaped by escape.py
-    plain.py      any value as JSON can hold it; later.py: what is imported when it is first used
+    plain.py      any value as JSON can hold it
 """
 
 from __future__ import annotations
 
 import asyncio
 import copy
+import importlib
 import importlib.util
 import time
 import warnings
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from flowevents import events, signals
@@ -75,7 +75,6 @@ from flowevents.flow import (
     Flow,
     StreamFlow,
 )
-from flowevents.later import imported_later
 from flowevents.live import LiveEvents
 from flowevents.nodes import (
     AskNode,
@@ -136,7 +135,13 @@ _LATER: Final = {
 }
 """What is imported when it is first used: an import of the package does without it."""
 
-__getattr__: Callable[[str], Any] = imported_later(__name__, _LATER)
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
+    globals()[name] = found
+    return found
 
 
 def __dir__() -> list[str]:

@@ -10,8 +10,9 @@ from typing import Any, Final, Generic, TypeVar, final, get_origin
 import msgspec
 
 from flowevents.errors import ReplyError
+from flowevents.events import Interrupt
 
-__all__ = ["Answer", "Ask", "Result"]
+__all__ = ["Answer", "Ask", "Result", "check_choice"]
 
 T = TypeVar("T")
 
@@ -86,13 +87,18 @@ class Ask:
                     f"{value!r} does not answer {self.prompt!r}: {error}. "
                     f"An answer is of type {_name(self.type)}."
                 ) from None
-        if self.choices is not None and not any(
-            value == each and isinstance(value, bool) == isinstance(each, bool)
-            for each in self.choices
-        ):
-            known = ", ".join(map(repr, self.choices))
-            raise ReplyError(f"{value!r} does not answer {self.prompt!r}: the choices are {known}.")
+        check_choice(self, value)
         return value
+
+
+def check_choice(question: Ask | Interrupt, value: Any) -> None:
+    """Raise `ReplyError` where a question has choices, of which the answer is none."""
+    if question.choices is not None and not any(
+        value == each and isinstance(value, bool) == isinstance(each, bool)
+        for each in question.choices
+    ):
+        known = ", ".join(map(repr, question.choices))
+        raise ReplyError(f"{value!r} does not answer {question.prompt!r}: the choices are {known}.")
 
 
 def schema_of(kind: Any) -> dict[str, Any]:

@@ -136,31 +136,27 @@ class Background:
         Raises `RunStateError` in the run's own code, and where its loop cannot go on meanwhile.
         """
         __tracebackhide__ = True
-        self._check(self._hindered(blocks=True))
-        self._make_room()
+        self._may_wait(blocks=True)
         self._join()
         return self._result()
 
     async def wait_async(self) -> Any:
         """`wait` in a loop, also that of the run."""
         __tracebackhide__ = True
-        self._check(self._hindered(blocks=False))
-        self._make_room()
+        self._may_wait(blocks=False)
         await self._join_async()
         return self._result()
 
-    def _make_room(self) -> None:
-        """Have the run not wait for who takes its events: that may be who waits for it here."""
-        if self._channel is not None:
-            self._channel.widen()
-
-    def _check(self, hindered: str | None) -> None:
-        life = self._driver.life
+    def _may_wait(self, *, blocks: bool) -> None:
+        """Raise where the run would wait for who waits for it here; nor does it for its events."""
+        life, hindered = self._driver.life, self._hindered(blocks=blocks)
         if hindered == "code":
             raise life.own("wait for it")
         if hindered == "loop":
             lost = self._has_lost_its_loop()
             raise (life.without_loop if lost else life.began_async)("wait for it")
+        if self._channel is not None:  # who takes its events may be who waits
+            self._channel.widen()
 
     def _result(self) -> Any:
         __tracebackhide__ = True

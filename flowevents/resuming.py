@@ -31,7 +31,7 @@ def completed(journal: Journal, lease: Lease) -> Standing:
         )
     failed = standing.failed()
     if failed is not None:
-        ends = cancelled_ends(journal.read(lease.run_id), time.time(), failed)
+        ends = cancelled_ends(standing, time.time(), failed)
         lease.append(*map(recorded, ends))
         raise RunStateError(
             f"Cannot resume run {lease.run_id}: it had failed when it was lost, and now has ended: "

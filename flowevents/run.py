@@ -10,13 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import (
-    AsyncIterator,
-    Callable,
-    Iterable,
-    Iterator,
-    Mapping,
-)
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 from flowevents.clock import SYSTEM, Clock
@@ -25,10 +19,7 @@ from flowevents.engine.course import Course
 from flowevents.engine.drivers import PAUSED
 from flowevents.engine.options import ResumeOptions, RunOptions, options_of
 from flowevents.engine.shape import is_node, node_name, why_no_node
-from flowevents.errors import (
-    GraphError,
-    ObserverError,
-)
+from flowevents.errors import GraphError, ObserverError
 from flowevents.escape import escape_controls
 from flowevents.events import Event, Interrupt
 from flowevents.live import Channel, LiveEvents

@@ -75,16 +75,15 @@ class Lifecycle:
 
     def began_sync(self, what: str) -> RunStateError:
         """Return the error for driving a sync run in a loop."""
-        began = " like this: run {} is {} and began sync: use wait or `for`."
-        return RunStateError(f"Cannot {what}{began.format(self.run_id, self.status)}")
+        return self._like_this(what, "sync: use wait or `for`")
 
     def began_async(self, what: str) -> RunStateError:
         """Return the error for driving an async run outside of its loop."""
-        began = (
-            " like this: run {} is {} and began async, in its loop: use wait_async or `async for` "
-            "there."
-        )
-        return RunStateError(f"Cannot {what}{began.format(self.run_id, self.status)}")
+        return self._like_this(what, "async, in its loop: use wait_async or `async for` there")
+
+    def _like_this(self, what: str, began: str) -> RunStateError:
+        run = f"run {self.run_id} is {self.status}"
+        return RunStateError(f"Cannot {what} like this: {run} and began {began}.")
 
     def without_loop(self, what: str) -> RunStateError:
         """Return the error for an async run whose event loop is closed."""

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import (
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Coroutine,
-    Generator,
-    Iterator,
-)
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 from flowevents.engine.effects import CancelledBy
@@ -22,9 +16,9 @@ from flowevents.run import Run, RunOptions
 from flowevents.signals import is_async_callable, takes
 
 if TYPE_CHECKING:
-    from typing import Self, Unpack
+    from typing import Self
 
-__all__ = ["UNSET", "AsyncStream", "Stream", "run_stream", "run_stream_async"]
+__all__ = ["UNSET", "AsyncStream", "Stream", "streamed"]
 
 
 class Stream(Iterator[Any]):
@@ -112,39 +106,25 @@ def _warn_unused(stream: Stream | AsyncStream, how: str) -> None:
         )
 
 
-class _Callback:
-    """An observer that gives the output chunks to a function of chunk and node."""
+def _on_chunk(callback: Callable[[Any, str], object], is_async: bool) -> Callable[[Chunk], object]:
+    """A handler that gives the output chunks to a function of chunk and node."""
 
-    def __init__(self, callback: Callable[[Any, str], object], is_async: bool) -> None:
-        if is_async_callable(callback):
-            self.on_chunk = self._call_async(callback)
-        else:
-            self.on_chunk = self._call(callback, is_async)
+    @functools.wraps(callback)
+    def call(event: Chunk) -> Any:
+        if event.kind != "output":
+            return None
+        try:
+            result = callback(event.data, event.node)
+        except Exception as error:
+            raise CancelledBy(error) from None
+        return _awaited(result) if is_async and inspect.isawaitable(result) else result
 
-    @staticmethod
-    def _call(callback: Callable[[Any, str], object], is_async: bool) -> Callable[[Chunk], object]:
-        @functools.wraps(callback)
-        def on_chunk(event: Chunk) -> object:
-            if event.kind != "output":
-                return None
-            try:
-                result = callback(event.data, event.node)
-            except Exception as error:
-                raise CancelledBy(error) from None
-            return _awaited(result) if is_async and inspect.isawaitable(result) else result
+    @functools.wraps(callback)
+    async def call_async(event: Chunk) -> None:
+        if (awaited := call(event)) is not None:
+            await awaited
 
-        return on_chunk
-
-    def _call_async(self, callback: Callable[[Any, str], object]) -> Callable[[Chunk], object]:
-        call: Callable[[Chunk], Any] = self._call(callback, True)
-
-        @functools.wraps(callback)
-        async def on_chunk(event: Chunk) -> None:
-            awaited = call(event)
-            if awaited is not None:
-                await awaited
-
-        return on_chunk
+    return call_async if is_async_callable(callback) else call
 
 
 async def _awaited(result: Awaitable[object]) -> None:
@@ -158,33 +138,21 @@ UNSET: Final[Any] = object()
 """The default of `callback`, which may be `None`."""
 
 
-def run_stream(
+def streamed(
     node: Any,
     shared: Any,
-    callback: Callable[[Any, str], object] | None = UNSET,
-    **options: Unpack[RunOptions],
+    callback: Callable[[Any, str], object] | None,
+    options: RunOptions,
+    *,
+    is_async: bool,
 ) -> Any:
-    """A `Stream` of the output; or, with a callback, even `None`, the action at the end.
-
-    The callback gets each output chunk's data and its node's path. What it raises cancels the
-    run and is raised here.
-    """
+    """What `run_stream` gives, or `run_stream_async`: see `BaseNode`."""
     __tracebackhide__ = True
-    if callback is UNSET:
-        return Stream(Run(node, shared, **options))
-    return Run(node, shared, **_with_callback(callback, options, False)).wait()
-
-
-def run_stream_async(
-    node: Any,
-    shared: Any,
-    callback: Callable[[Any, str], object] | None = UNSET,
-    **options: Unpack[RunOptions],
-) -> Any:
-    """`run_stream` for an async run: an `AsyncStream`, or an awaitable of the action."""
-    if callback is UNSET:
-        return AsyncStream(Run(node, shared, **options))
-    return Run(node, shared, **_with_callback(callback, options, True)).wait_async()
+    if callback is not UNSET:
+        run = Run(node, shared, **_with_callback(callback, options, is_async))
+        return run.wait_async() if is_async else run.wait()
+    run = Run(node, shared, **options)
+    return AsyncStream(run) if is_async else Stream(run)
 
 
 def _with_callback(
@@ -196,5 +164,5 @@ def _with_callback(
         raise ObserverError(f"callback={callback!r} is not callable: it gets a chunk and a node.")
     if not takes(callback, 2):
         raise ObserverError(f"callback={callback!r} cannot be called with a chunk and a node.")
-    own = options.get("observers") or ()
-    return {**options, "observers": (*own, _Callback(callback, is_async))}
+    observer = SimpleNamespace(on_chunk=_on_chunk(callback, is_async))
+    return {**options, "observers": (*(options.get("observers") or ()), observer)}

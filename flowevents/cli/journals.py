@@ -13,7 +13,8 @@ from flowevents.cli.loading import WrongInput
 from flowevents.errors import JournalError, ReplyError, RunStateError
 from flowevents.escape import escape_controls
 from flowevents.events import Event, Interrupt
-from flowevents.journal import Journal, RunSummary
+from flowevents.journal.journal import Journal
+from flowevents.journal.records import RunSummary
 from flowevents.observers.questions import choices_of, parse, wording
 
 __all__ = ["is_journal", "journal_events", "lines_of", "opened", "typed_answer"]

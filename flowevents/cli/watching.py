@@ -11,10 +11,8 @@ from typing import Any, Final
 from flowevents.asking import Answer
 from flowevents.errors import MissingExtra, ReplyError
 from flowevents.events import Event, FlowEnd, Interrupt, ItemEnd, NodeEnd, Reply, Retry
-from flowevents.journal import Journal
-from flowevents.journal.mail import answer_for
-from flowevents.journal.records import RunSummary
-from flowevents.journal.store import Row
+from flowevents.journal.journal import Journal
+from flowevents.journal.mail import check_answer
 from flowevents.observers.console import ConsoleAnswers
 from flowevents.observers.display import TerminalDisplay
 
@@ -122,7 +120,7 @@ class _Asking:
     async def _answer(self, question: Interrupt) -> None:
         try:
             found = await _awaited(self._console.on_interrupt(question))
-            while found is not None and (error := self._refusal(question, found.value)):
+            while found is not None and (error := _refusal(question, found.value)):
                 found = await _awaited(found.refused and found.refused(error))
             if found is None:  # the end of input
                 return
@@ -133,14 +131,14 @@ class _Asking:
         if self._run_id in self._journal.due():
             self._say(f"Nobody drives run {self._run_id}: whoever resumes it gets the answer.")
 
-    def _refusal(self, question: Interrupt, value: object) -> ReplyError | None:
-        """Why the question does not take this answer, whoever else has answered it."""
-        summary = RunSummary(self._run_id, "", "paused", interrupts=(question,))
-        try:
-            answer_for(Row(summary), value, question.id, 0.0)
-        except ReplyError as error:
-            return error
-        return None
+
+def _refusal(question: Interrupt, value: object) -> ReplyError | None:
+    """Why the question does not take this answer, whoever else has answered it."""
+    try:
+        check_answer(question, value)
+    except ReplyError as error:
+        return error
+    return None
 
 
 async def _awaited(answer: Any) -> Answer[Any] | None:

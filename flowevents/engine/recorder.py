@@ -205,7 +205,8 @@ class Recorder:
                     if type(event) is Reply and (taken := inbox.answer(event)) is not None:
                         together = at + 1  # a commit takes one message from the inbox
                         break
-                self._take_again()
+                if self.lease.is_paused:
+                    self.lease.take_again()
                 self.lease.append(*entries[:together], taken=taken)
                 del entries[:together]
                 if taken is not None:
@@ -291,19 +292,16 @@ class Recorder:
             return True
         taken = [self.inbox.hear(each) for each in self.lease.pause()]
         if any(taken):
-            self._take_again()
+            self.go_on_after_pause()
             return False
         return True
 
     def go_on_after_pause(self) -> None:
         """Take the lease again, and what has come meanwhile. Raises `JournalError`."""
         if not self.released:
-            self._take_again()
-            self.look()
-
-    def _take_again(self) -> None:
-        if self.lease.is_paused:
-            self.lease.take_again()
+            there = self.lease.take_again() if self.lease.is_paused else self.lease.inbox()
+            for each in there:
+                self.inbox.hear(each)
 
     def look(self) -> None:
         """Look into the inbox for answers to open questions."""

@@ -103,21 +103,27 @@ class Codec:
         if value is None or kind is bool:
             return value
         if kind is str:
-            return value if _is_text(value) else _mark("str", _base64(_bytes_of(value)))
+            return (
+                value
+                if _is_text(value)
+                else _mark("str", _base64(value.encode("utf-8", "surrogatepass")))
+            )
         if kind is int:
             return value if abs(value) < 1 << 63 else _mark("int", hex(value))
         if kind is float:
             return value if value - value == 0 else _mark("float", repr(value))
-        write = _PLAIN.get(kind)
-        if write is not None:
-            return _mark(write[0], write[1](value, where))
+        if kind in _PLAIN:
+            tag, write = _PLAIN[kind]
+            return _mark(tag, write(value, where))
         if id(value) in above:
             raise JournalError(f"{where} contains itself: a journal keeps no cycle. {_WAYS_OUT}")
         above = (*above, id(value))
         if kind is list:
             return self._each(value, where, above)
-        if kind in (tuple, set, frozenset):
-            return _mark(kind.__name__, self._each(value, where, above))
+        if kind is tuple:
+            return _mark("tuple", self._each(value, where, above))
+        if kind in (set, frozenset):  # in another process they may have another order
+            return _mark(kind.__name__, sorted(self._each(value, where, above), key=_encode))
         if kind is dict:
             return self._dict(value, where, above)
         name = f"{kind.__module__}.{kind.__qualname__}"
@@ -195,10 +201,6 @@ def _is_text(value: str) -> bool:
     return value.isascii() or not any("\ud800" <= each <= "\udfff" for each in value)
 
 
-def _bytes_of(value: str) -> bytes:
-    return value.encode("utf-8", "surrogatepass")
-
-
 def _base64(value: bytes, where: str = "") -> str:
     return base64.b64encode(value).decode()
 
@@ -225,32 +227,34 @@ def _zoned(kind: Any, text: str, fold: int, zone: str | None) -> Any:
     return found.replace(tzinfo=ZoneInfo(zone))
 
 
-_PLAIN: Final[dict[type, tuple[str, Callable[[Any, str], Any]]]] = {
-    bytes: ("bytes", _base64),
-    datetime.datetime: ("datetime", _zone),
-    datetime.time: ("time", _zone),
-    datetime.date: ("date", lambda value, where: value.isoformat()),
-    datetime.timedelta: (
-        "timedelta",
-        lambda value, where: [value.days, value.seconds, value.microseconds],
-    ),
-    decimal.Decimal: ("Decimal", lambda value, where: str(value)),
-    uuid.UUID: ("UUID", lambda value, where: value.hex),
-}
+_Write = Callable[[Any, str], Any]
+_Read = Callable[[Any], Any]
 
-_READ: Final[dict[str, Callable[..., Any]]] = {
+_TAGGED: Final[tuple[tuple[type, str, _Write, _Read], ...]] = (
+    (bytes, "bytes", _base64, base64.b64decode),
+    (datetime.datetime, "datetime", _zone, lambda parts: _zoned(datetime.datetime, *parts)),
+    (datetime.time, "time", _zone, lambda parts: _zoned(datetime.time, *parts)),
+    (datetime.date, "date", lambda value, _: value.isoformat(), datetime.date.fromisoformat),
+    (
+        datetime.timedelta,
+        "timedelta",
+        lambda value, _: [value.days, value.seconds, value.microseconds],
+        lambda parts: datetime.timedelta(*parts),
+    ),
+    (decimal.Decimal, "Decimal", lambda value, _: str(value), decimal.Decimal),
+    (uuid.UUID, "UUID", lambda value, _: value.hex, uuid.UUID),
+)
+"""The types that JSON does not know: their tags, and how they are written and read."""
+
+_PLAIN: Final[dict[type, tuple[str, _Write]]] = {
+    kind: (tag, write) for kind, tag, write, _ in _TAGGED
+}
+_READ: Final[dict[str, _Read]] = {
     "str": lambda raw: base64.b64decode(raw).decode("utf-8", "surrogatepass"),
     "int": lambda raw: int(raw, 16),
     "float": float,
-    "bytes": base64.b64decode,
-    "datetime": lambda parts: _zoned(datetime.datetime, *parts),
-    "time": lambda parts: _zoned(datetime.time, *parts),
-    "date": datetime.date.fromisoformat,
-    "timedelta": lambda parts: datetime.timedelta(*parts),
-    "Decimal": decimal.Decimal,
-    "UUID": lambda raw: uuid.UUID(hex=raw),
+    **{tag: read for _, tag, _, read in _TAGGED},
 }
-
 _CONTAINERS: Final[dict[str, Callable[[Iterable[Any]], Any]]] = {
     "tuple": tuple,
     "set": set,
@@ -279,16 +283,11 @@ def _parts_of(value: Any) -> Any:
     if kind == "enum":
         return value.value if isinstance(value, enum.Flag) else value.name
     if kind == "struct":
-        return {name: getattr(value, name) for name in value.__struct_fields__}
+        return msgspec.structs.asdict(value)
     if kind == "dataclass":
         names = [each.name for each in dataclasses.fields(value)]
         return {name: getattr(value, name) for name in names if hasattr(value, name)}
-    return [
-        value.__dict__,
-        value.__pydantic_extra__,
-        sorted(value.__pydantic_fields_set__),
-        value.__pydantic_private__,
-    ]
+    return value.__getstate__()
 
 
 def _made(kind: Any, parts: Any) -> Any:
@@ -298,11 +297,7 @@ def _made(kind: Any, parts: Any) -> Any:
         return kind(parts) if issubclass(kind, enum.Flag) else kind[parts]
     if of == "pydantic":
         found = kind.__new__(kind)
-        fields, extra, names, private = parts
-        object.__setattr__(found, "__dict__", fields)
-        object.__setattr__(found, "__pydantic_extra__", extra)
-        object.__setattr__(found, "__pydantic_fields_set__", set(names))
-        object.__setattr__(found, "__pydantic_private__", private)
+        found.__setstate__(parts)
         return found
     if of == "struct":
         found = kind(**parts)

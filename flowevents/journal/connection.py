@@ -89,38 +89,40 @@ class Connection:
         self._closed = False
 
     @contextmanager
-    def use(self) -> Iterator[sqlite3.Connection]:
+    def use(self, *, writes: bool = False, looks: bool = True) -> Iterator[sqlite3.Connection]:
         """The connection, for as long as the block runs.
+
+        Args:
+            writes: In a transaction that writes, which what the block raises undoes.
+            looks: Make sure first that the file is still in its place.
 
         What SQLite raises, or what reading its rows does, becomes a `JournalError`.
         """
         with self._lock:
             try:
-                yield self._checked()
+                db = self._checked(looks)
+                if not writes:
+                    yield db
+                    return
+                db.execute("BEGIN IMMEDIATE")
+                try:
+                    yield db
+                    db.execute("COMMIT")
+                finally:
+                    if db.in_transaction:
+                        db.execute("ROLLBACK")
             except FlowEventsError:
                 raise
             except (sqlite3.Error, OSError, ValueError, msgspec.MsgspecError) as error:
                 raise JournalError(f"The journal {self.path} failed: {error}.") from error
 
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """The same, in a transaction that writes."""
-        with self.use() as db:
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                yield db
-                db.execute("COMMIT")
-            finally:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-
-    def _checked(self) -> sqlite3.Connection:
+    def _checked(self, looks: bool) -> sqlite3.Connection:
         if self._closed:
             raise closed()
         if self._file is None:
             _create(self.path)
             self._file = self.identity()
-        elif self._file != self.identity():
+        elif looks and self._file != self.identity():
             raise JournalError(f"Another file was put in the place of the journal {self.path}.")
         if self._db is None:
             self._db = self._open()
@@ -182,16 +184,12 @@ def _migrate(db: sqlite3.Connection, path: str) -> None:
         return
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("BEGIN IMMEDIATE")
-    try:
+    with db:
         if _version(db, path) == 0:  # nobody else was faster
             for statement in _SCHEMA.split(";\n"):
                 db.execute(statement)
             db.execute(f"PRAGMA application_id = {APPLICATION}")
             db.execute(f"PRAGMA user_version = {VERSION}")
-        db.execute("COMMIT")
-    finally:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
 
 
 def _version(db: sqlite3.Connection, path: str) -> int:

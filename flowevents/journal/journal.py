@@ -20,7 +20,7 @@ from flowevents.journal.ends import cancelled_ends
 from flowevents.journal.follower import Follower
 from flowevents.journal.keeper import Keeper
 from flowevents.journal.lease import Lease, holder
-from flowevents.journal.mail import answer_for, put
+from flowevents.journal.mail import put, reply
 from flowevents.journal.reading import check_after, event_of, read_on, unknown
 from flowevents.journal.records import Record, RunSummary, recorded
 from flowevents.journal.standing import Standing
@@ -144,9 +144,7 @@ class Journal:
         does not take the answer; `MissingExtra` where the question has a JSON schema and the extra
         `journal` is not installed; `UnknownRun`.
         """
-        row = self._find(run_id)
-        question, plain = answer_for(row, value, id, self._store.now())
-        put(self._store, run_id, "reply", question, plain)
+        reply(self._store, run_id, value, id)
 
     def pause(self, run_id: str) -> None:
         """Set `pause_requested` in the running node. Raises `RunStateError` of an ended run."""
@@ -169,11 +167,12 @@ class Journal:
             return
 
     def _end(self, lease: Lease) -> None:
-        row = self._find(lease.run_id)
-        events = list(self.read(lease.run_id))
-        begun = [] if events else [_start_of(row)]
-        ends = cancelled_ends([*events, *begun], time.time())
-        lease.append(*map(recorded, (*begun, *ends)))
+        standing, begun = Standing(self.records(lease.run_id)), []
+        if not standing.seq:
+            begun = [recorded(_start_of(self._find(lease.run_id)))]
+            standing = Standing([begun[0][1]])
+        ends = cancelled_ends(standing, time.time())
+        lease.append(*begun, *map(recorded, ends))
 
     # -- clearing up ----------------------------------------------------------------------------
 

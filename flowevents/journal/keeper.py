@@ -23,8 +23,7 @@ from typing import Final
 from flowevents.at_exit import close_at_exit
 from flowevents.errors import JournalError
 from flowevents.journal.lease import Lease
-from flowevents.journal.records import Message
-from flowevents.journal.store import Held, Polled, Store
+from flowevents.journal.store import Store
 
 __all__ = ["Keeper", "Watch", "closed"]
 
@@ -85,20 +84,21 @@ class Keeper:
         """Renew a lease and look into its inbox, while it is held."""
         key, leases = id(lease), self._leases
         with self._changed:
+            self._begin()
             leases[key] = weakref.ref(lease, lambda _: leases.pop(key, None) and None)
             self._renew_at = self._renew_at or time.monotonic() + self.seconds / 3
-            self._begin()
         close_at_exit("journals", self, Keeper.close)
 
     def watch(self, run_id: str, seq: int) -> Watch:
         """Watch the log of a run, of which the events up to `seq` are known."""
         watch = Watch(seq)
         with self._changed:
-            self._watches[run_id] = [*self._watches.get(run_id, ()), watch]
             self._begin()
+            self._watches[run_id] = [*self._watches.get(run_id, ()), watch]
         return watch
 
     def _begin(self) -> None:
+        """Have the thread be there, and look, for what is about to be kept."""
         if self._closed:
             raise closed()
         if self._thread is None:
@@ -106,7 +106,8 @@ class Keeper:
                 target=self._work, name="flowevents journal", daemon=True
             )
             self._thread.start()
-        self._changed.notify_all()
+        elif not self._is_needed():  # else it looks soon
+            self._changed.notify_all()
 
     # -- called by others -----------------------------------------------------------------------
 
@@ -131,7 +132,7 @@ class Keeper:
         if thread is not None and thread is not threading.current_thread():
             thread.join()
         for lease in self._held():
-            _call(_ending(lease))
+            _call(lease.end, closed())
         self._wake_all()
 
     # -- the thread -----------------------------------------------------------------------------
@@ -156,32 +157,22 @@ class Keeper:
         by_held = {held: lease for lease in leases if (held := lease.held) is not None}
         watched = self._watched()
         try:
-            self._renew(by_held)
+            if time.monotonic() >= self._renew_at:
+                self.store.renew(list(by_held), self.seconds)
+                self._renew_at = time.monotonic() + self.seconds / 3
             polled = self.store.poll(list(by_held), watched)
-        except Exception as error:
+        except JournalError as error:
             for held, lease in by_held.items():
-                self._lose(lease, held, _as_journal_error(error))
+                _call(lease.lose, held, error)
             self._wake_all()
             return
-        self._tell(by_held, polled)
-        for run_id, tip in polled.tips.items():
-            self.wake(run_id, tip)
-
-    def _tell(self, by_held: dict[Held, Lease], polled: Polled) -> None:
         for held, lease in by_held.items():
             if held in polled.lost:
-                self._lose(lease, held, None)
-            elif (mail := polled.mail.get(held[0])) is not None:
-                _call(_hearing(lease, mail))
-
-    def _lose(self, lease: Lease, held: Held, error: JournalError | None) -> None:
-        _call(lambda: lease.lose(held, error))
-
-    def _renew(self, leases: dict[Held, Lease]) -> None:
-        now = time.monotonic()
-        if now >= self._renew_at:
-            self.store.renew(list(leases), self.seconds)
-            self._renew_at = now + self.seconds / 3
+                _call(lease.lose, held)
+            elif held[0] in polled.mail:
+                _call(lease.hear, polled.mail[held[0]])
+        for run_id, tip in polled.tips.items():
+            self.wake(run_id, tip)
 
     def _held(self) -> list[Lease]:
         """The leases that are held; the others need no care any more."""
@@ -190,15 +181,11 @@ class Keeper:
             lease = ref()
             if lease is not None and lease.held is not None:
                 held.append(lease)
-            else:
-                self._let_go(key, ref)
+                continue
+            with self._changed:
+                if self._leases.get(key) is ref and (lease is None or lease.held is None):
+                    del self._leases[key]
         return held
-
-    def _let_go(self, key: int, ref: weakref.ref[Lease]) -> None:
-        with self._changed:
-            lease = ref()
-            if self._leases.get(key) is ref and (lease is None or lease.held is None):
-                del self._leases[key]
 
     def _wake_all(self) -> None:
         for watches in list(self._watches.values()):
@@ -209,10 +196,9 @@ class Keeper:
         """The runs that somebody watches; the other watches are forgotten."""
         with self._changed:
             for run_id, watches in list(self._watches.items()):
-                if any(each.is_over for each in watches):
-                    self._watches[run_id] = [each for each in watches if not each.is_over]
-                    if not self._watches[run_id]:
-                        del self._watches[run_id]
+                self._watches[run_id] = [each for each in watches if not each.is_over]
+                if not self._watches[run_id]:
+                    del self._watches[run_id]
             return list(self._watches)
 
     # -- in a forked process --------------------------------------------------------------------
@@ -240,25 +226,9 @@ def closed() -> JournalError:
     return JournalError("The journal is closed. Open another one.")
 
 
-def _ending(lease: Lease) -> Wake:
-    return lambda: lease.end(closed())
-
-
-def _hearing(lease: Lease, mail: list[Message]) -> Wake:
-    return lambda: lease.hear(mail)
-
-
-def _as_journal_error(error: Exception) -> JournalError:
-    if isinstance(error, JournalError):
-        return error
-    wrapped = JournalError(f"The journal failed: {error!r}.")
-    wrapped.__cause__ = error
-    return wrapped
-
-
-def _call(wake: Wake) -> None:
+def _call(function: Callable[..., object], *args: object) -> None:
     try:
-        wake()
+        function(*args)
     except Exception:
         _logger.exception("A call from the thread of a journal failed")
 

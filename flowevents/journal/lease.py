@@ -46,32 +46,18 @@ class Keeping(Protocol):
         ...
 
 
-class _Ears:
-    """Who hears of messages, and up to which they have."""
-
-    __slots__ = ("heard", "on_lost", "on_message")
-
-    def __init__(
-        self, on_message: Callable[[Message], None], on_lost: Callable[[JournalError], None]
-    ) -> None:
-        self.on_message = on_message
-        self.on_lost = on_lost
-        self.heard = ""
-
-
 class Lease:
     """The right to write one run's log. Made by `Journal.begin` and `Journal.take`.
 
     Attributes:
         run_id: The run's id.
-        is_paused: It was given up by `pause`.
         seq: The number of the last record that is stored.
         losses: How often in a row the open step was lost with its process.
     """
 
     __slots__ = (
-        *("_ears", "_keeping", "_lock", "_lost", "_owner", "_summary", "_waiting"),
-        *("__weakref__", "is_paused", "losses", "run_id", "seq"),
+        *("_heard", "_keeping", "_lock", "_lost", "_on_lost", "_on_message", "_owner", "_summary"),
+        *("_waiting", "__weakref__", "losses", "run_id", "seq"),
     )
 
     def __init__(self, keeping: Keeping, row: Row) -> None:
@@ -80,12 +66,13 @@ class Lease:
         self.losses: Final = row.losses
         self._keeping = keeping
         self._owner = row.owner
-        self.is_paused: bool = False
         self._summary = row.summary
         self._lock = threading.RLock()
         self._waiting: list[Record] = []
         self._lost: JournalError | None = None
-        self._ears = _Ears(_hear_nothing, _hear_nothing)
+        self._heard = ""  # the id of the last message that somebody was told
+        self._on_message: Callable[[Message], None] | None = None
+        self._on_lost: Callable[[JournalError], None] = _hear_nothing
         keeping.keep(self)
 
     def listen(
@@ -95,14 +82,18 @@ class Lease:
 
         Args:
             on_message: Is called with each message once that waits now or comes later; not with
-                those that `inbox` or `pause` has given.
+                those that `inbox`, `pause` or `take_again` has given.
             on_lost: Is called once, where it is the journal's thread that finds the lease lost, or
                 that cannot store what waits.
         """
-        heard, self._ears = self._ears.heard, _Ears(on_message, on_lost)
-        self._ears.heard = heard
+        self._on_lost, self._on_message = on_lost, on_message
 
     # -- storing --------------------------------------------------------------------------------
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it was given up by `pause`."""
+        return not self._owner and self._summary.status == "paused"
 
     @property
     def is_remote(self) -> bool:
@@ -121,10 +112,9 @@ class Lease:
         """
         with self._lock:
             self._check()
-            waited = self._waiting[:]
             added = [record for _, record in entries]
             summary = summary_after(self._summary, [event for event, _ in entries], added)
-            self._store([*waited, *added], summary, taken)
+            self._store(added, summary, taken)
 
     def later(self, event: Event) -> None:
         """Store a chunk or a progress with the next append, or soon, whichever comes first."""
@@ -137,14 +127,15 @@ class Lease:
         with self._lock:
             if self._waiting or self._lost is not None:
                 self._check()
-                self._store(self._waiting[:], None, None)
+                self._store([], None, None)
 
     def _store(
-        self, records: list[Record], summary: RunSummary | None, taken: Message | None
+        self, added: list[Record], summary: RunSummary | None, taken: Message | None
     ) -> None:
-        batch = Batch(self.run_id, self._owner, self.seq, records, summary)
-        if taken is not None:
-            batch.taken = taken.id
+        waited = len(self._waiting)
+        records = [*self._waiting[:waited], *added]
+        message = None if taken is None else taken.id
+        batch = Batch(self.run_id, self._owner, self.seq, records, summary, message)
         try:
             if not self._keeping.store.append(batch):
                 raise self._why(self._keeping.store.find(self.run_id))
@@ -156,8 +147,7 @@ class Lease:
             self._lost.__cause__ = error
             raise
         self.seq = records[-1].seq
-        first_new = next((n for n, each in enumerate(self._waiting) if each.seq > self.seq), None)
-        del self._waiting[:first_new]
+        del self._waiting[:waited]
         if summary is not None:
             self._summary = summary
             if summary.status in ENDED:
@@ -171,41 +161,43 @@ class Lease:
 
         Where there are any, the run should go on: `take_again`.
         """
+
+        def give_up(row: Row) -> list[Message]:
+            row.owner = ""
+            row.summary = replace(row.summary, status="paused")
+            return row.inbox
+
         with self._lock:
             self._check()
             self.flush()
-            messages = self._update(self._paused)
+            messages = self._update(give_up)
             self._summary = replace(self._summary, status="paused")
-            self._owner, self.is_paused = "", True
+            self._owner = ""
         return self._has_heard(messages)
 
-    def _paused(self, row: Row) -> list[Message]:
-        row.owner = ""
-        row.summary = replace(row.summary, status="paused")
-        return row.inbox
-
-    def take_again(self) -> None:
-        """Take the lease of a run that was paused here.
+    def take_again(self) -> list[Message]:
+        """Take the lease of a run that was paused here. Gives the messages that wait.
 
         Raises `Conflict` where somebody else has it, or has gone on with the run.
         """
         owner = token_hex(16)
 
-        def take(row: Row | None, now: float) -> tuple[Row | None, None]:
+        def take(row: Row | None, now: float) -> tuple[Row, list[Message]]:
             if row is None or row.is_over() or row.is_alive(now) or row.summary.seq != self.seq:
                 raise self._why(row)
             row.owner, row.holder = owner, holder()
             row.until = now + self._keeping.seconds
             row.summary = replace(row.summary, status="running")
-            return row, None
+            return row, row.inbox
 
         with self._lock:
             if self._lost is not None:
                 raise self._lost
-            self._keeping.store.update(self.run_id, take)
-            self._owner, self.is_paused = owner, False
+            messages = self._has_heard(self._keeping.store.update(self.run_id, take))
+            self._owner = owner
             self._summary = replace(self._summary, status="running")
         self._keeping.keep(self)
+        return messages
 
     def release(self, lost: bool = False) -> None:
         """Store what waits, and give the lease up: the run can be resumed at once.
@@ -224,7 +216,13 @@ class Lease:
                     self.flush()
             finally:
                 owner, self._owner = self._owner, ""
-                self._keeping.store.update(self.run_id, lambda row, _: _given_up(row, owner, lost))
+
+                def give_up(row: Row | None, _: float) -> tuple[Row | None, None]:
+                    if row is not None and row.owner == owner:
+                        row.owner, row.until = (owner if lost else ""), 0.0
+                    return row, None
+
+                self._keeping.store.update(self.run_id, give_up)
 
     # -- the inbox ------------------------------------------------------------------------------
 
@@ -243,8 +241,7 @@ class Lease:
             self._update(remove)
 
     def _has_heard(self, messages: list[Message]) -> list[Message]:
-        for each in messages:
-            self._ears.heard = max(self._ears.heard, each.id)
+        self._heard = max([self._heard, *(each.id for each in messages)])
         return messages
 
     # -- for the keeper -------------------------------------------------------------------------
@@ -263,19 +260,19 @@ class Lease:
                     if self.held is not None:
                         self.flush()
             except JournalError as error:
-                self._ears.on_lost(error)
+                self._on_lost(error)
 
     def hear(self, messages: Iterable[Message]) -> None:
         """These are in the inbox."""
-        ears = self._ears
-        if ears.on_message is _hear_nothing:  # nobody listens yet
+        on_message = self._on_message
+        if on_message is None:  # nobody listens yet
             return
         for message in messages:
             with self._lock:
-                is_new = message.id > ears.heard and self.held is not None
+                is_new = message.id > self._heard and self.held is not None
                 self._has_heard([message])
             if is_new:
-                ears.on_message(message)
+                on_message(message)
 
     def lose(self, held: Held, error: JournalError | None = None) -> None:
         """It is lost, if this is still what it has; without an error, find out why."""
@@ -283,7 +280,7 @@ class Lease:
             if self.held != held:
                 return
             self._lost = error or self._why(self._keeping.store.find(self.run_id))
-        self._ears.on_lost(self._lost)
+        self._on_lost(self._lost)
 
     def end(self, error: JournalError) -> None:
         """Store what waits, give it up, and say so."""
@@ -294,7 +291,7 @@ class Lease:
             finally:
                 self._lost = self._lost or error
         if held:
-            self._ears.on_lost(error)
+            self._on_lost(error)
 
     def forget(self) -> None:
         """In a forked process: it is the parent's."""
@@ -353,9 +350,3 @@ def holder() -> str:
 
 def _hear_nothing(_: object) -> None:
     pass
-
-
-def _given_up(row: Row | None, owner: str, lost: bool) -> tuple[Row | None, None]:
-    if row is not None and row.owner == owner:
-        row.owner, row.until = (owner if lost else ""), 0.0
-    return row, None

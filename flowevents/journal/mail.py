@@ -6,50 +6,68 @@ from typing import Any
 
 import msgspec
 
+from flowevents.asking import check_choice
 from flowevents.errors import MissingExtra, ReplyError, RunStateError
 from flowevents.events import Interrupt
 from flowevents.journal.reading import unknown
 from flowevents.journal.records import Message, MessageKind
 from flowevents.journal.store import Row, Store
 
-__all__ = ["answer_for", "put"]
+__all__ = ["check_answer", "put", "reply"]
 
 
-def put(
-    store: Store,
-    run_id: str,
-    kind: MessageKind,
-    question: str | None = None,
-    value: Any = None,
-    *,
-    only_if_alive: bool = False,
-) -> bool:
+def put(store: Store, run_id: str, kind: MessageKind, *, only_if_alive: bool = False) -> bool:
     """Put a message into a run's inbox. Gives whether it is there.
 
     Args:
-        store: Where.
-        run_id: Whose.
-        kind, question, value: The message.
+        store, run_id: Where, and whose.
+        kind: What is wanted.
         only_if_alive: Only where somebody drives the run.
 
-    Raises `UnknownRun`, `RunStateError` where the run has ended, and `ReplyError` where the
-    question is not open any more.
+    Raises `UnknownRun`, and `RunStateError` where the run has ended.
     """
 
-    def add(row: Row | None, now: float) -> tuple[Row | None, bool]:
+    def add(row: Row | None, now: float) -> tuple[Row, bool]:
         if row is None:
             raise unknown(run_id)
-        if question is not None:
-            open_question(row, question, now)
-        elif row.is_over():
+        if row.is_over():
             raise RunStateError(f"Cannot {kind} run {run_id}: it is {row.summary.status}.")
         if only_if_alive and not row.is_alive(now):
             return row, False
-        row.mails += 1
-        row.inbox = [*row.inbox, Message(f"{row.mails:012}", kind, question, value)]
+        _add(row, kind)
         return row, True
 
     return store.update(run_id, add)
+
+
+def reply(store: Store, run_id: str, value: Any, id: str | None) -> None:
+    """Put an answer into a run's inbox: to the question of that id, or the one that is open.
+
+    Raises `UnknownRun`, `ReplyError` where the question is not open, or does not take the answer,
+    and `MissingExtra`.
+    """
+    plain = _plain(value)
+    checked: Interrupt | None = None
+
+    def add(row: Row | None, now: float) -> tuple[Row, Interrupt | None]:
+        if row is None:
+            raise unknown(run_id)
+        question = open_question(row, id, now)
+        if question.schema is not None and question != checked:
+            return row, question
+        check_choice(question, plain)
+        _add(row, "reply", question.id, plain)
+        return row, None
+
+    # What checks a schema takes long to import, and others wait for the end of a transaction.
+    while (asked := store.update(run_id, add)) is not None:
+        check_answer(asked, plain)
+        checked = asked
+
+
+def _add(row: Row, kind: MessageKind, question: str | None = None, value: Any = None) -> None:
+    row.mails += 1
+    row.inbox = [*row.inbox, Message(f"{row.mails:012}", kind, question, value)]
 
 
 def open_question(row: Row, id: str | None, now: float) -> Interrupt:
@@ -77,29 +95,19 @@ def open_question(row: Row, id: str | None, now: float) -> Interrupt:
     return found
 
 
-def answer_for(row: Row, value: Any, id: str | None, now: float) -> tuple[str, Any]:
-    """The id of the question that is answered, and the answer as plain JSON.
-
-    Raises `ReplyError` where it is not open, or does not take the answer, and `MissingExtra`.
-    """
-    question = open_question(row, id, now)
-    try:
-        plain = msgspec.json.decode(msgspec.json.encode(value))
-    except Exception as error:
-        raise ReplyError(f"{value!r} is no answer, because it is no JSON: {error}.") from None
-    _check_choices(question, plain)
+def check_answer(question: Interrupt, value: Any) -> None:
+    """Raise `ReplyError` where the question does not take the answer, and `MissingExtra`."""
+    plain = _plain(value)
+    check_choice(question, plain)
     if question.schema is not None:
         _check_schema(question, question.schema, plain)
-    return question.id, plain
 
 
-def _check_choices(question: Interrupt, value: Any) -> None:
-    choices = question.choices
-    if choices is not None and not any(
-        value == each and isinstance(value, bool) == isinstance(each, bool) for each in choices
-    ):
-        known = ", ".join(map(repr, choices))
-        raise ReplyError(f"{value!r} does not answer {question.prompt!r}: the choices are {known}.")
+def _plain(value: Any) -> Any:
+    try:
+        return msgspec.json.decode(msgspec.json.encode(value))
+    except Exception as error:
+        raise ReplyError(f"{value!r} is no answer, because it is no JSON: {error}.") from None
 
 
 def _check_schema(question: Interrupt, schema: dict[str, Any], value: Any) -> None:

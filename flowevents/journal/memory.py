@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
@@ -29,7 +28,7 @@ class MemoryJournal(Journal):
     """
 
     def __init__(self, *, lease: float = 15.0) -> None:
-        super().__init__(MemoryStore(), lease)
+        super().__init__(_Store(), lease)
 
 
 class _Log:
@@ -43,11 +42,10 @@ class _Log:
         return len(self.records)  # they are numbered from 1, without a hole
 
 
-class MemoryStore(Store):
+class _Store(Store):
     """Runs in a dict."""
 
     def __init__(self) -> None:
-        self.remote: bool = False
         self._lock = threading.RLock()
         self._logs: dict[str, _Log] | None = {}
 
@@ -55,10 +53,6 @@ class MemoryStore(Store):
         if self._logs is None:
             raise closed()
         return self._logs
-
-    def now(self) -> float:
-        """The system's time."""
-        return time.time()
 
     def update(self, run_id: str, change: Callable[[Row | None, float], tuple[Row | None, T]]) -> T:
         """Of a copy, so that an error leaves all as it was."""
@@ -78,7 +72,6 @@ class MemoryStore(Store):
             return None if log is None else _copy(log)
 
     def append(self, batch: Batch) -> bool:
-        """As everywhere."""
         with self._lock:
             log = self._runs().get(batch.run_id)
             if log is None or log.row.owner != batch.owner or log.seq() != batch.after:
@@ -93,7 +86,6 @@ class MemoryStore(Store):
             return True
 
     def renew(self, leases: Sequence[Held], seconds: float) -> None:
-        """As everywhere."""
         with self._lock:
             for run_id, owner in leases:
                 log = self._runs().get(run_id)
@@ -101,7 +93,6 @@ class MemoryStore(Store):
                     log.row.until = self.now() + seconds
 
     def poll(self, leases: Sequence[Held], runs: Iterable[str]) -> Polled:
-        """As everywhere."""
         polled = Polled(set(), {}, {})
         with self._lock:
             logs = self._runs()
@@ -117,7 +108,6 @@ class MemoryStore(Store):
         return polled
 
     def records(self, run_id: str, after: int, limit: int) -> list[Record]:
-        """As everywhere."""
         with self._lock:
             log = self._runs().get(run_id)
             return [] if log is None else log.records[after : after + limit]
@@ -132,21 +122,15 @@ class MemoryStore(Store):
             return [_copy(each) for each in found[: -limit - 1 : -1]]
 
     def due(self) -> list[Row]:
-        """As everywhere."""
         now = self.now()
         with self._lock:
             return [_copy(each) for each in self._runs().values() if each.row.is_due(now)]
 
     def ended(self, before: float, limit: int) -> list[str]:
-        """As everywhere."""
         with self._lock:
             rows = [each.row for each in self._runs().values()]
         over = [each.summary for each in rows if each.is_over() and each.summary.updated < before]
         return [each.id for each in over[:limit]]
-
-    def sweep(self) -> bool:
-        """Nothing is left."""
-        return False
 
     def close(self) -> None:
         """Forget all."""
@@ -154,7 +138,6 @@ class MemoryStore(Store):
             self._logs = None
 
     def before_fork(self) -> None:
-        """As everywhere."""
         self._lock.acquire()
 
     def after_fork(self, *, in_child: bool) -> None:

@@ -13,15 +13,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, TypeVar
-
-import msgspec
 
 from flowevents.journal.connection import Connection
 from flowevents.journal.journal import Journal
-from flowevents.journal.records import ENDED, Message, Record, RunSummary
+from flowevents.journal.records import ENDED, Message, Record
+from flowevents.journal.rows import as_stored, encode, inbox_changes, inbox_of, summary_of
 from flowevents.journal.store import Batch, Held, Polled, Row, Store
 from flowevents.status import RunStatus
 
@@ -38,25 +36,12 @@ _LAST: Final = f"""(SELECT log.id & {(1 << _BITS) - 1} FROM log
     WHERE log.id BETWEEN runs.key << {_BITS} AND (runs.key + 1 << {_BITS}) - 1
     ORDER BY log.id DESC LIMIT 1)"""
 _LAST_EVENTS: Final = _LAST.replace(f"log.id & {(1 << _BITS) - 1}", "log.events", 1)
-_ROW: Final = f"SELECT key, {_COLUMNS}, {_LAST}, {_LAST_EVENTS} FROM runs"
+_INBOX: Final = "(SELECT group_concat(message, char(10)) FROM inbox WHERE run = runs.key)"
+_ROW: Final = f"SELECT key, {_COLUMNS}, {_LAST}, {_LAST_EVENTS}, {_INBOX} FROM runs"
 _APPEND: Final = f"""INSERT INTO log
     SELECT runs.key << {_BITS} | ?, ?, ? FROM runs
     WHERE id = ? AND owner = ? AND coalesce({_LAST}, 0) = ?"""
-_PUT: Final = f"""INSERT INTO runs (id, {_COLUMNS}) VALUES ({", ".join("?" * 11)})
-    ON CONFLICT (id) DO UPDATE SET
-    {", ".join(f"{each} = excluded.{each}" for each in _COLUMNS.split(", "))}
-    RETURNING key"""
-
-_encode: Final = msgspec.json.Encoder().encode
-_summary: Final = msgspec.json.Decoder(RunSummary).decode
-_message: Final = msgspec.json.Decoder(Message).decode
-
-
-class _Time(msgspec.Struct):
-    time: float
-
-
-_time: Final = msgspec.json.Decoder(_Time).decode
+_BEGIN: Final = f"INSERT INTO runs ({_COLUMNS}, id) VALUES ({', '.join('?' * 11)})"
 
 
 class SQLiteJournal(Journal):
@@ -80,70 +65,71 @@ class SQLiteJournal(Journal):
     ) -> None:
         if durable not in ("normal", "full"):
             raise ValueError(f"durable={durable!r}; give 'normal' or 'full'.")
-        super().__init__(SQLiteStore(os.path.abspath(path), durable, self.patience), lease)
+        super().__init__(_Store(os.path.abspath(path), durable, self.patience), lease)
 
     patience: float = 10.0
     """For how many seconds a call waits for another process that has locked the file."""
 
 
-class SQLiteStore(Store):
+class _Store(Store):
     """Runs in the tables of a file."""
 
     def __init__(self, path: str, durable: str, patience: float) -> None:
-        self.remote: bool = False
         self._writer = Connection(path, durable, patience)
         with self._writer.use():  # or say at once what is wrong with the file
             self._reader = Connection(path, durable, patience, self._writer.identity())
         self._seen: tuple[object, ...] = ()  # of the last poll: version, leases, runs
         self._polled = Polled(set(), {}, {})
 
-    def now(self) -> float:
-        """The machine's time, as all who use the file are on it."""
-        return time.time()
-
     # -- a run ----------------------------------------------------------------------------------
 
     def update(self, run_id: str, change: Callable[[Row | None, float], tuple[Row | None, T]]) -> T:
-        """As everywhere."""
-        with self._writer.transaction() as db:
+        with self._writer.use(writes=True) as db:
             key, row = _find(db, run_id)
-            before = [] if row is None else list(row.inbox)
+            stored = {} if row is None else as_stored(row)
+            inbox = [] if row is None else list(row.inbox)
             row, result = change(row, self.now())
             if row is not None:
-                _put(db, run_id, row, before)
+                _put(db, key, row, stored, inbox)
             elif key is not None:
                 db.execute("UPDATE runs SET id = NULL, owner = '' WHERE key = ?", (key,))
         return result
 
     def find(self, run_id: str) -> Row | None:
-        """As everywhere."""
         with self._reader.use() as db:
             return _find(db, run_id)[1]
 
     def append(self, batch: Batch) -> bool:
-        """In a statement, or a transaction where more than the log changes."""
+        """In a statement, or a transaction where more than the log changes.
+
+        Whether the file is there is not looked at: who has a lease does so with each poll.
+        """
         values = (*_packed(batch.records), batch.run_id, batch.owner, batch.after)
-        if batch.summary is None and batch.taken is None:
-            with self._writer.use() as db:
+        told, taken = batch.summary, batch.taken
+        if told is None and taken is None:
+            with self._writer.use(looks=False) as db:
                 return db.execute(_APPEND, values).rowcount == 1
-        with self._writer.transaction() as db:
-            if db.execute(_APPEND, values).rowcount != 1:
+        with self._writer.use(writes=True, looks=False) as db:
+            added = db.execute(_APPEND, values)
+            if added.rowcount != 1:
                 return False
-            _, row = _find(db, batch.run_id)
-            assert row is not None
-            before = list(row.inbox)
-            row.inbox = [each for each in before if each.id != batch.taken]
-            if batch.summary is not None:
-                row.summary = batch.summary
-                if row.is_over():
-                    row.owner, row.inbox = "", []
-            _put(db, batch.run_id, row, before)
+            key = (added.lastrowid or 0) >> _BITS
+            changed: dict[str, object] = {}
+            if told is not None:
+                changed = {"updated": told.updated, "summary": encode(told)}
+                if batch.after == 0:
+                    changed["started"] = told.started
+                if told.status in ENDED:
+                    changed |= {"status": told.status, "owner": ""}
+                    db.execute("DELETE FROM inbox WHERE run = ?", (key,))
+            if taken is not None:
+                db.execute("DELETE FROM inbox WHERE run = ? AND id = ?", (key, taken))
+            _set(db, key, changed)
         return True
 
     def renew(self, leases: Sequence[Held], seconds: float) -> None:
-        """As everywhere."""
         until = self.now() + seconds
-        with self._writer.transaction() as db:
+        with self._writer.use(writes=True) as db:
             db.executemany(
                 "UPDATE runs SET until = ? WHERE id = ? AND owner = ?",
                 [(until, *held) for held in leases],
@@ -162,7 +148,6 @@ class SQLiteStore(Store):
             return self._polled
 
     def records(self, run_id: str, after: int, limit: int) -> list[Record]:
-        """As everywhere."""
         found: list[Record] = []
         with self._reader.use() as db:
             rows = db.execute(
@@ -179,7 +164,6 @@ class SQLiteStore(Store):
         return found
 
     def rows(self, status: RunStatus | None, limit: int) -> list[Row]:
-        """As everywhere."""
         where = "id IS NOT NULL" + ("" if status is None else " AND status = ?")
         query = f"{_ROW} WHERE {where} ORDER BY started DESC, key DESC LIMIT ?"
         with self._reader.use() as db:
@@ -187,16 +171,13 @@ class SQLiteStore(Store):
             return [_row(each) for each in found]
 
     def due(self) -> list[Row]:
-        """As everywhere."""
         now = self.now()
         where = "id IS NOT NULL AND status IN ('running', 'paused') AND (owner = '' OR until <= ?)"
         with self._reader.use() as db:
             found = db.execute(f"{_ROW} WHERE {where} ORDER BY started, key", (now,)).fetchall()
-            rows = [_row(each, _inbox(db, each[0])) for each in found]
-        return [each for each in rows if each.is_due(now)]
+        return [row for each in found if (row := _row(each)).is_due(now)]
 
     def ended(self, before: float, limit: int) -> list[str]:
-        """As everywhere."""
         statuses = ", ".join(f"'{each}'" for each in sorted(ENDED))
         where = f"id IS NOT NULL AND status IN ({statuses}) AND updated < ?"
         with self._reader.use() as db:
@@ -205,7 +186,7 @@ class SQLiteStore(Store):
 
     def sweep(self) -> bool:
         """Some rows of the log of a run without an id; when none is left, the run."""
-        with self._writer.transaction() as db:
+        with self._writer.use(writes=True) as db:
             found = db.execute("SELECT key FROM runs WHERE id IS NULL LIMIT 1").fetchone()
             if found is None:
                 return False
@@ -223,7 +204,6 @@ class SQLiteStore(Store):
     # -- its end --------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """As everywhere."""
         self._reader.close()
         self._writer.close()
 
@@ -232,7 +212,6 @@ class SQLiteStore(Store):
             self.close()
 
     def before_fork(self) -> None:
-        """As everywhere."""
         self._writer.before_fork()
         self._reader.before_fork()
 
@@ -248,42 +227,53 @@ class SQLiteStore(Store):
 
 def _find(db: sqlite3.Connection, run_id: str) -> tuple[int | None, Row | None]:
     found = db.execute(f"{_ROW} WHERE id = ?", (run_id,)).fetchone()
-    return (None, None) if found is None else (found[0], _row(found, _inbox(db, found[0])))
+    return (None, None) if found is None else (found[0], _row(found))
 
 
-def _inbox(db: sqlite3.Connection, key: int) -> list[Message]:
-    found = db.execute("SELECT message FROM inbox WHERE run = ? ORDER BY id", (key,)).fetchall()
-    return [_message(raw) for (raw,) in found]
+def _row(found: tuple[Any, ...]) -> Row:
+    *_, summary, owner, holder, until, losses, lost_at, mails, seq, events, inbox = found
+    last = None if events is None else events.rpartition(b"\n")[2]
+    told = summary_of(summary, seq or 0, last)
+    return Row(told, owner, holder, until, losses, lost_at, mails, _messages(inbox))
 
 
-def _row(found: tuple[Any, ...], inbox: Sequence[Message] = ()) -> Row:
-    *_, updated, summary, owner, holder, until, losses, lost_at, mails, seq, events = found
-    if events is not None:
-        updated = _time(events.rpartition(b"\n")[2]).time
-    told = msgspec.structs.replace(_summary(summary), seq=seq or 0, updated=updated)
-    return Row(told, owner, holder, until, losses, lost_at, mails, list(inbox))
+def _messages(inbox: str | None) -> list[Message]:
+    return inbox_of(inbox.split("\n")) if inbox else []
 
 
-def _put(db: sqlite3.Connection, run_id: str, row: Row, before: Sequence[Message]) -> None:
-    """Store a run whose inbox held these messages before."""
-    told = row.summary
-    said = (run_id, told.status, told.started, told.updated, _encode(told))
-    held = (row.owner, row.holder, row.until, row.losses, row.lost_at, row.mails)
-    (key,) = db.execute(_PUT, (*said, *held)).fetchone()
-    had, has = {each.id for each in before}, {each.id for each in row.inbox}
-    for gone in had - has:
-        db.execute("DELETE FROM inbox WHERE run = ? AND id = ?", (key, gone))
-    for each in row.inbox:
-        if each.id not in had:
-            db.execute("INSERT INTO inbox VALUES (?, ?, ?)", (key, each.id, _encode(each)))
+def _put(
+    db: sqlite3.Connection,
+    key: int | None,
+    row: Row,
+    stored: Mapping[str, object],
+    inbox: Sequence[Message],
+) -> None:
+    """Store a new run, or what of the one with this key is not as it is stored."""
+    values = as_stored(row)
+    if key is None:
+        key = db.execute(_BEGIN, (*values.values(), row.summary.id)).lastrowid
+    else:
+        _set(db, key, {name: value for name, value in values.items() if value != stored[name]})
+    gone, new = inbox_changes(inbox, row.inbox)
+    for id in gone:
+        db.execute("DELETE FROM inbox WHERE run = ? AND id = ?", (key, id))
+    for each in new:
+        db.execute("INSERT INTO inbox VALUES (?, ?, ?)", (key, each.id, encode(each)))
+
+
+def _set(db: sqlite3.Connection, key: int, values: Mapping[str, object]) -> None:
+    """Change some columns of a run: each that has an index costs a page of the file."""
+    if values:
+        names = ", ".join(f"{name} = ?" for name in values)
+        db.execute(f"UPDATE runs SET {names} WHERE key = ?", (*values.values(), key))
 
 
 def _packed(records: Sequence[Record]) -> tuple[int, bytes, bytes | None]:
     """The row of `log` that holds these, without the run's key."""
     events = b"\n".join([each.event for each in records])
-    if all(each.kept is None for each in records):
-        return records[-1].seq, events, None
-    return records[-1].seq, events, b"\n".join([each.kept or b"" for each in records])
+    kept = b"\n".join([each.kept or b"" for each in records])
+    is_empty = len(kept) < len(records)  # but for the ends of its lines
+    return records[-1].seq, events, None if is_empty else kept
 
 
 def _unpacked(last: int, events: bytes, kept: bytes | None, after: int) -> Iterator[Record]:
@@ -298,11 +288,11 @@ def _unpacked(last: int, events: bytes, kept: bytes | None, after: int) -> Itera
 def _poll(db: sqlite3.Connection, leases: Sequence[Held], runs: Sequence[str]) -> Polled:
     polled = Polled(set(), {}, {})
     for held in leases:
-        found = db.execute("SELECT key FROM runs WHERE id = ? AND owner = ?", held).fetchone()
+        found = db.execute(f"SELECT {_INBOX} FROM runs WHERE id = ? AND owner = ?", held).fetchone()
         if found is None:
             polled.lost.add(held)
-        elif mail := _inbox(db, found[0]):
-            polled.mail[held[0]] = mail
+        elif found[0]:
+            polled.mail[held[0]] = _messages(found[0])
     polled.tips = dict.fromkeys(runs)
     for first in range(0, len(runs), _ASKED):
         some = runs[first : first + _ASKED]

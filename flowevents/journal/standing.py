@@ -158,31 +158,33 @@ class Standing:
     Attributes:
         options: Those of the run that go on with it.
         shared: What its nodes get.
-        root: The run's own flow, while it is open.
-        end: The run's last event, where it has ended.
+        open: All that is open in it.
         seq: The number of the last record.
         asked: How many questions the run has asked.
         steps: How many steps of nodes and nested flows have begun.
     """
 
-    __slots__ = ("_ended", "_open", "asked", "end", "options", "root", "seq", "shared", "steps")
+    __slots__ = ("_ended", "asked", "open", "options", "seq", "shared", "steps")
 
     def __init__(self, records: Iterable[Record]) -> None:
         self.options: KeptOptions = KeptOptions()
         self.shared: SharedFold = SharedFold()
-        self.root: Scope | None = None
-        self.end: FlowEnd | None = None
         self.seq: int = 0
         self.asked: int = 0
         self.steps: int = 0
-        self._open: OpenStarts[Scope] = OpenStarts(Scope)
+        self.open: OpenStarts[Scope] = OpenStarts(Scope)
         self._ended: dict[int, Scope] = {}  # by the span of a step that ended: what it is in
         for each in records:
             self._take(each)
 
+    @property
+    def root(self) -> Scope | None:
+        """The run's own flow, while it is open."""
+        return self.open.root
+
     def open_questions(self) -> list[Interrupt]:
         """Return the questions that nobody has answered."""
-        asked = [each.tried.asked for each in self._open.by_span.values()]
+        asked = [each.tried.asked for each in self.open.by_span.values()]
         return [each[-1].event for each in asked if each and each[-1].answer is UNSET]
 
     def failed(self) -> End | None:
@@ -190,15 +192,11 @@ class Standing:
 
         An item of a node that was cancelled is none: its batch was about to begin again.
         """
-        for each in self._open.by_span.values():
+        for each in self.open.by_span.values():
             end = each.failed
             if end is not None and (end.status == "error" or each.kind != "node"):
                 return end
         return None
-
-    def has_begun(self) -> bool:
-        """Whether a step in it has finished, or a flow's `prep`."""
-        return self.root is not None and self.root.prep is not UNSET
 
     def _take(self, record: Record) -> None:
         self.seq = record.seq
@@ -215,59 +213,57 @@ class Standing:
         if kept.shared is not None:
             self.shared.apply(kept.shared)
         for span, prep_res in kept.prep:
-            if span in self._open.by_span:
-                self._open.by_span[span].prep = prep_res
+            if span in self.open.by_span:
+                self.open.by_span[span].prep = prep_res
         for cursor in kept.cursors:
-            if cursor.span in self._open.by_span:
-                self._open.by_span[cursor.span].stand(cursor)
+            if cursor.span in self.open.by_span:
+                self.open.by_span[cursor.span].stand(cursor)
 
     def _start(self, event: Start, kept: Kept) -> None:
-        scope = self._open.begin(event)
-        if scope.parent is None:
-            self.root = scope
-        else:
+        scope = self.open.begin(event)
+        if scope.parent is not None:
             scope.parent.begins(scope)
             self.steps += type(event) is not ItemStart
         if kept.digest is not UNSET:
             scope.tried.digest = kept.digest
 
     def _retry(self, event: Retry, kept: Kept) -> None:
-        scope = self._open.of(event)
+        scope = self.open.of(event)
         if scope is None:
             return
+        scope.voids()
         tried = scope.tried
         tried.attempt = event.attempt + 1
         if kept.lost:
             tried.losses += 1
-            scope.voids()
             return
         tried.failures += 1
         tried.error = event.error if event.fallback else None
         tried.asked.clear()
 
     def _interrupt(self, event: Interrupt, kept: Kept) -> None:
-        scope = self._open.of(event)
+        scope = self.open.of(event)
         if scope is not None:
             asked = scope.tried.asked
             asked[len(asked) if kept.asked is UNSET else kept.asked :] = [Asked(event)]
-            self.asked = max(self.asked, int(event.id))
+            if event.id.isdecimal():  # others were not given by a run
+                self.asked = max(self.asked, int(event.id))
 
     def _reply(self, event: Reply, kept: Kept) -> None:
-        scope = self._open.of(event)
+        scope = self.open.of(event)
         for each in () if scope is None else scope.tried.asked:
             if each.event.id == event.id:
                 each.answer = kept.answer
 
     def _end(self, event: End, kept: Kept) -> None:
-        scope = self._open.of(event)
+        scope = self.open.of(event)
         if scope is None:
             return
         parent: Scope | None = scope.parent
-        self._open.close(scope)
+        self.open.close(scope)
         if parent is None:
-            assert isinstance(event, FlowEnd)
-            self.end, self.root = event, None
-        elif isinstance(event, ItemEnd):
+            return
+        if isinstance(event, ItemEnd):
             parent.cursor.done = event.done
             if event.status == "ok" or kept.excused:
                 parent.finished[scope.index] = Item(scope.tried.digest, kept.result, event.error)

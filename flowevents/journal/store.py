@@ -11,6 +11,7 @@ The rules of this file:
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
@@ -105,12 +106,12 @@ class Polled(Struct):
 class Store(Protocol):
     """Where journals are kept."""
 
-    remote: bool
+    remote: bool = False
     """Whether a call may take longer than a local disk does."""
 
     def now(self) -> float:
         """What time it is for all who use this store, in seconds since the epoch."""
-        ...
+        return time.time()
 
     def update(self, run_id: str, change: Callable[[Row | None, float], tuple[Row | None, T]]) -> T:
         """Read what there is of a run, and write what `change` makes of it.
@@ -162,7 +163,7 @@ class Store(Protocol):
 
     def sweep(self) -> bool:
         """Clear away some of what deleted runs have left. Gives whether there may be more."""
-        ...
+        return False
 
     def close(self) -> None:
         """Give up what is open. Later calls raise `JournalError`."""
@@ -170,8 +171,8 @@ class Store(Protocol):
 
     def before_fork(self) -> None:
         """Let no call be under way until `after_fork`."""
-        ...
+        return
 
     def after_fork(self, *, in_child: bool) -> None:
         """Go on; in the child with connections of its own."""
-        ...
+        return

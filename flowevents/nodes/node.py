@@ -12,11 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar, cast, overload
 
 from flowevents.engine.attempts import pause_after, retries_on
-from flowevents.engine.publish import (
-    emit,
-    in_opaque_step,
-    progress,
-)
+from flowevents.engine.publish import emit, in_opaque_step, progress
 from flowevents.engine.shape import is_node, node_name, why_no_node
 from flowevents.errors import GraphError
 from flowevents.events import Event
@@ -25,7 +21,7 @@ from flowevents.nodes.attributes import ClassName, CurrentRetry, NoAsk, PauseReq
 from flowevents.nodes.coroutines import coroutine_function
 from flowevents.run import Run, RunOptions
 from flowevents.signals import Identity, on
-from flowevents.stream import UNSET, AsyncStream, Stream, run_stream, run_stream_async
+from flowevents.stream import UNSET, AsyncStream, Stream, streamed
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -176,12 +172,12 @@ class BaseNode:
     ) -> Any:
         """The data of the output chunks as they come: a `Stream`, whose return value is the action.
 
-        With a `callback(chunk, node)`, even `None`, it runs to the end and gives the action; what
-        the callback raises cancels the run and is raised.
+        With a `callback(chunk, node)`, even `None`, it runs to the end and gives the action. The
+        node is given by its path; what the callback raises cancels the run and is raised.
         """
         __tracebackhide__ = True
         self._warn_successors("Flow")
-        return run_stream(self, shared, callback, **options)
+        return streamed(self, shared, callback, options, is_async=False)
 
     @overload
     def run_stream_async(self, shared: Any, **options: Unpack[RunOptions]) -> AsyncStream: ...
@@ -200,7 +196,7 @@ class BaseNode:
     ) -> Any:
         """`run_stream` in an event loop: an `AsyncStream`, or an awaitable of the action."""
         self._warn_successors("AsyncFlow")
-        return run_stream_async(self, shared, callback, **options)
+        return streamed(self, shared, callback, options, is_async=True)
 
     def _warn_successors(self, flow: str) -> None:
         if getattr(self, "successors", None):  # there are none where `__init__` was forgotten

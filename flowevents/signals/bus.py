@@ -8,6 +8,7 @@ tables, which stay empty: what is connected stands in `senders.table`, which run
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Generator, Hashable, Iterable
 from contextlib import contextmanager
 from typing import Any, Final, Generic, TypeVar
@@ -69,8 +70,8 @@ class EventSignal(NamedSignal, Generic[E]):
     positional argument, the event.
     """
 
-    def __init__(self, name: str, event_type: type[E]) -> None:
-        self._key: Hashable = object()  # in the table; that of a run's signal is its name
+    def __init__(self, name: str, event_type: type[E], *, key: Hashable = None) -> None:
+        self._key = object() if key is None else key  # in the table; of a run's signal its name
         super().__init__(name, doc=event_type.__doc__)
         self.event_type = event_type
         self._mutes = 0  # how many `muted` blocks run
@@ -92,7 +93,7 @@ class EventSignal(NamedSignal, Generic[E]):
         Returns:
             The receiver. Raises `ObserverError` where it is not callable or the sender is none.
         """
-        self._add(receiver, sender, weak)
+        self._add(receiver, sender, math.inf, weak)
         return receiver
 
     def connect_via(  # type: ignore[override]
@@ -114,13 +115,15 @@ class EventSignal(NamedSignal, Generic[E]):
 
     def hold(self, receiver: Callable[[E], object], sender: object = ANY) -> Callable[[], None]:
         """Connect, and return the function that undoes just this; calling it twice is harmless."""
-        held = [self._add(receiver, sender, holds=True)]
+        connection = self._add(receiver, sender, 1)
+        held = [connection]
 
         def release() -> None:
             with table.lock:
-                if held and table.has(connection := held.pop()):
+                there = table.get(connection.sender, connection.place)
+                if held and held.pop() is there:
                     connection.holds -= 1
-                    if connection.holds <= 0 and not connection.connected:
+                    if connection.holds <= 0:
                         self._drop(connection)
 
         return release
@@ -139,7 +142,7 @@ class EventSignal(NamedSignal, Generic[E]):
             self.receiver_disconnected.send(self, receiver=receiver, sender=sender)
 
     def _add(
-        self, receiver: Receiver, sender: object, weak: bool = False, *, holds: bool = False
+        self, receiver: Receiver, sender: object, holds: float, weak: bool = False
     ) -> Connection:
         if not callable(receiver):
             raise ObserverError(
@@ -159,7 +162,6 @@ class EventSignal(NamedSignal, Generic[E]):
                 connection.entry = (*connection.entry[:2], receiver)
                 changed(key, alive)
             connection.holds += holds
-            connection.connected |= not holds
             if isinstance(alive, Audience) and alive.closed:  # it may just have been
                 table.forget(alive)
                 raise RunStateError(f"Cannot listen to {sender!r}: it has ended. Make another Run.")
@@ -325,9 +327,8 @@ BY_NAME: Final[dict[str, EventSignal[Any]]] = {}
 
 
 def _of_runs(event_type: type[E]) -> EventSignal[E]:
-    signal = EventSignal(event_type.signal, event_type)
-    signal._key = event_type.signal
-    BY_NAME[event_type.signal] = signal
+    name = event_type.signal
+    signal = BY_NAME[name] = EventSignal(name, event_type, key=name)
     return signal
 
 
@@ -344,10 +345,8 @@ node_end: EventSignal[events.NodeEnd] = _of_runs(events.NodeEnd)
 action: EventSignal[events.Action] = _of_runs(events.Action)
 flow_end: EventSignal[events.FlowEnd] = _of_runs(events.FlowEnd)
 
-contexts: EventSignal[Event] = EventSignal("contexts", Event)
+contexts: EventSignal[Event] = EventSignal("contexts", Event, key="contexts")
 """To which the `context` methods of observers are connected; nothing is sent."""
-contexts._key = contexts.name
 
-captures: EventSignal[Event] = EventSignal("captures", Event)
+captures: EventSignal[Event] = EventSignal("captures", Event, key="captures")
 """To which observers are connected that want what a step gets and gives; nothing is sent."""
-captures._key = captures.name

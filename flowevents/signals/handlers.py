@@ -7,6 +7,7 @@ objects are the same receiver, how one that is held weakly is called, and which 
 from __future__ import annotations
 
 import functools
+import inspect
 import types
 import weakref
 from collections.abc import Callable, Hashable, Sequence
@@ -21,7 +22,6 @@ __all__ = [
     "NO_HANDLERS",
     "Entry",
     "Handlers",
-    "Heard",
     "Listeners",
     "Receiver",
     "Weakly",
@@ -54,8 +54,15 @@ NO_HANDLERS: Final = Handlers((), ())
 """The handlers of an event that a consumer alone takes."""
 
 
-class Heard(msgspec.Struct):
-    """For each signal the `Handlers` of its events, or `None` where nobody hears them."""
+class Listeners(msgspec.Struct):
+    """Who listens to one node: for each signal the `Handlers` of its events, and more.
+
+    Attributes:
+        anybody: Whether there is one.
+        contexts: Who is asked for the context of the node's code.
+        captures: Those who want what the node gets and gives.
+        special: More is to be done for a step than to send its events.
+    """
 
     flow_start: Handlers | None = None
     node_start: Handlers | None = None
@@ -69,18 +76,6 @@ class Heard(msgspec.Struct):
     node_end: Handlers | None = None
     action: Handlers | None = None
     flow_end: Handlers | None = None
-
-
-class Listeners(Heard):
-    """Who listens to one node: what of it is heard, and what else is asked of the engine.
-
-    Attributes:
-        anybody: Whether there is one.
-        contexts: Who is asked for the context of the node's code.
-        captures: Those who want what the node gets and gives.
-        special: More is to be done for a step than to send its events.
-    """
-
     anybody: bool = False
     contexts: tuple[Receiver, ...] = ()
     captures: Handlers | None = None
@@ -148,14 +143,12 @@ def takes(receiver: Any, count: int) -> bool:
         return True
     code = receiver.__code__
     least = code.co_argcount - len(receiver.__defaults__ or ())
-    most = count if code.co_flags & _VARARGS else code.co_argcount
+    most = count if code.co_flags & inspect.CO_VARARGS else code.co_argcount
     named = code.co_kwonlyargcount - len(receiver.__kwdefaults__ or ())
     return least <= count <= most and not named
 
 
 def _binds(receiver: functools.partial[Any], count: int) -> bool:
-    import inspect  # here: it takes long to import, and few handlers need it
-
     try:
         inspect.signature(receiver).bind(*[None] * count)
     except TypeError:
@@ -176,31 +169,14 @@ def receiver_key(receiver: object) -> Hashable:
     return id(receiver)
 
 
-_VARARGS: Final = 0x04  # inspect.CO_VARARGS
-_COROUTINE: Final = 0x80  # inspect.CO_COROUTINE
-
-
 def is_async_callable(receiver: object) -> bool:
     """Whether calling it gives a coroutine: an `async def`, or an object with an async call."""
     inner = getattr(receiver, "__func__", receiver)
-    if type(inner) is types.FunctionType:  # by far the most
-        if inner.__code__.co_flags & _COROUTINE:
-            return True
-        return bool(inner.__dict__) and _is_marked(inner)
-    while isinstance(inner, (functools.partial, Weakly)):
-        inner = inner.func
-    if inner is not receiver and not isinstance(inner, type):
-        return is_async_callable(inner)
-    if _is_marked(inner):
+    if type(inner) is types.FunctionType and not inner.__dict__:  # by far the most
+        return bool(inner.__code__.co_flags & inspect.CO_COROUTINE)
+    if isinstance(inner, (functools.partial, Weakly)):
+        return is_async_callable(inner.func)
+    if inspect.iscoroutinefunction(inner):
         return True
     call = getattr(type(inner), "__call__", None)  # noqa: B004 - the method, not callability
     return type(call) is types.FunctionType and is_async_callable(call)
-
-
-def _is_marked(receiver: object) -> bool:
-    """Whether `inspect` takes it for async, as after `inspect.markcoroutinefunction`."""
-    if hasattr(receiver, "_is_coroutine_marker") or hasattr(receiver, "__code__"):
-        import inspect  # here: it takes long to import, and few handlers need it
-
-        return inspect.iscoroutinefunction(receiver)
-    return False

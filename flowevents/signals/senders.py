@@ -56,18 +56,17 @@ class Connection:
     Attributes:
         sender, place: Its sender's key, and its key among what is connected to that sender.
         entry: The receiver as it is looked up.
-        connected: It was made by `connect`, and not undone by `disconnect`.
-        holds: How many subscriptions and `connected_to` blocks want it, each until it ends.
+        holds: How many subscriptions and `connected_to` blocks want it, each until it ends;
+            infinity where it was made by `connect`.
     """
 
-    __slots__ = ("connected", "entry", "holds", "place", "sender")
+    __slots__ = ("entry", "holds", "place", "sender")
 
     def __init__(self, sender: Hashable, place: tuple[Hashable, Hashable], entry: Entry) -> None:
         self.sender: Hashable = sender
         self.place: tuple[Hashable, Hashable] = place
         self.entry: Entry = entry
-        self.connected: bool = False
-        self.holds: int = 0
+        self.holds: float = 0
 
 
 class _Keeper(Identity):
@@ -113,10 +112,6 @@ class Table:
         """The connection at this place, if there is one."""
         identity = self.identity(sender)
         return None if identity is None else identity.connections.get(place)
-
-    def has(self, connection: Connection) -> bool:
-        """Whether it is this one that stands at its place."""
-        return self.get(connection.sender, connection.place) is connection
 
     def add(self, connection: Connection, alive: object) -> None:
         """Put a new connection to its sender; `alive` is the object that its key stands for."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flowevents import MemoryJournal, SQLiteJournal
-from flowevents.journal import Journal
+from flowevents.journal.journal import Journal
 from tests.durable.lost import AwaitedJournal
 
 

@@ -36,7 +36,7 @@ from flowevents import (
     StreamNode,
     UnknownRun,
 )
-from flowevents.journal import Journal
+from flowevents.journal.journal import Journal
 from flowevents.testing import ManualClock, check_events
 from tests.driving import Driver
 from tests.journals.processes import begun

@@ -199,6 +199,14 @@ def test_classes_of_state_types_come_back(make: Callable[[], Any]) -> None:
     assert _same(_returned([value])[0], value)
 
 
+def test_equal_sets_are_kept_alike() -> None:
+    """Whatever their order is: in another process it is another one for texts."""
+    one, two = set[Any]([0, 8, "b"]), set[Any]([8, "b", 0])
+    assert list(one) != list(two)
+    for kind in (set, frozenset):
+        assert Codec().encode(kind(one), "one") == Codec().encode(kind(two), "two")
+
+
 def test_nothing_is_made_twice() -> None:
     """What `__post_init__` does was done when the object was made first."""
     point, document, model = Point(1), _document(), _model()

@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pytest
 
-from flowevents import EventsLost, FlowStart, MemoryJournal, Run, UnknownRun
+from flowevents import (
+    Ask,
+    AskNode,
+    BatchFlow,
+    EventsLost,
+    Flow,
+    FlowStart,
+    ItemEnd,
+    MemoryJournal,
+    Node,
+    Paused,
+    Run,
+    UnknownRun,
+)
 from flowevents.testing import check_events
 from tests.durable.flows import SHAPES, Done
 from tests.durable.lost import Answers, Commits, drive, lost_after, made
@@ -76,3 +90,39 @@ def test_a_fork_says_where_it_comes_from(journal: MemoryJournal) -> None:
         Run.fork(flow, journal, "run", 99)
     with pytest.raises(UnknownRun):
         Run.fork(flow, journal, "another")
+
+
+class Twice(BatchFlow):
+    """Runs its nodes two times."""
+
+    def prep(self, shared: Any) -> list[dict[str, int]]:
+        return [{"number": 0}, {"number": 1}]
+
+
+class Asks(AskNode):
+    """Asks."""
+
+    def question(self, prep_res: Any) -> Ask:
+        return Ask("Ship it?")
+
+
+def test_a_cancelled_fork_counts_its_items_on(journal: MemoryJournal) -> None:
+    """Also those that had ended before it was forked, which its log does not hold."""
+
+    def flow() -> Flow:
+        node = Node()
+        node >> Asks()
+        return Twice(node)
+
+    run = Run(flow(), {}, journal=journal, id="run")
+    with pytest.raises(Paused):
+        run.wait()
+    run.reply("yes")
+    with pytest.raises(Paused):
+        run.wait()
+    fork = Run.fork(flow(), journal, "run", id="fork")
+    with pytest.raises(Paused):
+        fork.wait()
+    del fork
+    journal.cancel("fork")
+    assert [each.done for each in journal.read("fork") if isinstance(each, ItemEnd)] == [2]

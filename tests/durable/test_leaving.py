@@ -32,7 +32,7 @@ from flowevents import (
     SQLiteJournal,
     StreamNode,
 )
-from flowevents.journal import Journal
+from flowevents.journal.journal import Journal
 from flowevents.testing import check_events
 from tests.driving import PATIENCE, Driver, Seen, driving, in_thread, status_of
 from tests.journals.processes import begun

@@ -11,25 +11,32 @@ from hypothesis import given
 
 import flowevents
 from flowevents import Event, MemoryJournal, Run
+from flowevents.events import encode
 from flowevents.journal.ends import cancelled_ends
-from flowevents.journal.records import recorded
+from flowevents.journal.records import Record, recorded
+from flowevents.journal.standing import Standing
 from flowevents.testing import check_events
 from tests.graphs import Graph, Halt, graphs
 from tests.made_graphs import build, new_shared
 from tests.whole_run import full_record
 
 
+def ends_after(events: Sequence[Event]) -> list[Event]:
+    """Those that are written after these."""
+    return cancelled_ends(Standing(Record(each.seq, encode(each)) for each in events), 2e9)
+
+
 def check_each_cut(events: Sequence[Event]) -> None:
     """Wherever a log ends, its ends make it whole."""
     for cut in range(1, len(events) + 1):
-        check_events([*events[:cut], *cancelled_ends(events[:cut], 2e9)])
+        check_events([*events[:cut], *ends_after(events[:cut])])
 
 
 def test_a_whole_run() -> None:
     """Cut after each of its events."""
     check_each_cut(full_record())
-    assert cancelled_ends(full_record(), 2e9) == []
-    assert cancelled_ends([], 2e9) == []
+    assert ends_after(full_record()) == []
+    assert ends_after([]) == []
 
 
 async def events_of(made: Any, shared: dict[str, Any]) -> list[Event]:

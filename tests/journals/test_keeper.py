@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from flowevents import JournalError, MemoryJournal, SQLiteJournal
-from flowevents.journal import Message
+from flowevents.journal.records import Message
 from flowevents.testing.journals.script import Script
 from tests.driving import PATIENCE
 from tests.journals.processes import output

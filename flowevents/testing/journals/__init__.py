@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Final
 
-from flowevents.journal import Journal
+from flowevents.journal.journal import Journal
 from flowevents.testing.journals import answering, leases, reading, writing
 from flowevents.testing.journals.bench import Bench
 

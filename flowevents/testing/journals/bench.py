@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from secrets import token_hex
 from typing import Any, Final, TypeVar
 
-from flowevents.journal import Journal
+from flowevents.journal.journal import Journal
 
 __all__ = ["PATIENCE", "Bench", "equal", "raises", "together"]
 

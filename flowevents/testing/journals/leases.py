@@ -8,7 +8,7 @@ from functools import partial
 
 from flowevents import events as ev
 from flowevents.errors import Conflict, JournalError, RunStateError, UnknownRun
-from flowevents.journal import Message
+from flowevents.journal.records import Message
 from flowevents.testing.journals.bench import PATIENCE, Bench, equal, raises, together
 from flowevents.testing.journals.script import Script
 

@@ -8,7 +8,7 @@ from functools import partial
 
 from flowevents.errors import EventsLost, RunStateError, UnknownRun
 from flowevents.events import Event
-from flowevents.journal import Journal
+from flowevents.journal.journal import Journal
 from flowevents.journal.records import recorded
 from flowevents.testing.checks import check_events
 from flowevents.testing.journals.bench import PATIENCE, Bench, equal, in_loop, raises, together

@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 from flowevents import events as ev
 from flowevents.events import Event
-from flowevents.journal import Journal, Lease, Message
-from flowevents.journal.records import recorded
+from flowevents.journal.journal import Journal
+from flowevents.journal.lease import Lease
+from flowevents.journal.records import Message, recorded
 
 __all__ = ["Script"]
 
@@ -34,7 +35,7 @@ class Script:
                 ev.FlowStart, "", span=1, step=0, attempt=0, parent=0, flow="agent",
                 metadata={"user": "Ada"},
             )  # fmt: skip
-            self.lease.append(recorded(start, b'{"options":1}'))
+            self.lease.append(recorded(start, b'{"options":{}}'))
 
     def make(self, kind: type[Event], node: str = "Plan", **fields: Any) -> Event:
         """The next event."""

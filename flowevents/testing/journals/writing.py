@@ -8,8 +8,8 @@ from typing import Any
 
 from flowevents import events as ev
 from flowevents.errors import Conflict, JournalError, RunStateError
-from flowevents.journal import Journal, Record
-from flowevents.journal.records import recorded
+from flowevents.journal.journal import Journal
+from flowevents.journal.records import Record, recorded
 from flowevents.testing.checks import check_events
 from flowevents.testing.journals.bench import PATIENCE, Bench, equal, raises, together
 from flowevents.testing.journals.script import Script
