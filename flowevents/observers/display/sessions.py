@@ -99,9 +99,8 @@ class Written:
 
     def __init__(self, target: IO[str], options: Options, watch: Watch | None = None) -> None:
         self._target = target
-        self._lines = Lines(options.shows)
-        if watch is not None:
-            self._write(self._lines.take_over(watch))
+        self._lines = Lines(watch or Watch(options.shows))
+        self._write(self._lines.kept())
 
     def is_urgent(self, event: Event) -> bool:
         """Always."""
@@ -113,7 +112,7 @@ class Written:
 
     def is_over(self) -> bool:
         """Whether every run has ended."""
-        return not self._lines.runs
+        return not self._lines.watch.runs
 
     def draw(self) -> None:
         """Everything is written already."""

@@ -41,7 +41,7 @@ from flowevents.observers.display.state import (
 from flowevents.observers.first_chunk import FirstChunk
 from flowevents.opened import End, Start
 
-__all__ = ["Watch"]
+__all__ = ["Watch", "result_of"]
 
 _ENDED: Final = 1_000  # so many runs that have ended are remembered, to ignore what comes late
 
@@ -73,14 +73,9 @@ class Watch:
     def take(self, event: Event, now: float) -> None:
         """Fold an event in; `now` is the display's clock, in seconds."""
         fold = _FOLDS.get(type(event))
-        if fold is None:  # a type that a newer version sends
-            return
-        run = self.runs.get(event.run_id)
-        if run is None:
-            run = self._open(event, now)
-            if run is None:
-                return
-        fold(self, run, event, now)
+        run = self.run_of(event, now)
+        if fold is not None and run is not None:
+            fold(self, run, event, now)
 
     def hear(self, question: Interrupt, now: float) -> None:
         """Fold in a question of a run that is watched, perhaps before it comes as an event."""
@@ -97,10 +92,14 @@ class Watch:
 
     # -- runs ---------------------------------------------------------------------------------
 
-    def _open(self, event: Event, now: float) -> Run | None:
+    def run_of(self, event: Event, now: float) -> Run | None:
+        """The run of an event, which its first one opens; `None` for what comes too late."""
+        known = self.runs.get(event.run_id)
+        if known is not None:
+            return known
         again = isinstance(event, FlowStart) and event.parent == 0
-        if event.run_id in self._ended and not again:
-            return None
+        if type(event) not in _FOLDS or (event.run_id in self._ended and not again):
+            return None  # a type that a newer version sends, or what comes late
         self._ended.pop(event.run_id, None)
         self._numbers += 1
         name = event.flow if isinstance(event, FlowStart) and again else event.run_id
@@ -113,7 +112,7 @@ class Watch:
     def _leave(self, run: Run) -> None:
         self._release(run, None)
         del self.runs[run.id]
-        self.entries.append(Ended(self._number(run), "", (), run))
+        self.entries.append(Ended(self.number(run), "", (), run))
         self._forget_questions(run)
         self._ended[run.id] = None
         if len(self._ended) > _ENDED:
@@ -126,7 +125,8 @@ class Watch:
             del self.questions[key]
         self._asked = {key for key in self._asked if key[0] != run.id}
 
-    def _number(self, run: Run) -> int:
+    def number(self, run: Run) -> int:
+        """The run's number, or 0 where there is one run alone."""
         return run.number if self.several else 0
 
     def _row(self, run: Run, path: str) -> Row | None:
@@ -209,7 +209,7 @@ class Watch:
         step.first.take(event)
         left = float("inf") if event.expires is None else event.expires - event.time
         self.questions[run.id, event.id] = now + left
-        asked = Asked(self._number(run), event.node, event.items, event)
+        asked = Asked(self.number(run), event.node, event.items, event)
         speech = step.speech
         if speech.blocks:  # what the question is about has to be seen
             asked.about = self._said(run, step, None)
@@ -225,14 +225,14 @@ class Watch:
         if question is not None:
             step.speech.pause(event.time - question.time)
         self.questions.pop((run.id, event.id), None)
-        self.entries.append(Answered(self._number(run), event.node, event.items, event))
+        self.entries.append(Answered(self.number(run), event.node, event.items, event))
 
     # -- ends ---------------------------------------------------------------------------------
 
     def _said(self, run: Run, step: Step, status: Status | None) -> Said:
         speech = step.speech
         return Said(
-            self._number(run),
+            self.number(run),
             step.node or run.root.name,
             step.items,
             speech.blocks,
@@ -265,9 +265,9 @@ class Watch:
     def _keep(self, run: Run, step: Step, event: End) -> None:
         """Keep what it said and, once, the error with which it failed."""
         new = event.status == "error" and event.error != run.error
-        if new:
+        if event.error is not None:
             run.error = event.error
-        result = _result(step, event)
+        result = result_of(step, event)
         if not step.speech.blocks and result is None and not new:
             return
         said = self._said(run, step, event.status)
@@ -307,12 +307,11 @@ class Watch:
             self.entries.append(said)
 
 
-def _result(step: Step, event: End) -> Block | None:
+def result_of(step: Step | None, event: End) -> Block | None:
     """What a step that said nothing has returned, where its run captures that."""
-    speech = step.speech
     if not isinstance(event, NodeEnd) or event.result is None:
         return None
-    if speech.blocks or speech.shown or step.batch.spoke:
+    if step is not None and (step.speech.said or step.batch.spoke):
         return None
     return Block(OUTPUT, [figures.value(event.result)], isinstance(event.result, str))
 
