@@ -15,9 +15,15 @@ from rich.console import Console
 from flowevents.at_exit import close_at_exit
 from flowevents.events import Event, Interrupt
 from flowevents.observers.display.notebook import Notebook
-from flowevents.observers.display.sessions import Drawn, Options, Session, Written
-from flowevents.observers.display.shown import shower
+from flowevents.observers.display.sessions import (
+    Drawn,
+    Options,
+    Session,
+    Written,
+    is_urgent,
+)
 from flowevents.observers.display.terminal import Terminal
+from flowevents.observers.display.watch import Watch, shower
 from flowevents.observers.tty import Tty, tty_of
 
 __all__ = ["TerminalDisplay"]
@@ -95,8 +101,7 @@ class TerminalDisplay:
     def __call__(self, event: Event) -> None:
         """Take an event: the handler of all signals, live or sent by hand, and for lists."""
         self._noted.append((event, self._options.get_time()))
-        session = self._session
-        if session is None or session.is_urgent(event):
+        if not isinstance(self._session, Drawn) or is_urgent(event):
             self._work(_draw if isinstance(event, Interrupt) else None)
 
     def start(self) -> None:
@@ -135,7 +140,7 @@ class TerminalDisplay:
                 while self._noted:
                     session = self._session or self._open()
                     session.take(*self._noted.popleft())
-                    if session.is_over() and not self._is_kept:
+                    if not session.watch.runs and not self._is_kept:
                         self._do(session, self._close)
                 if self._session is not None and then is not None:
                     self._do(self._session, then)
@@ -153,12 +158,12 @@ class TerminalDisplay:
         except Exception:
             if not isinstance(session, Drawn):
                 raise
-            watch = session.give_up()
+            session.give_up()
             self._leave()
             _logger.exception("TerminalDisplay cannot draw; plain lines follow")
-            self._session = Written(self._console().file, self._options, watch)
-            if self._session.is_over() and not self._is_kept:
-                self._session = None
+            written = Written(self._console().file, session.watch)
+            if written.watch.runs or self._is_kept:
+                self._session = written
 
     def _step_aside(self, question: Interrupt) -> None:
         self._work(lambda session: session.step_aside(question))
@@ -176,16 +181,16 @@ class TerminalDisplay:
             _on_screen.add(self)
             session = Drawn(surface, self._options, self._tty, self.refresh)
         else:
-            session = Written(console.file, self._options)
+            session = Written(console.file, Watch(self._options.shows))
         self._session = session
         close_at_exit("displays", self, TerminalDisplay.stop)
         return session
 
     def _close(self, session: Session) -> None:
         try:
-            thread = session.close()
-            if thread is not None:
-                self._ending.append(thread)
+            session.close()
+            if isinstance(session, Drawn) and session.thread is not None:
+                self._ending.append(session.thread)
         finally:
             self._leave()
 

@@ -6,7 +6,8 @@ is left open below it, and nothing that an event holds raises.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from fnmatch import fnmatchcase
 from typing import Final
 
 from flowevents.events import (
@@ -41,9 +42,24 @@ from flowevents.observers.display.state import (
 from flowevents.observers.first_chunk import FirstChunk
 from flowevents.opened import End, Start
 
-__all__ = ["Watch", "result_of"]
+__all__ = ["Watch", "result_of", "shower"]
 
 _ENDED: Final = 1_000  # so many runs that have ended are remembered, to ignore what comes late
+
+
+def shower(
+    show: str | Iterable[str] | Callable[[str], bool] | None,
+) -> Callable[[str], bool] | None:
+    """Whether the node of a path is shown, or `None` where all are.
+
+    Args:
+        show: A path, or several; `*`, `?` and `[…]` match as in file names, and `*` also `/`. Or
+            a function of a path.
+    """
+    if show is None or callable(show):
+        return show
+    patterns = (show,) if isinstance(show, str) else tuple(show)
+    return lambda path: any(path == each or fnmatchcase(path, each) for each in patterns)
 
 
 class Watch:
