@@ -17,7 +17,7 @@ import select
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, InvalidStateError
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Final, TextIO
@@ -29,9 +29,7 @@ from flowevents.observers.tty import Tty, tty_of
 
 __all__ = ["Keyboard"]
 
-Opening = Callable[[], AbstractContextManager[str]]
-"""Opens a block in which a line is read; gives what is written before the prompt."""
-
+_PROMPT: Final = "> "
 _LOOK: Final = 0.1  # seconds after which a thread that waits looks whether somebody still does
 
 
@@ -80,20 +78,23 @@ class Keyboard:
             target.write(text.encode(encoding, "backslashreplace").decode(encoding))
             target.flush()
 
-    def read(self, prompt: str, opening: Opening) -> str | None:
+    def read(self, opening: AbstractContextManager[str]) -> str | None:
         """The next line, without its end; `None` at the end of input. It is read in a turn.
 
         The calling thread waits. On the process's terminal the line is read as by `input`, with
         line editing. Raises `KeyboardInterrupt` for Ctrl-C.
+
+        Args:
+            opening: A block in which it is read; gives what is written before the prompt.
         """
-        with opening() as introduction:
+        with opening as introduction:
             try:
                 self.write(introduction)
                 if self._is_standard() and (self.is_terminal or _is_replaced()):
                     with suppress(ImportError):  # gives `input` line editing, where there is one
                         import readline  # noqa: F401
-                    return input(prompt)
-                self.write(prompt)
+                    return input(_PROMPT)
+                self.write(_PROMPT)
                 return self._finish(_readline(self._source or sys.stdin))
             except EOFError:
                 self.write("\n")
@@ -102,11 +103,11 @@ class Keyboard:
                 self.write("\n")
                 raise
 
-    async def read_async(self, prompt: str, opening: Opening) -> str | None:
+    async def read_async(self, opening: AbstractContextManager[str]) -> str | None:
         """`read` while the event loop goes on; it may be cancelled."""
-        with opening() as introduction:
+        with opening as introduction:
             try:
-                self.write(introduction + prompt)
+                self.write(introduction + _PROMPT)
                 return self._finish(await _readline_async(self._source or sys.stdin))
             except (asyncio.CancelledError, KeyboardInterrupt):
                 self.write("\n")
