@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Final, get_args
 
 from flowevents.events import (
@@ -37,6 +38,7 @@ _FAR: Final = 1e11  # seconds; the year 5138: a time beyond it is none
 _STATUSES: Final = get_args(Status)
 
 
+@dataclass(slots=True, eq=False)
 class Attempt:
     """One try of a step or item.
 
@@ -49,16 +51,13 @@ class Attempt:
         questions: In the order in which they were asked.
     """
 
-    __slots__ = ("end", "error", "first", "first_chunk", "number", "questions", "start")
-
-    def __init__(self, number: int, start: float, begins: Event) -> None:
-        self.number: int = number
-        self.start: float = start
-        self.end: float = start
-        self.first_chunk: float | None = None
-        self.first: FirstChunk = FirstChunk(begins)
-        self.error: str | None = None
-        self.questions: list[Question] = []
+    number: int
+    start: float
+    first: FirstChunk
+    end: float = 0.0
+    first_chunk: float | None = None
+    error: str | None = None
+    questions: list[Question] = field(default_factory=list)
 
     def close(self, end: float, *, given_up: bool) -> None:
         """It lasts until then, and with it the questions that are open."""
@@ -70,6 +69,7 @@ class Attempt:
                 question.open = not given_up
 
 
+@dataclass(slots=True, eq=False)
 class Question:
     """A question, from when it was asked until it was answered, or given up with its attempt.
 
@@ -80,23 +80,18 @@ class Question:
         answer: The answer as a text, or `None` where no reply is in the record.
     """
 
-    __slots__ = ("answer", "end", "id", "open", "prompt", "start")
-
-    def __init__(self, event: Interrupt, start: float) -> None:
-        self.id: str = event.id
-        self.prompt: str = _text(event.prompt)
-        self.start: float = start
-        self.end: float = start
-        self.open: bool = True
-        self.answer: str | None = None
+    id: str
+    prompt: str
+    start: float
+    end: float = 0.0
+    open: bool = True
+    answer: str | None = None
 
 
 class Span(Opened):
     """A flow, a step or a batch item, also when it has ended.
 
     Attributes:
-        number: Its `span`: the `seq` of its start.
-        name: The flow's name, or the last part of the node's path.
         children: What it encloses, as it began.
         start, end: Seconds since the epoch.
         status: How it ended, or `None` where its end is not in the record.
@@ -123,13 +118,8 @@ class Span(Opened):
         self.error: str | None = None
         self.action: str | None = None
         self.moved: bool = False
-        self.attempts: list[Attempt] = [Attempt(max(event.attempt, 1), start, event)]
+        self.attempts: list[Attempt] = [Attempt(max(event.attempt, 1), start, FirstChunk(event))]
         self.chunks: int = 0
-
-    @property
-    def number(self) -> int:
-        """Its `span`: the `seq` of its start."""
-        return self.span
 
     @property
     def name(self) -> str:
@@ -165,7 +155,7 @@ class Span(Opened):
         last.close(now, given_up=True)
         last.error = event.error
         pause = event.wait if 0 < event.wait < _FAR else 0.0
-        self.attempts.append(Attempt(last.number + 1, last.end + pause, event))
+        self.attempts.append(Attempt(last.number + 1, last.end + pause, FirstChunk(event)))
 
     def reply(self, event: Reply, now: float) -> None:
         """A question was answered."""
@@ -292,7 +282,7 @@ class RunSpans:
             return
         attempt.first.take(event)
         if isinstance(event, Interrupt):
-            attempt.questions.append(Question(event, now))
+            attempt.questions.append(Question(event.id, _text(event.prompt), now))
         elif isinstance(event, Reply):
             span.reply(event, now)
         elif event.kind == "output":
