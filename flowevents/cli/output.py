@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 from flowevents.errors import RecordError
+from flowevents.escape import escape_controls
 from flowevents.events import Event
 
-__all__ = ["Guarded", "Output", "why"]
+__all__ = ["Guarded", "Output", "say", "why"]
 
 
 class Output:
@@ -70,6 +72,12 @@ class Guarded:
                 self._observer(event)
             except (OSError, RecordError) as error:
                 self.error = error
+
+
+def say(text: str) -> None:
+    """Say something on stderr, in a line."""
+    with suppress(OSError):
+        print(f"flowevents: {escape_controls(text, one_line=True)}", file=sys.stderr)
 
 
 def why(name: str, error: Exception) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from flowevents.asking import Answer
+from flowevents.cli.output import say
 from flowevents.errors import MissingExtra, ReplyError
 from flowevents.events import Event, FlowEnd, Interrupt, ItemEnd, NodeEnd, Reply, Retry
 from flowevents.journal import Journal
@@ -20,19 +21,16 @@ from flowevents.observers.display import TerminalDisplay
 
 __all__ = ["watch_run"]
 
-Say = Callable[[str], object]
 
-
-def watch_run(journal: Journal, run_id: str, *, answer: bool, say: Say) -> None:
+def watch_run(journal: Journal, run_id: str, *, answer: bool) -> None:
     """Show a run from its beginning to its end, whoever drives it.
 
     Args:
         journal, run_id: The run.
         answer: Whether its questions are asked here.
-        say: Is told, in a line, what else there is to know.
     """
     clock = _Clock()
-    asking = _Asking(journal, run_id, say) if answer else None
+    asking = _Asking(journal, run_id) if answer else None
     with TerminalDisplay(answers_here=answer, get_time=clock) as display:
         asyncio.run(_watch(journal, run_id, display, clock, asking))
 
@@ -81,10 +79,9 @@ class _Clock:
 class _Asking:
     """The open questions of a run, each asked by a task until it has an answer or is given up."""
 
-    def __init__(self, journal: Journal, run_id: str, say: Say) -> None:
+    def __init__(self, journal: Journal, run_id: str) -> None:
         self._journal = journal
         self._run_id = run_id
-        self._say = say
         self._console = ConsoleAnswers()
         self._open: dict[str, Interrupt] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -128,10 +125,10 @@ class _Asking:
                 return
             self._journal.reply(self._run_id, found.value, question.id)
         except (ReplyError, MissingExtra) as error:
-            self._say(str(error))
+            say(str(error))
             return
         if self._run_id in self._journal.due():
-            self._say(f"Nobody drives run {self._run_id}: whoever resumes it gets the answer.")
+            say(f"Nobody drives run {self._run_id}: whoever resumes it gets the answer.")
 
     def _refusal(self, question: Interrupt, value: object) -> ReplyError | None:
         """Why the question does not take this answer, whoever else has answered it."""
