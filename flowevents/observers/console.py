@@ -10,6 +10,7 @@ from typing import Any, TextIO
 from flowevents.asking import Answer
 from flowevents.escape import escape_controls
 from flowevents.events import Interrupt
+from flowevents.observers import figures
 from flowevents.observers.keyboard import Keyboard
 from flowevents.observers.questions import choices_of, hint, is_numbered, more_wait, parse, wording
 
@@ -96,7 +97,7 @@ class ConsoleAnswers:
 
 
 def _introduction(event: Interrupt) -> list[str]:
-    lines = [f"? {_one_line(event.node)}{_items(event)} asks"]
+    lines = [f"? {_one_line(event.node)}{figures.items(event.items)} asks"]
     wanted = hint(event)
     choices = choices_of(event)
     if wanted and choices is None:
@@ -114,10 +115,6 @@ def _indented(text: str) -> list[str]:
 
 def _one_line(text: str) -> str:
     return escape_controls(text, one_line=True)
-
-
-def _items(event: Interrupt) -> str:
-    return f"[{'.'.join(map(str, event.items))}]" if event.items else ""
 
 
 def _is_in_loop() -> bool:

@@ -29,8 +29,8 @@ from flowevents.events import (
     Status,
 )
 from flowevents.observers.first_chunk import FirstChunk
+from flowevents.observers.questions import wording
 from flowevents.opened import End, Opened, OpenStarts, starts
-from flowevents.plain import text_in
 
 __all__ = ["Attempt", "Question", "RunSpans", "Span", "read_spans"]
 
@@ -163,7 +163,7 @@ class Span(Opened):
             if question.id == event.id and question.open:
                 question.end = now
                 question.open = False
-                question.answer = _text(event.value)
+                question.answer = wording(event.value)
                 return
 
 
@@ -282,7 +282,7 @@ class RunSpans:
             return
         attempt.first.take(event)
         if isinstance(event, Interrupt):
-            attempt.questions.append(Question(event.id, _text(event.prompt), now))
+            attempt.questions.append(Question(event.id, wording(event.prompt), now))
         elif isinstance(event, Reply):
             span.reply(event, now)
         elif event.kind == "output":
@@ -300,14 +300,6 @@ def _inside(span: Span | None, time: float) -> float:
             time = min(time, span.end)
         span = span.parent
     return time
-
-
-def _text(value: object) -> str:
-    text = text_in(value)
-    try:
-        return repr(value) if text is None else text
-    except Exception:
-        return f"<{type(value).__name__}>"
 
 
 def read_spans(events: Iterable[Event]) -> list[RunSpans]:

@@ -14,7 +14,7 @@ from typing import Final
 
 from flowevents.escape import escape_controls, escape_xml
 from flowevents.events import Event
-from flowevents.observers.durations import duration
+from flowevents.observers.figures import duration
 from flowevents.observers.lanes import Bar, Row, bars_of, rows_of
 from flowevents.observers.spans import Attempt, RunSpans, Span, read_spans
 

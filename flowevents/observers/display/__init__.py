@@ -7,10 +7,8 @@
     others.py     what others write to the terminal meanwhile
     plain.py      events as plain lines, where nothing can be drawn
     region.py     what is under way; entries.py what stays; tree.py the tree of a run
-    markdown.py   an answer in Markdown
     phrases.py    the parts of their lines; canvas.py how text fits; line.py a line with styles
     watch.py      the fold of events into what is known; state.py and speech.py what that is
-    figures.py    how numbers and values are put
 
 Each uses only those below it, or beside it. From `watch` downward nothing knows rich; from `plain`
 downward nothing knows a clock, a thread or a screen.

@@ -25,8 +25,7 @@ from flowevents.events import (
     Reply,
     Retry,
 )
-from flowevents.observers import durations
-from flowevents.observers.display import figures
+from flowevents.observers import figures
 from flowevents.observers.display.speech import OUTPUT, Block, labelled
 from flowevents.observers.display.state import Answered, Asked, Ended, Entry, Run, Said, Step
 from flowevents.observers.display.watch import Watch, result_of
@@ -154,7 +153,7 @@ def _kept(entry: Entry) -> Iterator[str]:
         event = entry.reply
     elif isinstance(entry, Ended) and entry.whole.root.status is not None:
         root = entry.whole.root
-        yield f"{number}{_line(root.name)}: {root.status} in {durations.short(root.spent)}"
+        yield f"{number}{_line(root.name)}: {root.status} in {figures.short(root.spent)}"
     if event is not None:
         yield from (f"{name}{each}" for each in _told(event))
 
@@ -174,7 +173,7 @@ def _told(event: Event, run: Run | None = None, step: Step | None = None) -> lis
         return [f" -> {_line(event.target or 'end')}{action}"]
     if isinstance(event, Retry):
         follows = "fallback" if event.fallback else f"attempt {event.attempt + 1}"
-        wait = f" in {durations.short(event.wait)}" if event.wait > 0 else ""
+        wait = f" in {figures.short(event.wait)}" if event.wait > 0 else ""
         return [f": attempt {event.attempt} is void, {follows} follows{wait}: {_line(event.error)}"]
     if isinstance(event, Interrupt):
         choices = choices_of(event)
@@ -186,7 +185,7 @@ def _told(event: Event, run: Run | None = None, step: Step | None = None) -> lis
 
 
 def _ended(event: End, run: Run | None) -> str:
-    told = f": {event.status} in {durations.short(event.duration)}"
+    told = f": {event.status} in {figures.short(event.duration)}"
     if isinstance(event, ItemEnd):
         of = "" if event.total is None else f" of {event.total}"
         told += f", {event.done}{of} done"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from flowevents.observers import durations
+from flowevents.observers import figures
 from flowevents.observers.display.canvas import Canvas
 from flowevents.observers.display.entries import indented
 from flowevents.observers.display.line import Line
@@ -84,7 +84,7 @@ def _heading(number: int, step: Step, now: float, canvas: Canvas) -> Line:
     speech = step.speech
     line = Line((spinner(now, canvas), "cyan"), " ")
     line.add(path(number, step.node, step.items, canvas), "bold")
-    line.add(f"  {durations.short(now - step.seen)}", "dim")
+    line.add(f"  {figures.short(now - step.seen)}", "dim")
     if step.attempt > 1:
         line.add(f"  attempt {step.attempt}", "yellow")
     if speech.chunks:

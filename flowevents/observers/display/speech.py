@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from flowevents.observers.display import figures
+from flowevents.observers import figures
 from flowevents.plain import text_in
 
 __all__ = ["OUTPUT", "Block", "Speech", "labelled"]

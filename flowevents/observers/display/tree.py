@@ -7,8 +7,7 @@ from typing import Final
 from rich.cells import cell_len
 
 from flowevents.events import Interrupt
-from flowevents.observers import durations
-from flowevents.observers.display import figures
+from flowevents.observers import figures
 from flowevents.observers.display.canvas import Canvas
 from flowevents.observers.display.line import Line
 from flowevents.observers.display.phrases import STYLES, add_bar, add_move, spinner
@@ -105,7 +104,7 @@ class _Tree:
     def _add_work(self, line: Line, steps: list[Step], questions: list[Interrupt]) -> None:
         if len(steps) > 1:
             line.add(f"  {len(steps)} at work", "dim")
-        line.add(f"  {durations.short(self.now - steps[0].seen)}", "dim")
+        line.add(f"  {figures.short(self.now - steps[0].seen)}", "dim")
         for question in questions[:1]:
             line.add(f"  {self.canvas.line(wording(question.prompt))}", "bold yellow")
         self._add_state(line, steps[-1])
@@ -128,7 +127,7 @@ class _Tree:
     def _add_outcome(self, line: Line, row: Row) -> None:
         dot = self.canvas.signs["dot"]
         if row.status is not None:
-            line.add(f"  {durations.short(row.spent)}", "dim")
+            line.add(f"  {figures.short(row.spent)}", "dim")
         if row.items:
             line.add(f" {dot} {row.items} item{'s' * (row.items != 1)}", "dim")
         if row.retries:
@@ -169,7 +168,7 @@ class _Tree:
             step = next(reversed(step.inside.values()))
         if step.node != item.node:
             line.add(f" {canvas.line(step.node.rpartition('/')[2])}", "bold")
-        line.add(f" {durations.short(self.now - item.seen)}", "dim")
+        line.add(f" {figures.short(self.now - item.seen)}", "dim")
         for question in list(step.questions.values())[:1]:
             asked = canvas.line(wording(question.prompt))
             line.add(f"  {canvas.signs['asks']} {asked}", "bold yellow")

@@ -26,7 +26,7 @@ from flowevents.events import (
     Retry,
     Status,
 )
-from flowevents.observers.display import figures
+from flowevents.observers import figures
 from flowevents.observers.display.speech import OUTPUT, Block, Speech
 from flowevents.observers.display.state import (
     Answered,
