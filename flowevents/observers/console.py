@@ -54,7 +54,7 @@ class ConsoleAnswers:
         return self._hold(event, reason)
 
     def _hold(self, event: Interrupt, reason: str | None) -> Answer[Any] | None:
-        with self._keyboard.turn(event) as turn:
+        with self._keyboard.tty.turn(event) as turn:
             turn.result()
             while True:
                 line = self._keyboard.read(self._opening(event, reason))
@@ -63,7 +63,7 @@ class ConsoleAnswers:
                     return answer
 
     async def _hold_async(self, event: Interrupt, reason: str | None) -> Answer[Any] | None:
-        with self._keyboard.turn(event) as turn:
+        with self._keyboard.tty.turn(event) as turn:
             await asyncio.wrap_future(turn)
             while True:
                 line = await self._keyboard.read_async(self._opening(event, reason))

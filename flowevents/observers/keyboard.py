@@ -2,8 +2,7 @@
 
 The rules of this file:
 
-* One question is asked at a time in the whole process, in the order of the questions, until it has
-  its answer: who reads has a turn, for as many lines as that takes.
+* Whoever reads has a turn on the terminal (`Tty.turn`).
 * Plain code reads where it is, as by `input`. For an event loop a thread reads. At a terminal it
   waits until a line is there, and leaves it there if nobody wants it any more. Elsewhere it has to
   begin to read (Windows' terminal, a pipe); what comes after a cancel goes to whoever reads next.
@@ -16,15 +15,12 @@ import builtins
 import select
 import sys
 import threading
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, InvalidStateError
-from contextlib import AbstractContextManager, contextmanager, suppress
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, suppress
 from typing import Final, TextIO
 from weakref import WeakKeyDictionary
 
 from flowevents.escape import escape_controls
-from flowevents.events import Interrupt
 from flowevents.observers.tty import Tty, tty_of
 
 __all__ = ["Keyboard"]
@@ -61,12 +57,6 @@ class Keyboard:
     def must_block(self) -> bool:
         """Whether only a blocking call reads: a notebook puts one in place of `input`."""
         return self._is_standard() and _is_replaced()
-
-    @contextmanager
-    def turn(self, question: Interrupt) -> Iterator[Future[None]]:
-        """A future that is done when its answer may be read; the turn ends with the block."""
-        with self.tty.queued(question), _reading.turn() as turn:
-            yield turn
 
     def write(self, text: str) -> None:
         """Write a text at once, with escapes for what the target's encoding lacks."""
@@ -191,36 +181,3 @@ def _line_of(source: TextIO) -> str:
         return source.readline()
     except (OSError, ValueError):  # the terminal is gone, or the file is closed
         return ""
-
-
-# -- one after the other ----------------------------------------------------------------------
-
-
-class _Turns:
-    """Whose turn it is, of threads and tasks: first come, first served."""
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._waiting: deque[Future[None]] = deque()  # the first has its turn
-
-    @contextmanager
-    def turn(self) -> Iterator[Future[None]]:
-        """A future that is done when the turn has come; the turn ends with the block."""
-        turn: Future[None] = Future()
-        with self._lock:
-            self._waiting.append(turn)
-            self._next()
-        try:
-            yield turn
-        finally:
-            with self._lock:
-                self._waiting.remove(turn)
-                self._next()
-
-    def _next(self) -> None:
-        if self._waiting and not self._waiting[0].done():
-            with suppress(InvalidStateError):  # it is being cancelled, and will leave
-                self._waiting[0].set_result(None)
-
-
-_reading: Final = _Turns()

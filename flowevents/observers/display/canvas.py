@@ -94,25 +94,10 @@ def wrap(text: str, width: int) -> Iterator[str]:
     Lines are broken at spaces; a word that is wider than a line is broken anywhere.
     """
     for paragraph in text.split("\n"):
-        if paragraph.isascii():  # a character is a cell
-            yield from _wrap_ascii(paragraph, width)
-        elif len(paragraph) <= width and cell_len(paragraph) <= width:
+        if len(paragraph) <= width and cell_len(paragraph) <= width:
             yield paragraph
         else:
             yield from _wrap_cells(paragraph, width)
-
-
-def _wrap_ascii(paragraph: str, width: int) -> Iterator[str]:
-    begin = 0
-    while len(paragraph) - begin > width:
-        space = paragraph.rfind(" ", begin, begin + width + 1)
-        if space < 0 or paragraph[begin:space].strip() == "":  # one word
-            yield paragraph[begin : begin + width]
-            begin += width
-        else:
-            yield paragraph[begin:space].rstrip()
-            begin = space + 1
-    yield paragraph[begin:]
 
 
 def _wrap_cells(paragraph: str, width: int) -> Iterator[str]:

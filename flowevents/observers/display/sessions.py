@@ -129,7 +129,8 @@ class Drawn:
     def step_aside(self, question: Interrupt) -> None:
         """Draw up to the question, where it does not stand there, and take the region away."""
         now = self._options.get_time()
-        self.watch.hear(question, now)
+        if question.run_id in self.watch.runs:  # perhaps before it comes as an event
+            self.watch.take(question, now)
         if not self._surface.is_typed_on:
             self.draw()
             return

@@ -93,11 +93,6 @@ class Watch:
         if fold is not None and run is not None:
             fold(self, run, event, now)
 
-    def hear(self, question: Interrupt, now: float) -> None:
-        """Fold in a question of a run that is watched, perhaps before it comes as an event."""
-        if question.run_id in self.runs:
-            self.take(question, now)
-
     def leave(self) -> None:
         """Let go of the runs that are open, each as it is now."""
         for run in list(self.runs.values()):
