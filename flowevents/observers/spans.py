@@ -22,7 +22,6 @@ from flowevents.events import (
     FlowStart,
     Interrupt,
     ItemEnd,
-    ItemStart,
     NodeEnd,
     Reply,
     Retry,
@@ -126,11 +125,6 @@ class Span(Opened):
         """The flow's name, or the last part of the node's path."""
         event = self.event
         return event.flow if isinstance(event, FlowStart) else event.node.split("/")[-1]
-
-    @property
-    def label(self) -> str:
-        """What its node calls it, where it is a batch item."""
-        return self.event.label if isinstance(self.event, ItemStart) else ""
 
     @property
     def questions(self) -> list[Question]:

@@ -110,16 +110,6 @@ class Step(Opened):
         self.questions: dict[str, Interrupt] = {}
 
     @property
-    def is_item(self) -> bool:
-        """Whether it is an item, as its start says."""
-        return type(self.event) is ItemStart
-
-    @property
-    def label(self) -> str:
-        """What its node calls it, where it is an item."""
-        return self.event.label if isinstance(self.event, ItemStart) else ""
-
-    @property
     def among(self) -> Batch | None:
         """The items that it is one of, where it is one and the start of its batch is known."""
         event, above = self.event, self.parent

@@ -146,7 +146,7 @@ class _Tree:
             for step in row.open.values()
             if step.batch.open > 1 or step.is_crowded
             for item in step.inside.values()
-            if item.is_item
+            if item.kind == "item"
         ]
         for item in items[: self.max_items]:
             self.lines.append((ITEM, self._item(item, guide)))

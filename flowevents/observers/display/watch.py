@@ -164,7 +164,7 @@ class Watch:
         step.row, step.seen = row, now
         if step.among is not None:
             step.among.open += 1
-        if row is not None and not step.is_item:
+        if row is not None and step.kind != "item":
             row.open[event.span] = step
             row.started += 1
         return step
@@ -257,14 +257,14 @@ class Watch:
         self._drop(run, step)
         self._release(run, step)
         row = step.row
-        if step.is_item:
+        if step.kind == "item":
             self._count_item(step, event)
         elif row is not None:
             row.status = event.status
             row.spent += event.duration
         if row is not None:
             self._keep(run, step, event)
-        if not event.node and not step.is_item:
+        if not event.node and step.kind != "item":
             self._leave(run)
 
     def _count_item(self, step: Step, event: End) -> None:
@@ -286,7 +286,7 @@ class Watch:
             said.blocks = [result]
         said.duration = event.duration
         said.error = event.error if new else None
-        if event.status == "ok" and not step.is_item:
+        if event.status == "ok" and step.kind != "item":
             run.late[step.span] = step.parent, said
         else:
             self.entries.append(said)
