@@ -11,14 +11,13 @@ import math
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TextIO, cast
+from typing import Any, Final
 
 from flowevents.cli.journals import is_journal, journal_events, lines_of, opened, typed_answer
 from flowevents.cli.loading import WrongInput, load_events, load_flow, load_shared
-from flowevents.cli.output import Output, say, why
+from flowevents.cli.output import guarded_output, say, why
 from flowevents.cli.replaying import replay as replay_events
 from flowevents.cli.showing import drive_shown
 from flowevents.errors import FlowEventsError, MissingExtra
@@ -45,18 +44,11 @@ _STATUSES: Final = ("running", "paused", "done", "failed", "cancelled")
 
 def run_command(arguments: Sequence[str]) -> int:
     """Run a command with these arguments, without the program's name. Gives the exit code."""
-    output, code = Output(sys.stdout), FAILED
-    with redirect_stdout(cast(TextIO, output)):
-        try:
-            code = _run(arguments)
-            output.flush()
-        except (OSError, SystemExit):
-            if output.error is None:
-                raise
-    if output.error is None:
+    with guarded_output() as file:
+        code = _run(arguments)
+    if file is None or file.error is None:
         return code
-    output.discard()
-    say(why("The output", output.error))
+    say(why("The output", file.error))
     return code or FAILED
 
 

@@ -2,54 +2,59 @@
 
 from __future__ import annotations
 
-import os
+import io
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any
 
 from flowevents.errors import RecordError
 from flowevents.escape import escape_controls
 from flowevents.events import Event
 
-__all__ = ["Guarded", "Output", "say", "why"]
+__all__ = ["Guarded", "guarded_output", "say", "why"]
 
 
-class Output:
-    """The standard output, which remembers why it took no more.
+class Output(io.FileIO):
+    """What is under the standard output: it is written to until that fails, then nothing is.
 
     Attributes:
-        error: The first error, if any; some observers let it be.
+        error: Why it takes no more.
     """
 
-    def __init__(self, file: Any) -> None:
-        self._file = file
-        self.error: OSError | None = None
+    error: OSError | None = None
 
-    def write(self, text: str) -> int:
-        """Write."""
-        return int(self._noting(self._file.write, text))
+    def write(self, data: Any, /) -> int:
+        """Write, or let it be."""
+        if self.error is None:
+            try:
+                return super().write(data)
+            except OSError as error:
+                self.error = error
+        return len(data)
 
-    def flush(self) -> None:
-        """Hand what was written to the system."""
-        self._noting(self._file.flush)
 
-    def discard(self) -> None:
-        """Have what is left written nowhere, so that the process does not fail as it ends."""
-        with suppress(OSError, ValueError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._file.fileno())
-            os.close(nowhere)
-
-    def _noting(self, call: Callable[..., Any], *given: object) -> Any:
+@contextmanager
+def guarded_output() -> Iterator[Output | None]:
+    """Put it under `sys.stdout` while the block runs, where that is a file of the system."""
+    found = None
+    with suppress(AttributeError, OSError, ValueError):
+        sys.stdout.flush()
+        found = Output(sys.stdout.fileno(), "w", closefd=False)
+    if found is None:
+        yield None
+        return
+    file = io.TextIOWrapper(
+        io.BufferedWriter(found),
+        sys.stdout.encoding,
+        sys.stdout.errors,
+        line_buffering=found.isatty(),
+    )
+    with redirect_stdout(file):
         try:
-            return call(*given)
-        except OSError as error:
-            self.error = self.error or error
-            raise
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
+            yield found
+        finally:
+            file.flush()
 
 
 class Guarded:

@@ -43,7 +43,7 @@ def drive_shown(
     if isinstance(error, Paused):  # said when the display is done
         for asked in error.interrupts:
             say(f"{asked.node} asked {asked.prompt!r}, and nobody answered: stdin has ended.")
-    elif error is not None and not _is_of_output(error):
+    elif error is not None:
         watched = log or _is_one_place(sys.stdout, sys.stderr)
         _tell(error, shown=watched and run.status == "failed")
     lost = [each for each in observers if isinstance(each, Guarded) and each.error is not None]
@@ -72,12 +72,6 @@ def _drive(run: Run, *, is_async: bool) -> Exception | None:
 async def _wait(run: Run) -> None:
     async with run:
         await run.wait_async()
-
-
-def _is_of_output(error: Exception) -> bool:
-    """Whether a node could not print, which is said of the output as a whole."""
-    lost = getattr(sys.stdout, "error", None)
-    return isinstance(error, OSError) and lost is not None and error.errno == lost.errno
 
 
 def _observers(stack: ExitStack, *, log: bool, record: str | None, otel: bool) -> list[object]:
