@@ -139,6 +139,7 @@ class Run:
         opens: Every step that is open.
         seen: When its first event came, on the display's clock.
         error: The last error that is told; what it went on to fail is not told of it again.
+        asked: The questions that came, by `seq`.
         late: Texts of steps that are ok and wait for their `Action`, by span.
     """
 
@@ -149,6 +150,7 @@ class Run:
     rows: dict[str, Row | None] = field(default_factory=dict)
     opens: OpenStarts[Step] = field(default_factory=lambda: OpenStarts(Step))
     error: str | None = None
+    asked: set[int] = field(default_factory=set)
     late: dict[int, tuple[Step | None, Said]] = field(default_factory=dict)
 
     @property

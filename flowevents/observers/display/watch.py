@@ -25,6 +25,7 @@ from flowevents.events import (
     Reply,
     Retry,
     Status,
+    UnknownEvent,
 )
 from flowevents.observers import figures
 from flowevents.observers.display.speech import OUTPUT, Block, Speech
@@ -84,14 +85,19 @@ class Watch:
         self._shows = shows
         self._numbers = 0
         self._ended: dict[str, None] = {}
-        self._asked: set[tuple[str, int]] = set()  # the questions of open runs, by run and `seq`
 
     def take(self, event: Event, now: float) -> None:
         """Fold an event in; `now` is the display's clock, in seconds."""
-        fold = _FOLDS.get(type(event))
         run = self.run_of(event, now)
-        if fold is not None and run is not None:
-            fold(self, run, event, now)
+        if run is None:
+            return
+        if isinstance(event, (FlowStart, NodeStart, ItemStart)):
+            self._start(run, event, now)
+        elif isinstance(event, Action):
+            self._act(run, event)
+        elif event.seq not in run.asked:  # else it is a question that was heard before
+            step = run.opens.of(event) or self._step(run, event, now)
+            _FOLDS[type(event)](self, run, step, event, now)
 
     def leave(self) -> None:
         """Let go of the runs that are open, each as it is now."""
@@ -104,13 +110,14 @@ class Watch:
     # -- runs ---------------------------------------------------------------------------------
 
     def run_of(self, event: Event, now: float) -> Run | None:
-        """The run of an event, which its first one opens; `None` for what comes too late."""
+        """The run of an event, which its first one opens; `None` for what shows nothing."""
         known = self.runs.get(event.run_id)
         if known is not None:
             return known
         again = isinstance(event, FlowStart) and event.parent == 0
-        if type(event) not in _FOLDS or (event.run_id in self._ended and not again):
-            return None  # a type that a newer version sends, or what comes late
+        late = event.run_id in self._ended and not again
+        if late or isinstance(event, UnknownEvent):
+            return None
         self._ended.pop(event.run_id, None)
         self._numbers += 1
         name = event.flow if isinstance(event, FlowStart) and again else event.run_id
@@ -134,7 +141,7 @@ class Watch:
     def _forget_questions(self, run: Run) -> None:
         for key in [key for key in self.questions if key[0] == run.id]:
             del self.questions[key]
-        self._asked = {key for key in self._asked if key[0] != run.id}
+        run.asked.clear()
 
     def number(self, run: Run) -> int:
         """The run's number, or 0 where there is one run alone."""
@@ -178,14 +185,9 @@ class Watch:
         if isinstance(event, ItemStart) and step.among is not None:
             step.among.total = event.total
 
-    def _of(self, run: Run, event: Event, now: float) -> Step:
-        """The step of an event that is no start; one whose start is missing begins here."""
-        return run.opens.of(event) or self._step(run, event, now)
-
     # -- what comes between -------------------------------------------------------------------
 
-    def _chunk(self, run: Run, event: Chunk, now: float) -> None:
-        step = self._of(run, event, now)
+    def _chunk(self, run: Run, step: Step, event: Chunk, now: float) -> None:
         step.retry = None
         step.first.take(event)
         if step.among is not None:
@@ -193,12 +195,10 @@ class Watch:
         if step.row is not None:
             step.speech.add(event.data, event.kind, event.time)
 
-    def _progress(self, run: Run, event: Progress, now: float) -> None:
-        step = self._of(run, event, now)
+    def _progress(self, run: Run, step: Step, event: Progress, now: float) -> None:
         step.way = Way(event, now if step.way is None else step.way.seen)
 
-    def _retry(self, run: Run, event: Retry, now: float) -> None:
-        step = self._of(run, event, now)
+    def _retry(self, run: Run, step: Step, event: Retry, now: float) -> None:
         if step.row is not None:
             step.row.retries += 1
             said = self._said(run, step, None)
@@ -211,11 +211,8 @@ class Watch:
         step.attempt = event.attempt + 1
         step.first = FirstChunk(event)
 
-    def _ask(self, run: Run, event: Interrupt, now: float) -> None:
-        if (run.id, event.seq) in self._asked:  # it was heard before
-            return
-        self._asked.add((run.id, event.seq))
-        step = self._of(run, event, now)
+    def _ask(self, run: Run, step: Step, event: Interrupt, now: float) -> None:
+        run.asked.add(event.seq)
         step.questions[event.id] = event
         step.first.take(event)
         left = float("inf") if event.expires is None else event.expires - event.time
@@ -229,8 +226,7 @@ class Watch:
             speech.blocks = []
         self.entries.append(asked)
 
-    def _reply(self, run: Run, event: Reply, now: float) -> None:
-        step = self._of(run, event, now)
+    def _reply(self, run: Run, step: Step, event: Reply, now: float) -> None:
         step.first.take(event)
         question = step.questions.pop(event.id, None)
         if question is not None:
@@ -252,8 +248,7 @@ class Watch:
             rate=speech.rate(),
         )
 
-    def _end(self, run: Run, event: End, now: float) -> None:
-        step = self._of(run, event, now)
+    def _end(self, run: Run, step: Step, event: End, now: float) -> None:
         self._drop(run, step)
         self._release(run, step)
         row = step.row
@@ -308,7 +303,7 @@ class Watch:
                 del run.late[span]
                 self.entries.append(said)
 
-    def _act(self, run: Run, event: Action, now: float) -> None:
+    def _act(self, run: Run, event: Action) -> None:
         row = self._row(run, event.node)
         if row is not None:
             row.moved = event
@@ -328,9 +323,6 @@ def result_of(step: Step | None, event: End) -> Block | None:
 
 
 _FOLDS: Final[dict[type[Event], Callable[..., None]]] = {
-    FlowStart: Watch._start,
-    NodeStart: Watch._start,
-    ItemStart: Watch._start,
     Chunk: Watch._chunk,
     Progress: Watch._progress,
     Retry: Watch._retry,
@@ -339,5 +331,4 @@ _FOLDS: Final[dict[type[Event], Callable[..., None]]] = {
     ItemEnd: Watch._end,
     NodeEnd: Watch._end,
     FlowEnd: Watch._end,
-    Action: Watch._act,
 }
