@@ -14,19 +14,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, get_args
 
-from flowevents.events import (
-    Action,
-    Chunk,
-    Event,
-    FlowEnd,
-    FlowStart,
-    Interrupt,
-    ItemEnd,
-    NodeEnd,
-    Reply,
-    Retry,
-    Status,
-)
+from flowevents import events as ev
+from flowevents.events import Event, Status
 from flowevents.observers.first_chunk import FirstChunk
 from flowevents.observers.questions import wording
 from flowevents.opened import End, Opened, OpenStarts, starts
@@ -124,7 +113,7 @@ class Span(Opened):
     def name(self) -> str:
         """The flow's name, or the last part of the node's path."""
         event = self.event
-        return event.flow if isinstance(event, FlowStart) else event.node.split("/")[-1]
+        return event.flow if isinstance(event, ev.FlowStart) else event.node.split("/")[-1]
 
     @property
     def questions(self) -> list[Question]:
@@ -143,7 +132,7 @@ class Span(Opened):
         self.end = max(self.start, end)
         self.attempts[-1].close(self.end, given_up=self.status is not None)
 
-    def retry(self, event: Retry, now: float) -> None:
+    def retry(self, event: ev.Retry, now: float) -> None:
         """An attempt failed and another follows after the pause."""
         last = self.attempts[-1]
         last.close(now, given_up=True)
@@ -151,7 +140,7 @@ class Span(Opened):
         pause = event.wait if 0 < event.wait < _FAR else 0.0
         self.attempts.append(Attempt(last.number + 1, last.end + pause, FirstChunk(event)))
 
-    def reply(self, event: Reply, now: float) -> None:
+    def reply(self, event: ev.Reply, now: float) -> None:
         """A question was answered."""
         for question in reversed(self.questions):
             if question.id == event.id and question.open:
@@ -205,13 +194,13 @@ class RunSpans:
         if starts(event):
             if event.span not in self._spans:
                 self._open.begin(event)
-        elif isinstance(event, Action):
+        elif isinstance(event, ev.Action):
             span = self._spans.get(event.span)
             if span is not None:
                 span.moved, span.action = True, event.action
-        elif isinstance(event, (FlowEnd, NodeEnd, ItemEnd)):
+        elif isinstance(event, End):
             self._end(event, now)
-        elif isinstance(event, (Chunk, Retry, Interrupt, Reply)):
+        elif isinstance(event, (ev.Chunk, ev.Retry, ev.Interrupt, ev.Reply)):
             self._happen(event, now)
 
     def finish(self) -> None:
@@ -247,7 +236,7 @@ class RunSpans:
                 self._began_earlier(span, now - event.duration)
         span.status = event.status if event.status in _STATUSES else "error"
         span.error = event.error
-        if isinstance(event, FlowEnd):
+        if isinstance(event, ev.FlowEnd):
             span.action = event.action
         if self._open.of(event) is span:
             for each in reversed(self._open.close(span)):
@@ -262,7 +251,7 @@ class RunSpans:
             span.attempts[0].start = span.start
         self.start = min(self.start, span.start)
 
-    def _happen(self, event: Chunk | Retry | Interrupt | Reply, now: float) -> None:
+    def _happen(self, event: ev.Chunk | ev.Retry | ev.Interrupt | ev.Reply, now: float) -> None:
         span = self._open.of(event)
         if span is None:
             if event.span in self._spans:
@@ -271,13 +260,13 @@ class RunSpans:
         now = _inside(span.parent, now)
         attempt = span.attempts[-1]
         attempt.start = min(attempt.start, now)  # its pause was shorter than was said
-        if isinstance(event, Retry):
+        if isinstance(event, ev.Retry):
             span.retry(event, now)
             return
         attempt.first.take(event)
-        if isinstance(event, Interrupt):
+        if isinstance(event, ev.Interrupt):
             attempt.questions.append(Question(event.id, wording(event.prompt), now))
-        elif isinstance(event, Reply):
+        elif isinstance(event, ev.Reply):
             span.reply(event, now)
         elif event.kind == "output":
             span.chunks += 1

@@ -22,26 +22,15 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any, Final, Self
 
+from flowevents import events as ev
 from flowevents.errors import MissingExtra
 from flowevents.escape import escape_controls
-from flowevents.events import (
-    Action,
-    Chunk,
-    Event,
-    FlowEnd,
-    FlowStart,
-    Interrupt,
-    ItemEnd,
-    ItemStart,
-    NodeEnd,
-    NodeStart,
-    Reply,
-    Retry,
-)
+from flowevents.events import Event
 from flowevents.observers import semconv
 from flowevents.observers.fields import as_integer, as_text, fields_of
 from flowevents.observers.metrics import Metrics
 from flowevents.observers.traced import Attempt, Traced, TracedRun, nanoseconds
+from flowevents.opened import End, Start
 from flowevents.plain import text_in
 
 try:
@@ -120,7 +109,7 @@ class TraceObserver:
 
     # -- starts -------------------------------------------------------------------------------
 
-    def on_flow_start(self, event: FlowStart) -> None:
+    def on_flow_start(self, event: ev.FlowStart) -> None:
         """Begin the span of a run or of a nested flow."""
         flow = _line(event.flow)
         metadata = fields_of(event, one_line=False)["metadata"] if event.metadata else {}
@@ -131,12 +120,12 @@ class TraceObserver:
         told |= semconv.told(metadata, content=self._content)
         self._begin(event, f"{semconv.INVOKE_WORKFLOW} {flow}", flow, told)
 
-    def on_node_start(self, event: NodeStart) -> None:
+    def on_node_start(self, event: ev.NodeStart) -> None:
         """Begin the span of a step."""
         name = _line(event.node)
         self._begin(event, name, name, {})
 
-    def on_item_start(self, event: ItemStart) -> None:
+    def on_item_start(self, event: ev.ItemStart) -> None:
         """Begin the span of a batch item."""
         run = self._runs.get(event.run_id)
         name = _line(event.node) or (run.flow if run else "")
@@ -148,7 +137,11 @@ class TraceObserver:
         self._begin(event, f"item {name}", name, own)
 
     def _begin(
-        self, event: FlowStart | NodeStart | ItemStart, title: str, name: str, own: Attributes
+        self,
+        event: Start,
+        title: str,
+        name: str,
+        own: Attributes,
     ) -> None:
         run = self._runs.setdefault(event.run_id, TracedRun())
         time = nanoseconds(event.time)
@@ -174,7 +167,7 @@ class TraceObserver:
 
     # -- what comes between -------------------------------------------------------------------
 
-    def on_chunk(self, event: Chunk) -> None:
+    def on_chunk(self, event: ev.Chunk) -> None:
         """Count a chunk, or take what a node tells of its step."""
         found = self._find(event)
         if found is None:
@@ -194,7 +187,7 @@ class TraceObserver:
                 attempt.size += len(text)
                 attempt.text.append(text)
 
-    def on_retry(self, event: Retry) -> None:
+    def on_retry(self, event: ev.Retry) -> None:
         """Note that an attempt failed and is followed by another."""
         found = self._find(event)
         if found is None:
@@ -214,12 +207,12 @@ class TraceObserver:
         found.attempt.first.take(event)
         self._metrics.failed(kind, found.labels)
 
-    def on_interrupt(self, event: Interrupt) -> None:
+    def on_interrupt(self, event: ev.Interrupt) -> None:
         """Note that a question is asked."""
         texts = {"prompt": "flowevents.question.prompt", "choices": "flowevents.question.choices"}
         self._note(event, event.id, "flowevents.interrupt", texts)
 
-    def on_reply(self, event: Reply) -> None:
+    def on_reply(self, event: ev.Reply) -> None:
         """Note that a question is answered."""
         self._note(event, event.id, "flowevents.reply", {"value": "flowevents.question.answer"})
 
@@ -240,17 +233,17 @@ class TraceObserver:
 
     # -- ends ---------------------------------------------------------------------------------
 
-    def on_item_end(self, event: ItemEnd) -> None:
+    def on_item_end(self, event: ev.ItemEnd) -> None:
         """End the span of a batch item."""
         self._end(event)
 
-    def on_node_end(self, event: NodeEnd) -> None:
+    def on_node_end(self, event: ev.NodeEnd) -> None:
         """End the span of a step: where it is ok, with its `Action`."""
         found = self._end(event)
         if found is not None:
             self._metrics.step_ended(event, found.labels)
 
-    def on_flow_end(self, event: FlowEnd) -> None:
+    def on_flow_end(self, event: ev.FlowEnd) -> None:
         """End the span of a flow; of the run's own one with all that is still open in the run."""
         found = self._end(event)
         if found is not None:
@@ -258,7 +251,7 @@ class TraceObserver:
         if not event.node:
             self._drop(event.run_id, nanoseconds(event.time))
 
-    def on_action(self, event: Action) -> None:
+    def on_action(self, event: ev.Action) -> None:
         """Note the transition of a step that is ok, and let its span go."""
         run = self._runs.get(event.run_id)
         found = None if run is None else run.late.pop(event.span, None)
@@ -271,7 +264,7 @@ class TraceObserver:
         found.end(None)
         self._forget(event.run_id, run)
 
-    def _end(self, event: FlowEnd | NodeEnd | ItemEnd) -> Traced | None:
+    def _end(self, event: End) -> Traced | None:
         """Tell the span how it ended, and end it, now or with its `Action`."""
         found = self._find(event)
         if found is None:
@@ -280,7 +273,7 @@ class TraceObserver:
         run, time = found.run, nanoseconds(event.time)
         for each in run.open.close(found)[:-1]:  # the record lacks their ends
             each.end(time)
-        waits = event.status == "ok" and event.node and not isinstance(event, ItemEnd)
+        waits = event.status == "ok" and event.node and not isinstance(event, ev.ItemEnd)
         if waits and time is not None:
             found.ended = time
             run.late[event.span] = found
@@ -289,7 +282,7 @@ class TraceObserver:
             self._forget(event.run_id, run)
         return found
 
-    def _tell_end(self, event: FlowEnd | NodeEnd | ItemEnd, found: Traced) -> None:
+    def _tell_end(self, event: End, found: Traced) -> None:
         span, attempt = found.otel, found.attempt
         told: Attributes = {"flowevents.status": event.status}
         if event.attempt:
@@ -303,7 +296,7 @@ class TraceObserver:
         if attempt.text and semconv.OUTPUT_MESSAGES not in found.told:
             text = escape_controls("".join(attempt.text)[:_MOST_TEXT])
             told[semconv.OUTPUT_MESSAGES] = semconv.output_messages(text, event.status)
-        if self._content and isinstance(event, NodeEnd):
+        if self._content and isinstance(event, ev.NodeEnd):
             fields = fields_of(event, one_line=False)
             for name, value in (
                 ("input", "flowevents.prep_res"),
@@ -311,7 +304,7 @@ class TraceObserver:
             ):
                 if fields[name] is not None:
                     told[value] = as_text(fields[name])[:_MOST_TEXT]
-        if self._content and isinstance(event, FlowEnd) and event.action is not None:
+        if self._content and isinstance(event, ev.FlowEnd) and event.action is not None:
             told["flowevents.action"] = _line(event.action)
         if event.error is not None:
             kind = told[semconv.ERROR_TYPE] = semconv.error_type(event.error)

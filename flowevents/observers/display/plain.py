@@ -9,28 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from flowevents import events as ev
 from flowevents.escape import escape_controls
-from flowevents.events import (
-    Action,
-    Chunk,
-    Event,
-    FlowEnd,
-    FlowStart,
-    Interrupt,
-    ItemEnd,
-    ItemStart,
-    NodeEnd,
-    NodeStart,
-    Progress,
-    Reply,
-    Retry,
-)
+from flowevents.events import Event
 from flowevents.observers import figures
 from flowevents.observers.display.speech import OUTPUT, Block, labelled
 from flowevents.observers.display.state import Answered, Asked, Ended, Entry, Run, Said, Step
 from flowevents.observers.display.watch import Watch, result_of
 from flowevents.observers.questions import choices_of, wording
-from flowevents.opened import End, ends
+from flowevents.opened import End, Start, ends
 
 __all__ = ["Lines"]
 
@@ -56,16 +43,16 @@ class Lines:
             return []
         step, name = run.opens.of(event), self._name(run, event)
         lines: list[str] = []
-        if not isinstance(event, Chunk):
+        if not isinstance(event, ev.Chunk):
             lines += self._rests(run, _left_by(event, run, step))
         told = [f"{name}{each}" for each in _told(event, run, step)]
-        if isinstance(event, NodeEnd) and (result := result_of(step, event)) is not None:
+        if isinstance(event, ev.NodeEnd) and (result := result_of(step, event)) is not None:
             lines += _spoken(name, _lines(result.text()))
         self.watch.take(event, 0.0)
         self.watch.entries.clear()
-        if isinstance(event, Chunk):
+        if isinstance(event, ev.Chunk):
             return _said(run.steps[event.span], name)
-        asks = isinstance(event, (Interrupt, Reply))
+        asks = isinstance(event, (ev.Interrupt, ev.Reply))
         return lines + told if asks or run.rows.get(event.node, run.root) else lines
 
     def kept(self) -> list[str]:
@@ -93,7 +80,7 @@ class Lines:
 
 def _left_by(event: Event, run: Run, step: Step | None) -> Iterator[Step]:
     """What says no more, or something else first: in an end all that is open in it."""
-    if isinstance(event, FlowEnd) and not event.node:
+    if isinstance(event, ev.FlowEnd) and not event.node:
         yield from run.steps.values()
     elif step is not None:
         yield step
@@ -160,41 +147,41 @@ def _kept(entry: Entry) -> Iterator[str]:
 
 def _told(event: Event, run: Run | None = None, step: Step | None = None) -> list[str]:
     """What a line says of an event, after the name."""
-    if isinstance(event, FlowStart) and not event.node:
+    if isinstance(event, ev.FlowStart) and not event.node:
         return [f": start, run {_line(event.run_id)}"]
-    if isinstance(event, ItemStart) and event.label:
+    if isinstance(event, ev.ItemStart) and event.label:
         return [f": start, {_line(event.label)}"]
-    if isinstance(event, (FlowStart, NodeStart, ItemStart)):
+    if isinstance(event, Start):
         return [": start"]
-    if isinstance(event, (FlowEnd, NodeEnd, ItemEnd)):
+    if isinstance(event, End):
         return [_ended(event, run)]
-    if isinstance(event, Action):
+    if isinstance(event, ev.Action):
         action = "" if event.action is None else f" ({_line(event.action)})"
         return [f" -> {_line(event.target or 'end')}{action}"]
-    if isinstance(event, Retry):
+    if isinstance(event, ev.Retry):
         follows = "fallback" if event.fallback else f"attempt {event.attempt + 1}"
         wait = f" in {figures.short(event.wait)}" if event.wait > 0 else ""
         return [f": attempt {event.attempt} is void, {follows} follows{wait}: {_line(event.error)}"]
-    if isinstance(event, Interrupt):
+    if isinstance(event, ev.Interrupt):
         choices = choices_of(event)
         known = "" if choices is None else f" [{', '.join(map(wording, choices))}]"
         return [f": asks: {_line(wording(event.prompt) + known)}"]
-    if isinstance(event, Reply):
+    if isinstance(event, ev.Reply):
         return [f": answered: {_line(wording(event.value))}"]
-    return _progress(event, step) if isinstance(event, Progress) else []
+    return _progress(event, step) if isinstance(event, ev.Progress) else []
 
 
 def _ended(event: End, run: Run | None) -> str:
     told = f": {event.status} in {figures.short(event.duration)}"
-    if isinstance(event, ItemEnd):
+    if isinstance(event, ev.ItemEnd):
         of = "" if event.total is None else f" of {event.total}"
         told += f", {event.done}{of} done"
-    if event.error and (run is None or event.error != run.error or isinstance(event, ItemEnd)):
+    if event.error and (run is None or event.error != run.error or isinstance(event, ev.ItemEnd)):
         told += f": {_line(event.error)}"
     return told
 
 
-def _progress(event: Progress, step: Step | None) -> list[str]:
+def _progress(event: ev.Progress, step: Step | None) -> list[str]:
     before = _tenth(step.way.progress) if step is not None and step.way is not None else None
     if event.total is None or _tenth(event) in (None, before):
         return []
@@ -202,7 +189,7 @@ def _progress(event: Progress, step: Step | None) -> list[str]:
     return [f": {figures.count(event.done)} of {figures.count(event.total)}{label}"]
 
 
-def _tenth(event: Progress) -> int | None:
+def _tenth(event: ev.Progress) -> int | None:
     """How far it is, where it says of how much."""
     if not event.total or not event.total > 0 or not event.done >= 0:
         return None

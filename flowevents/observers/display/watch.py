@@ -10,23 +10,8 @@ from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from typing import Final
 
-from flowevents.events import (
-    Action,
-    Chunk,
-    Event,
-    FlowEnd,
-    FlowStart,
-    Interrupt,
-    ItemEnd,
-    ItemStart,
-    NodeEnd,
-    NodeStart,
-    Progress,
-    Reply,
-    Retry,
-    Status,
-    UnknownEvent,
-)
+from flowevents import events as ev
+from flowevents.events import Event, Status
 from flowevents.observers import figures
 from flowevents.observers.display.speech import OUTPUT, Block, Speech
 from flowevents.observers.display.state import (
@@ -91,9 +76,9 @@ class Watch:
         run = self.run_of(event, now)
         if run is None:
             return
-        if isinstance(event, (FlowStart, NodeStart, ItemStart)):
+        if isinstance(event, Start):
             self._start(run, event, now)
-        elif isinstance(event, Action):
+        elif isinstance(event, ev.Action):
             self._act(run, event)
         elif event.seq not in run.asked:  # else it is a question that was heard before
             step = run.opens.of(event) or self._step(run, event, now)
@@ -114,13 +99,13 @@ class Watch:
         known = self.runs.get(event.run_id)
         if known is not None:
             return known
-        again = isinstance(event, FlowStart) and event.parent == 0
+        again = isinstance(event, ev.FlowStart) and event.parent == 0
         late = event.run_id in self._ended and not again
-        if late or isinstance(event, UnknownEvent):
+        if late or isinstance(event, ev.UnknownEvent):
             return None
         self._ended.pop(event.run_id, None)
         self._numbers += 1
-        name = event.flow if isinstance(event, FlowStart) and again else event.run_id
+        name = event.flow if isinstance(event, ev.FlowStart) and again else event.run_id
         run = Run(event.run_id, self._numbers, Row("", name), now)
         run.rows[""] = run.root
         self.runs[event.run_id] = run
@@ -182,12 +167,12 @@ class Watch:
             if event.parent == 0:
                 self._forget_questions(run)
         step = self._step(run, event, now)
-        if isinstance(event, ItemStart) and step.among is not None:
+        if isinstance(event, ev.ItemStart) and step.among is not None:
             step.among.total = event.total
 
     # -- what comes between -------------------------------------------------------------------
 
-    def _chunk(self, run: Run, step: Step, event: Chunk, now: float) -> None:
+    def _chunk(self, run: Run, step: Step, event: ev.Chunk, now: float) -> None:
         step.retry = None
         step.first.take(event)
         if step.among is not None:
@@ -195,10 +180,10 @@ class Watch:
         if step.row is not None:
             step.speech.add(event.data, event.kind, event.time)
 
-    def _progress(self, run: Run, step: Step, event: Progress, now: float) -> None:
+    def _progress(self, run: Run, step: Step, event: ev.Progress, now: float) -> None:
         step.way = Way(event, now if step.way is None else step.way.seen)
 
-    def _retry(self, run: Run, step: Step, event: Retry, now: float) -> None:
+    def _retry(self, run: Run, step: Step, event: ev.Retry, now: float) -> None:
         if step.row is not None:
             step.row.retries += 1
             said = self._said(run, step, None)
@@ -211,7 +196,7 @@ class Watch:
         step.attempt = event.attempt + 1
         step.first = FirstChunk(event)
 
-    def _ask(self, run: Run, step: Step, event: Interrupt, now: float) -> None:
+    def _ask(self, run: Run, step: Step, event: ev.Interrupt, now: float) -> None:
         run.asked.add(event.seq)
         step.questions[event.id] = event
         step.first.take(event)
@@ -226,7 +211,7 @@ class Watch:
             speech.blocks = []
         self.entries.append(asked)
 
-    def _reply(self, run: Run, step: Step, event: Reply, now: float) -> None:
+    def _reply(self, run: Run, step: Step, event: ev.Reply, now: float) -> None:
         step.first.take(event)
         question = step.questions.pop(event.id, None)
         if question is not None:
@@ -265,7 +250,7 @@ class Watch:
     def _count_item(self, step: Step, event: End) -> None:
         if step.row is not None:
             step.row.items += 1
-        if isinstance(event, ItemEnd) and (batch := step.among) is not None:
+        if isinstance(event, ev.ItemEnd) and (batch := step.among) is not None:
             batch.done, batch.total = event.done, event.total
 
     def _keep(self, run: Run, step: Step, event: End) -> None:
@@ -303,7 +288,7 @@ class Watch:
                 del run.late[span]
                 self.entries.append(said)
 
-    def _act(self, run: Run, event: Action) -> None:
+    def _act(self, run: Run, event: ev.Action) -> None:
         row = self._row(run, event.node)
         if row is not None:
             row.moved = event
@@ -315,7 +300,7 @@ class Watch:
 
 def result_of(step: Step | None, event: End) -> Block | None:
     """What a step that said nothing has returned, where its run captures that."""
-    if not isinstance(event, NodeEnd) or event.result is None:
+    if not isinstance(event, ev.NodeEnd) or event.result is None:
         return None
     if step is not None and (step.speech.said or step.batch.spoke):
         return None
@@ -323,12 +308,12 @@ def result_of(step: Step | None, event: End) -> Block | None:
 
 
 _FOLDS: Final[dict[type[Event], Callable[..., None]]] = {
-    Chunk: Watch._chunk,
-    Progress: Watch._progress,
-    Retry: Watch._retry,
-    Interrupt: Watch._ask,
-    Reply: Watch._reply,
-    ItemEnd: Watch._end,
-    NodeEnd: Watch._end,
-    FlowEnd: Watch._end,
+    ev.Chunk: Watch._chunk,
+    ev.Progress: Watch._progress,
+    ev.Retry: Watch._retry,
+    ev.Interrupt: Watch._ask,
+    ev.Reply: Watch._reply,
+    ev.ItemEnd: Watch._end,
+    ev.NodeEnd: Watch._end,
+    ev.FlowEnd: Watch._end,
 }
