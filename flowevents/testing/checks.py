@@ -59,8 +59,7 @@ class _Stream:
         self._forked = False  # it goes on from the state of another run, with its counts
         self._seq = 0
         self._open = OpenStarts(Scope)
-        self._closed: dict[int, End] = {}
-        self._due: dict[int, Scope] = {}  # by the span that waits for its Action
+        self._closed: dict[int, tuple[End, Scope | None]] = {}  # each with what enclosed it
         self._asked: dict[str, int] = {}  # every question's span
         self._questions: dict[int, ev.Interrupt] = {}  # the open one of each span
         self._recalled: set[str] = set()  # questions that were open when their attempt was lost
@@ -211,12 +210,11 @@ class _Stream:
         self._close(event, scope)
 
     def _close(self, event: End, scope: Scope) -> None:
-        seq, parent = scope.span, scope.parent
+        parent = scope.parent
         self._open.close(scope)
-        self._closed[seq] = event
-        self._questions.pop(seq, None)
-        if scope.ended is not None:  # it failed before the Action came, which is missing now
-            del self._due[scope.ended.span]
+        self._closed[scope.span] = event, parent
+        self._questions.pop(scope.span, None)
+        scope.last = None  # where it failed before the Action came, that is missing now
         if parent is None:
             return
         if isinstance(event, ev.ItemEnd) and event.status == "error" and parent.kind == "node":
@@ -225,16 +223,13 @@ class _Stream:
             parent.failed = parent.failed or event
         elif not isinstance(event, ev.ItemEnd):
             parent.last = event
-            self._due[seq] = parent
 
     def _act(self, event: ev.Action) -> None:
-        scope = self._due.pop(event.span, None)
-        if scope is None or scope.ended is None:
-            end = self._closed.get(event.span)
-            if end is None:
-                raise broken(event, f"span is {event.span!r}, which is {self._state(event.span)}")
+        end, scope = self._closed.get(event.span, (None, None))
+        if end is None:
+            raise broken(event, f"span is {event.span!r}, which is {self._state(event.span)}")
+        if scope is None or scope.last is not end:
             raise broken(event, f"{name_of(end)} has no Action, or has had it")
-        end = scope.ended
         why = f"as of {name_of(end)}"
         expect(event, why, node=end.node, items=end.items, step=end.step, attempt=end.attempt)
         if isinstance(end, ev.FlowEnd):
