@@ -46,8 +46,6 @@ async def _watch(
     for event in journal.read(run_id):
         last, clock.past = event.seq, event.time
         display(event)
-        if asking is not None:
-            asking.hear(event)
     clock.past = None
     with journal.follow(run_id, last) as events:
         if asking is not None:
@@ -83,23 +81,18 @@ class _Asking:
         self._journal = journal
         self._run_id = run_id
         self._console = ConsoleAnswers()
-        self._open: dict[str, Interrupt] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._has_begun = False
+        self._asked: dict[str, tuple[Interrupt, asyncio.Task[None]]] = {}
 
     def begin(self) -> None:
-        """Ask what is open, and from now on what is asked."""
-        self._has_begun = True
-        for question in self._open.values():
+        """Ask what is open now."""
+        for question in self._journal.summary(self._run_id).interrupts:
             self._ask(question)
 
     def hear(self, event: Event) -> None:
-        """Take an event."""
+        """Take an event that comes then."""
         if isinstance(event, Interrupt):
             self._close(event.span)
-            self._open[event.id] = event
-            if self._has_begun:
-                self._ask(event)
+            self._ask(event)
         elif isinstance(event, Reply):
             self._close(event.span, event.id)
         elif isinstance(event, _GIVE_UP):
@@ -107,14 +100,13 @@ class _Asking:
 
     def _close(self, span: int, id: str | None = None) -> None:
         """Ask no more what a step or item has asked, or that one question of it."""
-        for each in [each for each in self._open.values() if each.span == span]:
-            if id is None or each.id == id:
-                del self._open[each.id]
-                if each.id in self._tasks:
-                    self._tasks.pop(each.id).cancel()
+        for question, task in tuple(self._asked.values()):
+            if question.span == span and id in (None, question.id):
+                del self._asked[question.id]
+                task.cancel()
 
     def _ask(self, question: Interrupt) -> None:
-        self._tasks[question.id] = asyncio.create_task(self._answer(question))
+        self._asked[question.id] = question, asyncio.create_task(self._answer(question))
 
     async def _answer(self, question: Interrupt) -> None:
         try:
