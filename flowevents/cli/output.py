@@ -37,18 +37,20 @@ class Output(io.FileIO):
 @contextmanager
 def guarded_output() -> Iterator[Output | None]:
     """Put it under `sys.stdout` while the block runs, where that is a file of the system."""
-    found = None
+    found, given = None, sys.stdout
     with suppress(AttributeError, OSError, ValueError):
-        sys.stdout.flush()
-        found = Output(sys.stdout.fileno(), "w", closefd=False)
+        given.flush()
+        found = Output(given.fileno(), "w", closefd=False)
     if found is None:
         yield None
         return
+    at_once = getattr(given, "write_through", False)  # as with `python -u`
     file = io.TextIOWrapper(
-        io.BufferedWriter(found),
-        sys.stdout.encoding,
-        sys.stdout.errors,
-        line_buffering=found.isatty(),
+        found if at_once else io.BufferedWriter(found),
+        given.encoding,
+        given.errors,
+        line_buffering=bool(given.line_buffering),
+        write_through=at_once,
     )
     with redirect_stdout(file):
         try:

@@ -1,8 +1,8 @@
 """The terminal display: what a person wants to see while a graph runs.
 
-    live.py       TerminalDisplay: the observer
+    live.py       TerminalDisplay: the observer, and the thread that draws
     picture.py    Picture: what it leaves on the screen, of a list of events
-    sessions.py   from the first event to the end of the last run: the thread that draws, or lines
+    sessions.py   from the first event to the end of the last run: a picture, or lines
     terminal.py   a terminal, with the cursor; notebook.py a notebook's cell
     others.py     what others write to the terminal meanwhile
     plain.py      events as plain lines, where nothing can be drawn

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Final, Self
 
 import rich
@@ -95,7 +96,8 @@ class TerminalDisplay:
         self._is_at_work = False
         self._session: Session | None = None
         self._tty: Tty | None = None  # on which it draws
-        self._ending: list[threading.Thread] = []  # those that drew
+        self._ticker: _Ticker | None = None
+        self._ending: list[_Ticker] = []  # those that are over
         self._is_kept = False
 
     def __call__(self, event: Event) -> None:
@@ -179,7 +181,12 @@ class TerminalDisplay:
             self._tty = tty_of(console.file)
             self._tty.drawers.append(self._step_aside)
             _on_screen.add(self)
-            session = Drawn(surface, self._options, self._tty, self.refresh)
+            session = Drawn(surface, self._options, self._tty)
+            if self._options.per_second > 0:
+                ticker = _Ticker(self.refresh, 1 / self._options.per_second)
+                with suppress(RuntimeError):  # at the end of the process none can start any more
+                    ticker.start()
+                    self._ticker = ticker
         else:
             session = Written(console.file, Watch(self._options.shows))
         self._session = session
@@ -189,14 +196,16 @@ class TerminalDisplay:
     def _close(self, session: Session) -> None:
         try:
             session.close()
-            if isinstance(session, Drawn) and session.thread is not None:
-                self._ending.append(session.thread)
         finally:
             self._leave()
 
     def _leave(self) -> None:
         """Have no session any more."""
         self._session = None
+        if self._ticker is not None:
+            self._ticker.over.set()
+            self._ending.append(self._ticker)
+            self._ticker = None
         if self._tty is not None:
             self._tty.drawers.remove(self._step_aside)
             self._tty = None
@@ -204,6 +213,24 @@ class TerminalDisplay:
 
 
 _on_screen: Final[set[TerminalDisplay]] = set()  # is not to be lost before it gave the cursor back
+
+
+class _Ticker(threading.Thread):
+    """Brings a display up to date, again and again after so many seconds, until it is `over`."""
+
+    def __init__(self, tick: Callable[[], None], seconds: float) -> None:
+        super().__init__(name="flowevents display", daemon=True)
+        self.over = threading.Event()
+        self._tick = tick
+        self._seconds = seconds
+
+    def run(self) -> None:
+        """The thread."""
+        while not self.over.wait(self._seconds):
+            try:
+                self._tick()
+            except Exception:  # of a function that was given, such as `show`
+                _logger.exception("TerminalDisplay could not be brought up to date")
 
 
 def _draw(session: Session) -> None:

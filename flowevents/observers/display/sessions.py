@@ -1,13 +1,11 @@
-"""From the first event to the end of the last run: pictures that a thread draws, or plain lines."""
+"""From the first event to the end of the last run: pictures, or plain lines."""
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import IO, Final
+from typing import IO
 
 from rich.console import Console
 
@@ -24,8 +22,6 @@ from flowevents.observers.display.watch import Watch
 from flowevents.observers.tty import Tty
 
 __all__ = ["Drawn", "Options", "Session", "Written", "is_urgent"]
-
-_logger: Final = logging.getLogger("flowevents")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,32 +80,14 @@ class Drawn:
 
     Args:
         tty: The terminal that it shares with those who read.
-        tick: Called by a thread of its own so many times a second, until it is closed.
-
-    Attributes:
-        thread: That one, where there is one.
     """
 
-    def __init__(
-        self, surface: Terminal | Notebook, options: Options, tty: Tty, tick: Callable[[], None]
-    ) -> None:
+    def __init__(self, surface: Terminal | Notebook, options: Options, tty: Tty) -> None:
         self.watch: Watch = Watch(options.shows)
         self._surface = surface
         self._options = options
         self._tty = tty
         self._standing: tuple[str, str] | None = None  # the question on the screen, to be answered
-        self._closed = threading.Event()
-        self.thread: threading.Thread | None = None
-        if options.per_second > 0:
-            thread = threading.Thread(
-                target=_tick,
-                args=(tick, 1 / options.per_second, self._closed),
-                name="flowevents display",
-                daemon=True,
-            )
-            with suppress(RuntimeError):  # at the end of the process none can start any more
-                thread.start()
-                self.thread = thread
 
     def take(self, event: Event, now: float) -> None:
         """Fold an event in."""
@@ -147,8 +125,7 @@ class Drawn:
         return [key for key, until in self.watch.questions.items() if now < until]
 
     def close(self) -> None:
-        """Draw what has ended, each run with its tree, and stop the thread."""
-        self._closed.set()
+        """Draw what has ended, each run with its tree."""
         self.watch.leave()
         try:
             self._show([], [], self._surface.canvas())
@@ -157,7 +134,6 @@ class Drawn:
 
     def give_up(self) -> None:
         """Leave the screen as it is."""
-        self._closed.set()
         with suppress(Exception):  # it may be what has failed
             self._surface.close()
 
@@ -201,12 +177,3 @@ def is_urgent(event: Event) -> bool:
     if isinstance(event, Chunk):
         return not isinstance(event.data, str)
     return isinstance(event, (Interrupt, Reply)) or (isinstance(event, FlowEnd) and not event.node)
-
-
-def _tick(tick: Callable[[], None], seconds: float, closed: threading.Event) -> None:
-    """The thread."""
-    while not closed.wait(seconds):
-        try:
-            tick()
-        except Exception:  # of a function that was given, such as `show`
-            _logger.exception("TerminalDisplay could not be brought up to date")
