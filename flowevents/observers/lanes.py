@@ -33,16 +33,19 @@ class Row:
 
     Attributes:
         span: The first span; it names the row.
-        depth: In how many others it stands.
-        children: The rows that stand in it.
+        place: Those of what it stands in, and its own: rows are sorted by it.
         lanes: Spans that do not overlap, in order; the last lane of `MAX_LANES` may overlap.
     """
 
     span: Span
-    depth: int
-    children: list[Row] = field(default_factory=list)
+    place: tuple[int, ...]
     lanes: list[list[Span]] = field(default_factory=list)
     _ends: list[float] = field(default_factory=list)  # of the lanes
+
+    @property
+    def depth(self) -> int:
+        """In how many others it stands."""
+        return len(self.place) - 1
 
     @property
     def count(self) -> int:
@@ -68,23 +71,14 @@ class Row:
 def rows_of(run: RunSpans) -> list[Row]:
     """A run's rows from top to bottom: each before those of what it encloses."""
     rows: dict[tuple[bool, str], Row] = {}
-    roots: list[Row] = []
     spans = list(run)
     for span in spans:
-        key = _key(span)
-        if key not in rows:
+        if _key(span) not in rows:
             above = rows.get(_key(span.parent)) if span.parent else None
-            rows[key] = row = Row(span, above.depth + 1 if above else 0)
-            (above.children if above else roots).append(row)
+            rows[_key(span)] = Row(span, (*(above.place if above else ()), len(rows)))
     for span in sorted(spans, key=lambda span: span.start):
         rows[_key(span)].add(span)
-    ordered: list[Row] = []
-    waiting = roots[::-1]
-    while waiting:
-        row = waiting.pop()
-        ordered.append(row)
-        waiting.extend(reversed(row.children))
-    return ordered
+    return sorted(rows.values(), key=lambda row: row.place)
 
 
 def _key(span: Span) -> tuple[bool, str]:

@@ -209,14 +209,14 @@ class TraceObserver:
 
     def on_interrupt(self, event: ev.Interrupt) -> None:
         """Note that a question is asked."""
-        texts = {"prompt": "flowevents.question.prompt", "choices": "flowevents.question.choices"}
-        self._note(event, event.id, "flowevents.interrupt", texts)
+        self._note(event, event.id, prompt="prompt", choices="choices")
 
     def on_reply(self, event: ev.Reply) -> None:
         """Note that a question is answered."""
-        self._note(event, event.id, "flowevents.reply", {"value": "flowevents.question.answer"})
+        self._note(event, event.id, answer="value")
 
-    def _note(self, event: Event, question: str, name: str, texts: Mapping[str, str]) -> None:
+    def _note(self, event: Event, question: str, **texts: str) -> None:
+        """Note what is of a question, with these fields under these names."""
         found = self._find(event)
         if found is None:
             return
@@ -224,12 +224,10 @@ class TraceObserver:
         told: Attributes = {"flowevents.question.id": _line(question)}
         if self._content:
             fields = fields_of(event, one_line=False)
-            told |= {
-                name: as_text(fields[field])
-                for field, name in texts.items()
-                if fields[field] is not None
-            }
-        found.otel.add_event(name, told, nanoseconds(event.time))
+            for name, field in texts.items():
+                if fields[field] is not None:
+                    told[f"flowevents.question.{name}"] = as_text(fields[field])
+        found.otel.add_event(f"flowevents.{event.signal}", told, nanoseconds(event.time))
 
     # -- ends ---------------------------------------------------------------------------------
 
