@@ -33,7 +33,7 @@ def entry_lines(entry: Entry, canvas: Canvas, markdown: bool = False) -> Iterato
         line.add(canvas.line(wording(entry.reply.value)), "bold")
         yield from _wrapped(line, canvas)
     elif isinstance(entry, Ended):
-        yield from tree_lines(entry.whole, canvas, entry.run)
+        yield from (line for _, line in tree_lines(entry.whole, canvas, entry.run))
 
 
 def _said(entry: Said, canvas: Canvas, markdown: bool = False) -> Iterator[Line]:
