@@ -151,7 +151,7 @@ class _Drawing:
         for child in plan.children():
             for action, successor in ways(child.node):
                 if successor is None:
-                    target = self._end(len(around))
+                    target = self._box(len(around), "([stop])", "mark")
                 else:
                     target = boxes[id(plan.child(successor).node)]
                 self._edge(boxes[id(child.node)], target, child.path, action)
@@ -177,9 +177,6 @@ class _Drawing:
         if self._taken:
             self._write(1, f"linkStyle {','.join(self._taken)} {_TAKEN_LOOK}")
         return "\n".join(self._lines) + "\n"
-
-    def _end(self, depth: int) -> str:
-        return self._box(depth, "([stop])", "mark")
 
     def _edge(self, begin: str, end: str, path: str, action: object) -> None:
         text = "" if action == "default" else label(_text(action))

@@ -159,8 +159,9 @@ class JsonLines:
         """
         line = encode(event) + b"\n"
         if self._place is None:
-            with self._lock:
-                _write_to_file(self._file, line)
+            with self._lock:  # it says by an `encoding` that it takes text
+                self._file.write(line.decode() if hasattr(self._file, "encoding") else line)
+                self._file.flush()
             return
         with self._place.lock:
             if self._file is None or self._file.closed:  # as in a child that was forked
@@ -279,9 +280,3 @@ def _write(file: io.FileIO, line: bytes) -> None:
             with suppress(OSError):  # of what cannot be made shorter, as a pipe
                 file.truncate(os.fstat(file.fileno()).st_size - written)
         raise
-
-
-def _write_to_file(file: Any, line: bytes) -> None:
-    """To somebody else's file: it says by an `encoding` that it takes text."""
-    file.write(line.decode() if hasattr(file, "encoding") else line)
-    file.flush()
