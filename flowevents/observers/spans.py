@@ -127,9 +127,7 @@ class Span(Opened):
 
     def close(self, end: float) -> None:
         """It lasts until then, and with it its last attempt and the questions that are open."""
-        if self.parent is not None and self.parent.status is not None:
-            end = min(end, self.parent.end)
-        self.end = max(self.start, end)
+        self.end = max(self.start, _inside(self.parent, end))
         self.attempts[-1].close(self.end, given_up=self.status is not None)
 
     def retry(self, event: ev.Retry, now: float) -> None:
