@@ -14,7 +14,7 @@ Mermaid draws 500 edges and 50,000 characters by default; beyond, set its `maxEd
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -79,48 +79,38 @@ def to_mermaid(flow: Any, events: Iterable[Event] | None = None) -> str:
 
 
 class _Past:
-    """What the events say of each path.
-
-    Attributes:
-        states, runs, items, retries: By path: what it was in, and how often.
-        taken: How often a path was left by an action.
-    """
+    """What the events say of each path."""
 
     def __init__(self, events: Iterable[Event]) -> None:
-        self.states: defaultdict[str, set[str]] = defaultdict(set)
-        self.runs: Counter[str] = Counter()
-        self.items: Counter[str] = Counter()
-        self.retries: Counter[str] = Counter()
-        self.taken: Counter[tuple[str, str]] = Counter()
+        self._spans: defaultdict[str, list[Span]] = defaultdict(list)
         for run in read_spans(events):
             for span in run:
-                self._count(span)
-
-    def _count(self, span: Span) -> None:
-        path = span.node
-        if span.is_waiting:
-            self.states[path].add("waiting")
-        self.retries[path] += len(span.attempts) - 1
-        if span.kind == "item":
-            self.items[path] += 1
-            return
-        self.runs[path] += 1
-        self.states[path].add(span.status or "running")
-        if span.moved:
-            self.taken[path, span.action or "default"] += 1
+                self._spans[span.node].append(span)
 
     def state(self, path: str) -> str | None:
         """The state that the path is shown in, or `None` where it did not run."""
-        return next((state for state in STATES if state in self.states.get(path, ())), None)
+        spans = self._spans[path]
+        states: set[str] = {span.status or "running" for span in spans if span.kind != "item"}
+        if any(span.is_waiting for span in spans):
+            states.add("waiting")
+        return next((state for state in STATES if state in states), None)
 
     def counts(self, path: str) -> str:
         """What is written below its name."""
+        spans = self._spans[path]
+        items = sum(span.kind == "item" for span in spans)
+        retries = sum(len(span.attempts) - 1 for span in spans)
         counted = (
-            (f"×{self.runs[path]}", self.runs[path]),
-            (_plural(self.items[path], "item", "items"), self.items[path]),
-            (_plural(self.retries[path], "retry", "retries"), self.retries[path]),
+            (f"×{len(spans) - items}", len(spans) - items),
+            (f"{items} item{'s' * (items != 1)}", items),
+            (f"{retries} {'retry' if retries == 1 else 'retries'}", retries),
         )
         return ", ".join(text for text, count in counted if count)
+
+    def taken(self, path: str, action: str) -> int:
+        """How often it was left by an action."""
+        spans = self._spans[path]
+        return sum(span.moved and (span.action or "default") == action for span in spans)
 
 
 class _Drawing:
@@ -161,7 +151,7 @@ class _Drawing:
         for child in plan.children():
             for action, successor in ways(child.node):
                 if successor is None:
-                    target = self._end(len(around))
+                    target = self._box(len(around), "([stop])", "mark")
                 else:
                     target = boxes[id(plan.child(successor).node)]
                 self._edge(boxes[id(child.node)], target, child.path, action)
@@ -188,12 +178,9 @@ class _Drawing:
             self._write(1, f"linkStyle {','.join(self._taken)} {_TAKEN_LOOK}")
         return "\n".join(self._lines) + "\n"
 
-    def _end(self, depth: int) -> str:
-        return self._box(depth, "([stop])", "mark")
-
     def _edge(self, begin: str, end: str, path: str, action: object) -> None:
         text = "" if action == "default" else label(_text(action))
-        if self._past is not None and (times := self._past.taken[path, _text(action)]):
+        if self._past is not None and (times := self._past.taken(path, _text(action))):
             self._taken.append(str(len(self._edges)))
             text = f"{text} ×{times}".strip() if times > 1 else text
         self._edges.append(f'{begin} -->|"{text}"| {end}' if text else f"{begin} --> {end}")
@@ -223,7 +210,3 @@ def label(text: str) -> str:
 def _text(action: object) -> str:
     """An action as its event has it; it is a string wherever the user does not surprise us."""
     return action if isinstance(action, str) else str(action)
-
-
-def _plural(count: int, one: str, more: str) -> str:
-    return f"{count} {one if count == 1 else more}"

@@ -81,6 +81,11 @@ class Opened:
         return self.event.step
 
     @property
+    def label(self) -> str:
+        """What its node calls it, where it is an item."""
+        return self.event.label if isinstance(self.event, ItemStart) else ""
+
+    @property
     def began(self) -> bool:
         """Whether its start is known."""
         return type(self.event) in _STARTS

@@ -36,7 +36,7 @@ def picture(events: list[Event], width: int = 80, **options: Any) -> str:
 
 def lines_of(events: list[Event]) -> list[str]:
     """All plain lines."""
-    lines = Lines()
+    lines = Lines(Watch())
     return [line for event in events for line in lines.take(event)]
 
 
@@ -227,7 +227,7 @@ def test_an_item_stands_under_its_label(text: str) -> None:
     assert lines[-2].startswith("    [0] a.pdf")
     assert lines[-2].endswith(" 5.0s")
     assert lines[-1] == "    [1] b.pdf 5.0s"
-    plain = Lines(None)
+    plain = Lines(Watch())
     told = [line for event in run.events for line in plain.take(event)]
     assert told[-1] == "Read[1]: start, b.pdf"
     assert told[-2].startswith("Read[0]: start, a.pdf")
@@ -275,7 +275,7 @@ def test_only_some_nodes_are_shown() -> None:
     assert "is 42" in shown
     assert "Research" not in shown
     assert "Ship it?" in shown  # a question is always shown
-    lines = Lines(lambda path: path == "Plan")
+    lines = Lines(Watch(lambda path: path == "Plan"))
     told = [line for event in agent() for line in lines.take(event)]
     assert {line.split()[0].rstrip(":") for line in told} == {"agent", "Plan", "Approve"}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flowevents.observers.durations import short
+from flowevents.observers.figures import short
 
 
 @pytest.mark.parametrize(

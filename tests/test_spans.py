@@ -152,6 +152,19 @@ def test_what_comes_after_the_end_of_all_is_put_before_it() -> None:
     assert [attempt.end for attempt in list(run)[1].attempts] == [110.0, 110.0]
 
 
+def test_what_ends_late_in_something_open_ends_with_what_has_ended_around_it() -> None:
+    """Not only what encloses it directly counts."""
+    end = FlowEnd(run_id="r", seq=9, time=110.0, span=1, node="", status="ok", duration=10.0)
+    start = FlowStart(run_id="r", seq=2, time=100.0, span=2, node="A", parent=1, flow="A")
+    late = NodeEnd(
+        run_id="r", seq=3, time=103.0, span=3, node="A/B", status="ok", duration=3.0, attempt=1
+    )
+    begin = NodeStart(run_id="r", seq=3, time=103.0, span=3, node="A/B", parent=2, attempt=1)
+    (run,) = read_spans([end, start, begin, late])
+    check_nesting(run)
+    assert [each.end for each in run] == [110.0, 110.0, 110.0]
+
+
 def test_interleaved_runs_are_told_apart() -> None:
     """Events of several runs may come in any order of runs."""
     other = [msgspec.structs.replace(each, run_id="other") for each in full_record()]

@@ -21,7 +21,7 @@ from flowevents.events import (
     NodeEnd,
     NodeStart,
 )
-from flowevents.observers.durations import duration
+from flowevents.observers.figures import duration
 from flowevents.observers.timeline import timeline_svg
 from tests.hostile import CONTROLS, HOSTILE
 from tests.test_spans import broken_records

@@ -3,8 +3,7 @@
     commands.py   the commands, and what they say when something is wrong
     loading.py    MODULE:FLOW as the flow, a JSON file as `shared`, a record as its events
     journals.py   a journal by its place, its runs as lines
-    driving.py    a run to its end, or to Ctrl-C
-    showing.py    who watches it, and what is said at its end
+    showing.py    a run to its end, or to Ctrl-C: who watches it, and what is said then
     output.py     where they write, and what is said where that fails
     replaying.py  events with the pauses that were between them
     watching.py   a run of another process, shown, and its questions answered

@@ -10,18 +10,17 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import redirect_stdout, suppress
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Final, TextIO, cast
+from typing import Any, Final
 
 from flowevents.cli.journals import is_journal, journal_events, lines_of, opened, typed_answer
 from flowevents.cli.loading import WrongInput, load_events, load_flow, load_shared
-from flowevents.cli.output import Output, why
+from flowevents.cli.output import guarded_output, say, why
 from flowevents.cli.replaying import replay as replay_events
 from flowevents.cli.showing import drive_shown
-from flowevents.errors import GraphError, MissingExtra
-from flowevents.escape import escape_controls
+from flowevents.errors import FlowEventsError, MissingExtra
 from flowevents.events import Event
 from flowevents.run import Run
 from flowevents.status import RunStatus
@@ -45,18 +44,11 @@ _STATUSES: Final = ("running", "paused", "done", "failed", "cancelled")
 
 def run_command(arguments: Sequence[str]) -> int:
     """Run a command with these arguments, without the program's name. Gives the exit code."""
-    output, code = Output(sys.stdout), FAILED
-    with redirect_stdout(cast(TextIO, output)):
-        try:
-            code = _run(arguments)
-            output.flush()
-        except (OSError, SystemExit):
-            if output.error is None:
-                raise
-    if output.error is None:
+    with guarded_output() as file:
+        code = _run(arguments)
+    if file is None or file.error is None:
         return code
-    output.discard()
-    _say(why("The output", output.error))
+    say(why("The output", file.error))
     return code or FAILED
 
 
@@ -66,19 +58,14 @@ def _run(arguments: Sequence[str]) -> int:
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         path = context.command_path if context is not None else "flowevents"
-        _say(f"{error.format_message()} Try '{path} --help'.")
+        say(f"{error.format_message()} Try '{path} --help'.")
         return WRONG_INPUT
-    except (WrongInput, MissingExtra) as error:
-        _say(str(error))
+    except FlowEventsError as error:
+        say(str(error))
         return WRONG_INPUT
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
     return code if isinstance(code, int) else 0
-
-
-def _say(text: str) -> None:
-    with suppress(OSError):
-        print(f"flowevents: {escape_controls(text, one_line=True)}", file=sys.stderr)
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -98,15 +85,16 @@ _flow = click.argument("flow", metavar="MODULE:FLOW")
 _output = click.option(
     "-o", "--output", default="-", metavar="FILE", help="Where to write; by default to stdout."
 )
-_log_option = click.option(
-    "--log", is_flag=True, help="Log events on stderr; in a terminal instead of showing."
-)
-_record_option = click.option(
-    "--record", metavar="FILE", help="Append every event to FILE, as a line of JSON."
-)
-_otel_option = click.option(
-    "--otel", is_flag=True, help="Send traces and metrics by OpenTelemetry (OTLP)."
-)
+
+
+def _shown(command: Callable[..., int]) -> Callable[..., int]:
+    """The options of what runs a flow and shows it, as keywords of `drive_shown`."""
+    log = "Log events on stderr; in a terminal instead of showing."
+    record = "Append every event to FILE, as a line of JSON."
+    otel = "Send traces and metrics by OpenTelemetry (OTLP)."
+    command = click.option("--otel", is_flag=True, help=otel)(command)
+    command = click.option("--record", metavar="FILE", help=record)(command)
+    return click.option("--log", is_flag=True, help=log)(command)
 
 
 # -- records ----------------------------------------------------------------------------------
@@ -239,20 +227,14 @@ def graph(flow: str, output: str, events: str | None) -> None:
     from flowevents.mermaid import to_mermaid
 
     loaded = load_flow(flow)
-    try:
-        drawn = to_mermaid(loaded, None if events is None else load_events(events))
-    except GraphError as error:
-        raise WrongInput(str(error)) from None
-    _write(output, drawn)
+    _write(output, to_mermaid(loaded, None if events is None else load_events(events)))
 
 
 @_commands.command()
 @_flow
 @click.option("--input", "shared", metavar="FILE", help='JSON object for `shared`; "-" for stdin.')
-@_log_option
-@_record_option
-@_otel_option
-def run(flow: str, shared: str | None, log: bool, record: str | None, otel: bool) -> int:
+@_shown
+def run(flow: str, shared: str | None, **shown: Any) -> int:
     """Run a flow, sync or async, and show it.
 
     MODULE:FLOW is a module and a flow or node in it, or a function that gives one. Questions are
@@ -260,12 +242,7 @@ def run(flow: str, shared: str | None, log: bool, record: str | None, otel: bool
     """
     loaded = load_flow(flow)
     given = {} if shared is None else load_shared(shared)
-
-    def begin(observers: list[object]) -> Run:
-        return Run(loaded, given, observers=observers)
-
-    ok = drive_shown(loaded, begin, _say, log=log, record=record, otel=otel)
-    return 0 if ok else FAILED
+    return 0 if drive_shown(loaded, partial(Run, loaded, given), **shown) else FAILED
 
 
 # -- runs in a journal ------------------------------------------------------------------------
@@ -273,21 +250,11 @@ def run(flow: str, shared: str | None, log: bool, record: str | None, otel: bool
 
 @_commands.command()
 @_journal
-@click.argument("run_id", metavar="RUN")
+@_run_id
 @_flow
 @click.option("--take-over", is_flag=True, help="Also where it is driven elsewhere.")
-@_log_option
-@_record_option
-@_otel_option
-def resume(
-    journal: str,
-    run_id: str,
-    flow: str,
-    take_over: bool,
-    log: bool,
-    record: str | None,
-    otel: bool,
-) -> int:
+@_shown
+def resume(journal: str, run_id: str, flow: str, take_over: bool, **shown: Any) -> int:
     """Go on with a run where its log stands, and show it.
 
     JOURNAL is an SQLite file or a redis:// URL, MODULE:FLOW the flow as it was run first. Questions
@@ -295,15 +262,8 @@ def resume(
     """
     loaded = load_flow(flow)
     with opened(journal) as there:
-
-        def begin(observers: list[object]) -> Run:
-            try:
-                return Run.resume(loaded, there, run_id, take_over=take_over, observers=observers)
-            except GraphError as error:
-                raise WrongInput(str(error)) from None
-
-        ok = drive_shown(loaded, begin, _say, log=log, record=record, otel=otel)
-    return 0 if ok else FAILED
+        begin = partial(Run.resume, loaded, there, run_id, take_over=take_over)
+        return 0 if drive_shown(loaded, begin, **shown) else FAILED
 
 
 @_commands.command()
@@ -324,7 +284,7 @@ def watch(journal: str, run_id: str | None, answer: bool) -> None:
             if not newest:
                 raise WrongInput(f"{journal} holds no runs. Run(…, journal=…) puts them there.")
             run_id = newest[0].id
-        watch_run(there, run_id, answer=answer, say=_say)
+        watch_run(there, run_id, answer=answer)
 
 
 def _write(path: str, text: str) -> None:

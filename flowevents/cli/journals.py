@@ -5,12 +5,10 @@ from __future__ import annotations
 import heapq
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from typing import Final
 
 from flowevents.cli.loading import WrongInput
-from flowevents.errors import JournalError, ReplyError, RunStateError
 from flowevents.escape import escape_controls
 from flowevents.events import Event, Interrupt
 from flowevents.journal.journal import Journal
@@ -34,17 +32,8 @@ def is_journal(place: str) -> bool:
         return False
 
 
-@contextmanager
-def opened(place: str) -> Iterator[Journal]:
-    """The journal there, for as long as the block runs; what it refuses is a `WrongInput`."""
-    try:
-        with _open(place) as journal:
-            yield journal
-    except (JournalError, ReplyError, RunStateError) as error:
-        raise WrongInput(str(error)) from error
-
-
-def _open(place: str) -> Journal:
+def opened(place: str) -> Journal:
+    """The journal there."""
     if place.startswith(_URLS):
         from flowevents.journal.redis import RedisJournal
 

@@ -11,14 +11,14 @@ import traceback
 from typing import Any
 
 from flowevents.engine.shape import is_node
-from flowevents.errors import RecordError
+from flowevents.errors import FlowEventsError, RecordError
 from flowevents.events import Event, describe_error
 from flowevents.observers.jsonlines import read_events
 
 __all__ = ["WrongInput", "load_events", "load_flow", "load_shared"]
 
 
-class WrongInput(Exception):
+class WrongInput(FlowEventsError):
     """What the user gave cannot be used; the text says why and what to do, in a line."""
 
 

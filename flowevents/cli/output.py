@@ -2,52 +2,61 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from contextlib import suppress
+import io
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any
 
 from flowevents.errors import RecordError
+from flowevents.escape import escape_controls
 from flowevents.events import Event
 
-__all__ = ["Guarded", "Output", "why"]
+__all__ = ["Guarded", "guarded_output", "say", "why"]
 
 
-class Output:
-    """The standard output, which remembers why it took no more.
+class Output(io.FileIO):
+    """What is under the standard output: it is written to until that fails, then nothing is.
 
     Attributes:
-        error: The first error, if any; some observers let it be.
+        error: Why it takes no more.
     """
 
-    def __init__(self, file: Any) -> None:
-        self._file = file
-        self.error: OSError | None = None
+    error: OSError | None = None
 
-    def write(self, text: str) -> int:
-        """Write."""
-        return int(self._noting(self._file.write, text))
+    def write(self, data: Any, /) -> int:
+        """Write, or let it be."""
+        if self.error is None:
+            try:
+                return super().write(data)
+            except OSError as error:
+                self.error = error
+        return len(data)
 
-    def flush(self) -> None:
-        """Hand what was written to the system."""
-        self._noting(self._file.flush)
 
-    def discard(self) -> None:
-        """Have what is left written nowhere, so that the process does not fail as it ends."""
-        with suppress(OSError, ValueError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._file.fileno())
-            os.close(nowhere)
-
-    def _noting(self, call: Callable[..., Any], *given: object) -> Any:
+@contextmanager
+def guarded_output() -> Iterator[Output | None]:
+    """Put it under `sys.stdout` while the block runs, where that is a file of the system."""
+    found, given = None, sys.stdout
+    with suppress(AttributeError, OSError, ValueError):
+        given.flush()
+        found = Output(given.fileno(), "w", closefd=False)
+    if found is None:
+        yield None
+        return
+    at_once = getattr(given, "write_through", False)  # as with `python -u`
+    file = io.TextIOWrapper(
+        found if at_once else io.BufferedWriter(found),
+        given.encoding,
+        given.errors,
+        line_buffering=bool(given.line_buffering),
+        write_through=at_once,
+    )
+    with redirect_stdout(file):
         try:
-            return call(*given)
-        except OSError as error:
-            self.error = self.error or error
-            raise
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
+            yield found
+        finally:
+            file.flush()
 
 
 class Guarded:
@@ -70,6 +79,12 @@ class Guarded:
                 self._observer(event)
             except (OSError, RecordError) as error:
                 self.error = error
+
+
+def say(text: str) -> None:
+    """Say something on stderr, in a line."""
+    with suppress(OSError):
+        print(f"flowevents: {escape_controls(text, one_line=True)}", file=sys.stderr)
 
 
 def why(name: str, error: Exception) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from flowevents.events import Event, FlowEnd
 
-__all__ = ["pauses", "replay"]
+__all__ = ["replay"]
 
 _LONGEST: Final = 1e6  # seconds; a pause that the system is sure to take
 
@@ -21,7 +21,7 @@ def replay(
     get_time: Callable[[], float],
     sleep: Callable[[float], object],
 ) -> None:
-    """Hand the events over, each when it is due.
+    """Hand the events over, each when it is due; while no run is under way that is at once.
 
     Args:
         events: Of one run or several.
@@ -29,22 +29,14 @@ def replay(
         speed: How many times as fast; 0 and infinity are without pauses.
         get_time, sleep: A clock in seconds that never goes back, and what waits for it.
     """
-    due = get_time()
-    for event, pause in pauses(events):
-        if 0 < speed < math.inf:
-            due += pause / speed
-            if (left := due - get_time()) > 0:
-                sleep(min(left, _LONGEST))
-        handler(event)
-
-
-def pauses(events: Iterable[Event]) -> Iterator[tuple[Event, float]]:
-    """Each event, and the seconds that passed before it while a run was under way."""
+    due, last = get_time(), math.nan
     open_runs: set[str] = set()
-    last = math.nan
     for event in events:
-        pause = event.time - last if open_runs else 0.0
-        yield event, pause if 0 < pause < math.inf else 0.0
+        pause = (event.time - last) / speed if open_runs and speed else 0.0
+        if 0 < pause < math.inf:
+            due += pause
+            sleep(min(max(due - get_time(), 0.0), _LONGEST))
+        handler(event)
         last = event.time
         if isinstance(event, FlowEnd) and not event.node:
             open_runs.discard(event.run_id)

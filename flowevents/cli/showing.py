@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sys
@@ -9,11 +10,10 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import Any, TextIO, cast
 
-from flowevents.cli.driving import drive
 from flowevents.cli.loading import WrongInput
-from flowevents.cli.output import Guarded, why
+from flowevents.cli.output import Guarded, say, why
 from flowevents.engine.shape import shape_of
-from flowevents.errors import MissingExtra, Paused, RecordError
+from flowevents.errors import MissingExtra, Paused
 from flowevents.events import Event
 from flowevents.messages import traceback_text
 from flowevents.run import Run
@@ -23,8 +23,7 @@ __all__ = ["drive_shown"]
 
 def drive_shown(
     flow: Any,
-    begin: Callable[[list[object]], Run],
-    say: Callable[[str], object],
+    begin: Callable[..., Run],
     *,
     log: bool,
     record: str | None,
@@ -34,30 +33,45 @@ def drive_shown(
 
     Args:
         flow: What runs.
-        begin: Gives the run that is watched by these observers.
-        say: Is told, in a line, what is wrong.
+        begin: Gives the run, with the `observers` that watch it.
         log, record, otel: The options of the commands.
     """
     with ExitStack() as stack:
         observers = _observers(stack, log=log, record=record, otel=otel)
-        driven = begin(observers)
-        error = drive(driven, is_async=shape_of(flow).is_async)
+        run = begin(observers=observers)
+        error = _drive(run, is_async=shape_of(flow).is_async)
     if isinstance(error, Paused):  # said when the display is done
         for asked in error.interrupts:
             say(f"{asked.node} asked {asked.prompt!r}, and nobody answered: stdin has ended.")
-    elif error is not None and not _is_of_output(error):
+    elif error is not None:
         watched = log or _is_one_place(sys.stdout, sys.stderr)
-        _tell(error, shown=watched and driven.status == "failed")
+        _tell(error, shown=watched and run.status == "failed")
     lost = [each for each in observers if isinstance(each, Guarded) and each.error is not None]
     for each in lost:
         say(why(each.name, cast(Exception, each.error)))
     return not lost and error is None
 
 
-def _is_of_output(error: Exception) -> bool:
-    """Whether a node could not print, which is said of the output as a whole."""
-    lost = getattr(sys.stdout, "error", None)
-    return isinstance(error, OSError) and lost is not None and error.errno == lost.errno
+def _drive(run: Run, *, is_async: bool) -> Exception | None:
+    """Run it to its end, or to a question that nobody answers. Gives what it failed with.
+
+    Ctrl-C ends it as cancelled and is raised, as `KeyboardInterrupt`; in an async run, once the
+    nodes have had their `CancelledError`. A second Ctrl-C does not wait for them.
+    """
+    try:
+        if is_async:
+            asyncio.run(_wait(run))
+        else:
+            with run:  # a question that nobody answers ends it, too
+                run.wait()
+    except Exception as error:
+        return error
+    return None
+
+
+async def _wait(run: Run) -> None:
+    async with run:
+        await run.wait_async()
 
 
 def _observers(stack: ExitStack, *, log: bool, record: str | None, otel: bool) -> list[object]:
@@ -92,8 +106,6 @@ def _recorder(path: str) -> Any:
         return JsonLines(path)
     except OSError as error:
         raise WrongInput(why(path, error)) from None
-    except RecordError as error:
-        raise WrongInput(str(error)) from None
 
 
 class _ToStderr(logging.StreamHandler[Any]):

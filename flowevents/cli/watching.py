@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from flowevents.asking import Answer
+from flowevents.cli.output import say
 from flowevents.errors import MissingExtra, ReplyError
 from flowevents.events import Event, FlowEnd, Interrupt, ItemEnd, NodeEnd, Reply, Retry
 from flowevents.journal.journal import Journal
@@ -18,19 +19,16 @@ from flowevents.observers.display import TerminalDisplay
 
 __all__ = ["watch_run"]
 
-Say = Callable[[str], object]
 
-
-def watch_run(journal: Journal, run_id: str, *, answer: bool, say: Say) -> None:
+def watch_run(journal: Journal, run_id: str, *, answer: bool) -> None:
     """Show a run from its beginning to its end, whoever drives it.
 
     Args:
         journal, run_id: The run.
         answer: Whether its questions are asked here.
-        say: Is told, in a line, what else there is to know.
     """
     clock = _Clock()
-    asking = _Asking(journal, run_id, say) if answer else None
+    asking = _Asking(journal, run_id) if answer else None
     with TerminalDisplay(answers_here=answer, get_time=clock) as display:
         asyncio.run(_watch(journal, run_id, display, clock, asking))
 
@@ -46,8 +44,6 @@ async def _watch(
     for event in journal.read(run_id):
         last, clock.past = event.seq, event.time
         display(event)
-        if asking is not None:
-            asking.hear(event)
     clock.past = None
     with journal.follow(run_id, last) as events:
         if asking is not None:
@@ -79,28 +75,22 @@ class _Clock:
 class _Asking:
     """The open questions of a run, each asked by a task until it has an answer or is given up."""
 
-    def __init__(self, journal: Journal, run_id: str, say: Say) -> None:
+    def __init__(self, journal: Journal, run_id: str) -> None:
         self._journal = journal
         self._run_id = run_id
-        self._say = say
         self._console = ConsoleAnswers()
-        self._open: dict[str, Interrupt] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._has_begun = False
+        self._asked: dict[str, tuple[Interrupt, asyncio.Task[None]]] = {}
 
     def begin(self) -> None:
-        """Ask what is open, and from now on what is asked."""
-        self._has_begun = True
-        for question in self._open.values():
+        """Ask what is open now."""
+        for question in self._journal.summary(self._run_id).interrupts:
             self._ask(question)
 
     def hear(self, event: Event) -> None:
-        """Take an event."""
+        """Take an event that comes then."""
         if isinstance(event, Interrupt):
             self._close(event.span)
-            self._open[event.id] = event
-            if self._has_begun:
-                self._ask(event)
+            self._ask(event)
         elif isinstance(event, Reply):
             self._close(event.span, event.id)
         elif isinstance(event, _GIVE_UP):
@@ -108,14 +98,13 @@ class _Asking:
 
     def _close(self, span: int, id: str | None = None) -> None:
         """Ask no more what a step or item has asked, or that one question of it."""
-        for each in [each for each in self._open.values() if each.span == span]:
-            if id is None or each.id == id:
-                del self._open[each.id]
-                if each.id in self._tasks:
-                    self._tasks.pop(each.id).cancel()
+        for question, task in tuple(self._asked.values()):
+            if question.span == span and id in (None, question.id):
+                del self._asked[question.id]
+                task.cancel()
 
     def _ask(self, question: Interrupt) -> None:
-        self._tasks[question.id] = asyncio.create_task(self._answer(question))
+        self._asked[question.id] = question, asyncio.create_task(self._answer(question))
 
     async def _answer(self, question: Interrupt) -> None:
         try:
@@ -126,10 +115,10 @@ class _Asking:
                 return
             self._journal.reply(self._run_id, found.value, question.id)
         except (ReplyError, MissingExtra) as error:
-            self._say(str(error))
+            say(str(error))
             return
         if self._run_id in self._journal.due():
-            self._say(f"Nobody drives run {self._run_id}: whoever resumes it gets the answer.")
+            say(f"Nobody drives run {self._run_id}: whoever resumes it gets the answer.")
 
 
 def _refusal(question: Interrupt, value: object) -> ReplyError | None:

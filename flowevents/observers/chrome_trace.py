@@ -65,13 +65,13 @@ class _Threads:
 
     def place(self, span: Span, start: int, end: int) -> int:
         """The thread of a slice that does not start before the others, from 1."""
-        above = self._of.get(span.parent.number, 0) if span.parent else 0
+        above = self._of.get(span.parent.span, 0) if span.parent else 0
         tids = (above, *range(1, self.count + 1)) if above else range(1, self.count + 1)
         tid = next((each for each in tids if self._has_room(each, span, start)), self.count + 1)
         if tid > self.count:
             self._open.append([])
         self._open[tid - 1].append((end, span))
-        self._of[span.number] = tid
+        self._of[span.span] = tid
         return tid
 
     def _has_room(self, tid: int, span: Span, start: int) -> bool:

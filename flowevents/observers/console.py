@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-from collections.abc import Awaitable, Generator, Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final, TextIO
+from typing import Any, TextIO
 
 from flowevents.asking import Answer
-from flowevents.errors import ReplyError
 from flowevents.escape import escape_controls
 from flowevents.events import Interrupt
-from flowevents.observers.keyboard import Keyboard, Opening
+from flowevents.observers import figures
+from flowevents.observers.keyboard import Keyboard
 from flowevents.observers.questions import choices_of, hint, is_numbered, more_wait, parse, wording
 
 __all__ = ["ConsoleAnswers"]
-
-_PROMPT: Final = "> "
-_Dialog = Generator[Opening, "str | None", "Answer[Any] | None"]
 
 
 class ConsoleAnswers:
@@ -53,46 +49,27 @@ class ConsoleAnswers:
     def _ask(
         self, event: Interrupt, reason: str | None
     ) -> Answer[Any] | Awaitable[Answer[Any] | None] | None:
-        dialog = self._dialog(event, reason)
         if _is_in_loop() and not self._keyboard.must_block:
-            return self._hold_async(event, dialog)
-        return self._hold(event, dialog)
+            return self._hold_async(event, reason)
+        return self._hold(event, reason)
 
-    def _hold(self, event: Interrupt, dialog: _Dialog) -> Answer[Any] | None:
-        with self._keyboard.turn(event) as turn:
+    def _hold(self, event: Interrupt, reason: str | None) -> Answer[Any] | None:
+        with self._keyboard.tty.turn(event) as turn:
             turn.result()
-            try:
-                opening = next(dialog)
-                while True:
-                    opening = dialog.send(self._keyboard.read(_PROMPT, opening))
-            except StopIteration as end:
-                answer: Answer[Any] | None = end.value
-                return answer
-
-    async def _hold_async(self, event: Interrupt, dialog: _Dialog) -> Answer[Any] | None:
-        with self._keyboard.turn(event) as turn:
-            await asyncio.wrap_future(turn)
-            opening = next(dialog)
             while True:
-                line = await self._keyboard.read_async(_PROMPT, opening)
-                try:
-                    opening = dialog.send(line)
-                except StopIteration as end:
-                    answer: Answer[Any] | None = end.value
+                line = self._keyboard.read(self._opening(event, reason))
+                answer, reason = self._understood(event, line)
+                if reason is None:
                     return answer
 
-    def _dialog(self, event: Interrupt, reason: str | None) -> _Dialog:
-        """What is said about one question: yields how the reading of a line opens, gets it."""
-        while True:
-            line = yield functools.partial(self._opening, event, reason)
-            if line is None:
-                return None
-            try:
-                value = parse(event, line)
-            except ValueError as error:
-                reason = str(error)
-            else:
-                return Answer(value, refused=functools.partial(self._refused, event))
+    async def _hold_async(self, event: Interrupt, reason: str | None) -> Answer[Any] | None:
+        with self._keyboard.tty.turn(event) as turn:
+            await asyncio.wrap_future(turn)
+            while True:
+                line = await self._keyboard.read_async(self._opening(event, reason))
+                answer, reason = self._understood(event, line)
+                if reason is None:
+                    return answer
 
     @contextmanager
     def _opening(self, event: Interrupt, reason: str | None) -> Iterator[str]:
@@ -106,14 +83,21 @@ class ConsoleAnswers:
                 lines += _indented(reason)
             yield "".join(f"{line}\n" for line in lines)
 
-    def _refused(
-        self, event: Interrupt, error: ReplyError
-    ) -> Answer[Any] | Awaitable[Answer[Any] | None] | None:
-        return self._ask(event, str(error))
+    def _understood(
+        self, event: Interrupt, line: str | None
+    ) -> tuple[Answer[Any] | None, str | None]:
+        """The answer, `None` for the end of input; or why there is none yet."""
+        if line is None:
+            return None, None
+        try:
+            value = parse(event, line)
+        except ValueError as error:
+            return None, str(error)
+        return Answer(value, refused=lambda error: self._ask(event, str(error))), None
 
 
 def _introduction(event: Interrupt) -> list[str]:
-    lines = [f"? {_one_line(event.node)}{_items(event)} asks"]
+    lines = [f"? {_one_line(event.node)}{figures.items(event.items)} asks"]
     wanted = hint(event)
     choices = choices_of(event)
     if wanted and choices is None:
@@ -131,10 +115,6 @@ def _indented(text: str) -> list[str]:
 
 def _one_line(text: str) -> str:
     return escape_controls(text, one_line=True)
-
-
-def _items(event: Interrupt) -> str:
-    return f"[{'.'.join(map(str, event.items))}]" if event.items else ""
 
 
 def _is_in_loop() -> bool:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import io
 import logging
+import mmap
 import os
 import stat
 import sys
@@ -33,73 +34,65 @@ from flowevents.events import Event, FlowEnd, decode, encode
 __all__ = ["JsonLines", "read_events"]
 
 _logger: Final = logging.getLogger("flowevents")
-_BLOCK: Final = 65_536
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_process = object()  # another one in a forked child
 
 
 class _Place:
-    """A file that this process writes to, by one object or by several.
+    """A file that this process appends to, for everybody here who does.
 
     Attributes:
         lock: Who has it opens, writes and closes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._users = 0
+        self._file: io.FileIO | None = None
         self.lock = threading.RLock()
-        self._files: set[io.FileIO] = set()
-        self._held: int | None = None  # a descriptor of the file, by which others are kept out
 
-    def open(self, path: Path) -> io.FileIO:
-        """Open the file to append to, without the torn line that it may end with.
+    def open(self) -> io.FileIO:
+        """The file, open for one more who writes, without the torn line that it may end with.
 
         Raises `RecordError` where somebody else writes to it, and for a file that ends with
         anything else that is not a whole line.
         """
-        file = io.FileIO(path, "a+")
-        self._files.add(file)
-        try:
-            if self._held is None and stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                self._held = os.dup(file.fileno())
-                if not _flock(self._held, "LOCK_EX", "LOCK_NB"):
+        if self._file is None:
+            file = io.FileIO(self._path, "a+")
+            try:
+                if stat.S_ISREG(os.fstat(file.fileno()).st_mode) and not _flock(file, "LOCK_EX"):
                     raise RecordError(
-                        f"Somebody else writes to {path} now: give the path of another file."
+                        f"Somebody else writes to {self._path} now: give the path of another file."
                     )
-            _mend(file, path)
-        except BaseException:
-            self.close(file)
-            raise
-        return file
+                _mend(file, self._path)
+            except BaseException:
+                file.close()
+                raise
+            self._file = file
+        self._users += 1
+        return self._file
 
-    def close(self, file: io.FileIO) -> None:
-        """Close it; the last one lets others in."""
-        file.close()
-        self._files.discard(file)
-        if not self._files and self._held is not None:
-            _flock(self._held, "LOCK_UN")  # a child that is just begun may have it too
-            self._let_go()
+    def close(self) -> None:
+        """One of them is done; the last one closes it, and lets others in."""
+        self._users -= 1
+        if not self._users and self._file is not None:
+            _flock(self._file, "LOCK_UN")  # a child that is just begun may have it too
+            self._file.close()
+            self._file = None
 
     def forget(self) -> None:
         """Be as new in a forked child, whose parent goes on."""
-        self.lock = threading.RLock()
-        for file in self._files:
-            file.close()
-        self._files.clear()
-        self._let_go()
-
-    def _let_go(self) -> None:
-        held, self._held = self._held, None
-        if held is not None:
-            os.close(held)
+        if self._file is not None:
+            self._file.close()
+        self._users, self._file, self.lock = 0, None, threading.RLock()
 
 
-def _flock(descriptor: int, *how: str) -> bool:
+def _flock(file: io.FileIO, how: str) -> bool:
     """Lock an open file, or unlock it; `False` where somebody else has locked it."""
     if sys.platform != "win32":
         import fcntl
 
         try:
-            fcntl.flock(descriptor, sum(getattr(fcntl, each) for each in how))
+            fcntl.flock(file, getattr(fcntl, how) | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         except OSError:  # a file system without locks
@@ -118,14 +111,7 @@ _places: Final[WeakValueDictionary[Path, _Place]] = WeakValueDictionary()
 _places_lock: Final = threading.RLock()
 
 
-def _place_of(path: Path) -> _Place:
-    with _places_lock:
-        return _places.setdefault(path, _Place())
-
-
 def _forked() -> None:
-    global _process
-    _process = object()
     for place in list(_places.values()):
         place.forget()
 
@@ -154,17 +140,17 @@ class JsonLines:
 
     def __init__(self, path_or_file: str | os.PathLike[str] | IO[bytes] | IO[str]) -> None:
         self._runs: set[str] = set()  # those that have not ended
-        self._path: Path | None = None
-        self._file: Any = None
-        self._process: object = None  # in which the file of a path was opened
+        self._file: Any = None  # of a path: while it is open
+        self._place: _Place | None = None
         if isinstance(path_or_file, (str, os.PathLike)):
-            self._path = _whole_path(path_or_file)
-            self._place = _place_of(self._path)
+            path = _whole_path(path_or_file)
+            with _places_lock:
+                self._place = _places.setdefault(path, _Place(path))
             with self._place.lock:
-                self._place.close(self._place.open(self._path))  # or say at once what is wrong
+                self._place.open()  # or say at once what is wrong
+                self._place.close()
         else:
-            self._place = _Place()
-            self._file = path_or_file
+            self._file, self._lock = path_or_file, threading.RLock()
 
     def __call__(self, event: Event) -> None:
         """Write one event. Raises `OSError` where that fails; then nothing of it stays.
@@ -172,14 +158,15 @@ class JsonLines:
         Raises `RecordError` where another process has begun to write to the file.
         """
         line = encode(event) + b"\n"
+        if self._place is None:
+            with self._lock:  # it says by an `encoding` that it takes text
+                self._file.write(line.decode() if hasattr(self._file, "encoding") else line)
+                self._file.flush()
+            return
         with self._place.lock:
-            if self._path is None:
-                _write_to_file(self._file, line)
-                return
-            if self._process is not _process:  # it is a copy of the parent's
-                self.close()
-            if self._file is None:
-                self._file, self._process = self._place.open(self._path), _process
+            if self._file is None or self._file.closed:  # as in a child that was forked
+                self._runs.clear()
+                self._file = self._place.open()
             _write(self._file, line)
             if isinstance(event, FlowEnd) and not event.node:
                 self._runs.discard(event.run_id)
@@ -190,14 +177,12 @@ class JsonLines:
 
     def close(self) -> None:
         """Close the file of a path; a later event opens it again."""
-        with self._place.lock:
-            self._runs.clear()
-            if self._path is not None and self._file is not None:
+        if self._place is not None:
+            with self._place.lock:
+                self._runs.clear()
                 file, self._file = self._file, None
-                if self._process is _process:
-                    self._place.close(file)
-                else:
-                    file.close()
+                if file is not None and not file.closed:
+                    self._place.close()
 
     def __enter__(self) -> Self:
         return self
@@ -206,8 +191,7 @@ class JsonLines:
         self.close()
 
     def __del__(self) -> None:
-        if hasattr(self, "_place"):
-            self.close()
+        self.close()
 
 
 def read_events(path_or_file: str | os.PathLike[str] | IO[bytes] | IO[str]) -> Iterator[Event]:
@@ -249,7 +233,7 @@ def _read(lines: Iterable[bytes | str], name: str) -> Iterator[Event]:
         _logger.warning("%s, line %d is torn and was skipped: %r", name, torn[0], torn[1][:80])
 
 
-def _may_be_torn(line: bytes, error: Exception | None = None) -> bool:
+def _may_be_torn(line: bytes, error: Exception) -> bool:
     """Whether it is what is left of a line: its beginning, or nothing but what a disk fills in."""
     if isinstance(error, msgspec.ValidationError):  # it is whole, but no event
         return False
@@ -264,10 +248,11 @@ def _broken(name: str, number: int, error: Exception) -> RecordError:
 
 
 def _mend(file: io.FileIO, path: Path) -> None:
-    if not file.seekable():  # a pipe or a terminal
+    if not file.seekable() or not file.seek(0, os.SEEK_END):  # a pipe or a terminal, or empty
         return
-    end = file.seek(0, os.SEEK_END)
-    last = _last_line(file, end)
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
+        size = len(whole)
+        last = whole[whole.rfind(b"\n") + 1 :]
     if not last:
         return
     try:
@@ -278,24 +263,10 @@ def _mend(file: io.FileIO, path: Path) -> None:
                 f"{path} ends with {last[:80]!r}, which is no event: nothing is appended to it. "
                 "Give the path of a new file, or of a record."
             ) from None
-        file.truncate(end - len(last))
+        file.truncate(size - len(last))
         _logger.warning("%s ended with a torn line, which was removed: %r", path, last[:80])
     else:
         _write(file, b"\n")
-
-
-def _last_line(file: io.FileIO, end: int) -> bytes:
-    """What follows the last newline."""
-    blocks: list[bytes] = []
-    newline = b""
-    while end > 0 and not newline:
-        begin = max(0, end - _BLOCK)
-        file.seek(begin)
-        _, newline, last = file.read(end - begin).rpartition(b"\n")
-        blocks.append(last)
-        end = begin
-    file.seek(0, os.SEEK_END)
-    return b"".join(reversed(blocks))
 
 
 def _write(file: io.FileIO, line: bytes) -> None:
@@ -309,9 +280,3 @@ def _write(file: io.FileIO, line: bytes) -> None:
             with suppress(OSError):  # of what cannot be made shorter, as a pipe
                 file.truncate(os.fstat(file.fileno()).st_size - written)
         raise
-
-
-def _write_to_file(file: Any, line: bytes) -> None:
-    """To somebody else's file: it says by an `encoding` that it takes text."""
-    file.write(line.decode() if hasattr(file, "encoding") else line)
-    file.flush()

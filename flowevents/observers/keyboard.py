@@ -2,8 +2,7 @@
 
 The rules of this file:
 
-* One question is asked at a time in the whole process, in the order of the questions, until it has
-  its answer: who reads has a turn, for as many lines as that takes.
+* Whoever reads has a turn on the terminal (`Tty.turn`).
 * Plain code reads where it is, as by `input`. For an event loop a thread reads. At a terminal it
   waits until a line is there, and leaves it there if nobody wants it any more. Elsewhere it has to
   begin to read (Windows' terminal, a pipe); what comes after a cancel goes to whoever reads next.
@@ -16,22 +15,17 @@ import builtins
 import select
 import sys
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, InvalidStateError
-from contextlib import AbstractContextManager, contextmanager, suppress
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, suppress
 from typing import Final, TextIO
 from weakref import WeakKeyDictionary
 
 from flowevents.escape import escape_controls
-from flowevents.events import Interrupt
 from flowevents.observers.tty import Tty, tty_of
 
 __all__ = ["Keyboard"]
 
-Opening = Callable[[], AbstractContextManager[str]]
-"""Opens a block in which a line is read; gives what is written before the prompt."""
-
+_PROMPT: Final = "> "
 _LOOK: Final = 0.1  # seconds after which a thread that waits looks whether somebody still does
 
 
@@ -64,12 +58,6 @@ class Keyboard:
         """Whether only a blocking call reads: a notebook puts one in place of `input`."""
         return self._is_standard() and _is_replaced()
 
-    @contextmanager
-    def turn(self, question: Interrupt) -> Iterator[Future[None]]:
-        """A future that is done when its answer may be read; the turn ends with the block."""
-        with self.tty.queued(question), _reading.turn() as turn:
-            yield turn
-
     def write(self, text: str) -> None:
         """Write a text at once, with escapes for what the target's encoding lacks."""
         target = self._target or sys.stdout
@@ -80,20 +68,23 @@ class Keyboard:
             target.write(text.encode(encoding, "backslashreplace").decode(encoding))
             target.flush()
 
-    def read(self, prompt: str, opening: Opening) -> str | None:
+    def read(self, opening: AbstractContextManager[str]) -> str | None:
         """The next line, without its end; `None` at the end of input. It is read in a turn.
 
         The calling thread waits. On the process's terminal the line is read as by `input`, with
         line editing. Raises `KeyboardInterrupt` for Ctrl-C.
+
+        Args:
+            opening: A block in which it is read; gives what is written before the prompt.
         """
-        with opening() as introduction:
+        with opening as introduction:
             try:
                 self.write(introduction)
                 if self._is_standard() and (self.is_terminal or _is_replaced()):
                     with suppress(ImportError):  # gives `input` line editing, where there is one
                         import readline  # noqa: F401
-                    return input(prompt)
-                self.write(prompt)
+                    return input(_PROMPT)
+                self.write(_PROMPT)
                 return self._finish(_readline(self._source or sys.stdin))
             except EOFError:
                 self.write("\n")
@@ -102,11 +93,11 @@ class Keyboard:
                 self.write("\n")
                 raise
 
-    async def read_async(self, prompt: str, opening: Opening) -> str | None:
+    async def read_async(self, opening: AbstractContextManager[str]) -> str | None:
         """`read` while the event loop goes on; it may be cancelled."""
-        with opening() as introduction:
+        with opening as introduction:
             try:
-                self.write(introduction + prompt)
+                self.write(introduction + _PROMPT)
                 return self._finish(await _readline_async(self._source or sys.stdin))
             except (asyncio.CancelledError, KeyboardInterrupt):
                 self.write("\n")
@@ -190,36 +181,3 @@ def _line_of(source: TextIO) -> str:
         return source.readline()
     except (OSError, ValueError):  # the terminal is gone, or the file is closed
         return ""
-
-
-# -- one after the other ----------------------------------------------------------------------
-
-
-class _Turns:
-    """Whose turn it is, of threads and tasks: first come, first served."""
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._waiting: deque[Future[None]] = deque()  # the first has its turn
-
-    @contextmanager
-    def turn(self) -> Iterator[Future[None]]:
-        """A future that is done when the turn has come; the turn ends with the block."""
-        turn: Future[None] = Future()
-        with self._lock:
-            self._waiting.append(turn)
-            self._next()
-        try:
-            yield turn
-        finally:
-            with self._lock:
-                self._waiting.remove(turn)
-                self._next()
-
-    def _next(self) -> None:
-        if self._waiting and not self._waiting[0].done():
-            with suppress(InvalidStateError):  # it is being cancelled, and will leave
-                self._waiting[0].set_result(None)
-
-
-_reading: Final = _Turns()

@@ -9,6 +9,7 @@ picture's size follows from how many nodes there are and how wide it is, not fro
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Final
 
 from flowevents.observers.spans import RunSpans, Span
@@ -26,31 +27,38 @@ _BY_WEIGHT: Final = ("error", None, "cancelled", "ok")
 """The status that a joined bar has is the first of these that one of its spans has."""
 
 
+@dataclass(slots=True, eq=False)
 class Row:
     """What is drawn on one line, or on several lanes below one another.
 
     Attributes:
         span: The first span; it names the row.
-        depth: In how many others it stands.
+        place: Those of what it stands in, and its own: rows are sorted by it.
         lanes: Spans that do not overlap, in order; the last lane of `MAX_LANES` may overlap.
-        count, seconds: How many spans there are, and how long they took in all.
     """
 
-    __slots__ = ("_ends", "children", "count", "depth", "lanes", "seconds", "span")
+    span: Span
+    place: tuple[int, ...]
+    lanes: list[list[Span]] = field(default_factory=list)
+    _ends: list[float] = field(default_factory=list)  # of the lanes
 
-    def __init__(self, span: Span, depth: int) -> None:
-        self.span: Span = span
-        self.depth: int = depth
-        self.children: list[Row] = []
-        self.lanes: list[list[Span]] = []
-        self.count: int = 0
-        self.seconds: float = 0.0
-        self._ends: list[float] = []
+    @property
+    def depth(self) -> int:
+        """In how many others it stands."""
+        return len(self.place) - 1
+
+    @property
+    def count(self) -> int:
+        """How many spans there are."""
+        return sum(map(len, self.lanes))
+
+    @property
+    def seconds(self) -> float:
+        """How long they took in all."""
+        return sum(span.end - span.start for lane in self.lanes for span in lane)
 
     def add(self, span: Span) -> None:
         """Put a span that did not start before the others into the first lane that is free."""
-        self.count += 1
-        self.seconds += span.end - span.start
         free = (number for number, end in enumerate(self._ends) if end <= span.start)
         number = min(next(free, len(self.lanes)), MAX_LANES - 1)
         if number == len(self.lanes):
@@ -63,91 +71,56 @@ class Row:
 def rows_of(run: RunSpans) -> list[Row]:
     """A run's rows from top to bottom: each before those of what it encloses."""
     rows: dict[tuple[bool, str], Row] = {}
-    roots: list[Row] = []
     spans = list(run)
     for span in spans:
-        key = _key(span)
-        if key not in rows:
+        if _key(span) not in rows:
             above = rows.get(_key(span.parent)) if span.parent else None
-            rows[key] = row = Row(span, above.depth + 1 if above else 0)
-            (above.children if above else roots).append(row)
-    for span in sorted(spans, key=_start):
+            rows[_key(span)] = Row(span, (*(above.place if above else ()), len(rows)))
+    for span in sorted(spans, key=lambda span: span.start):
         rows[_key(span)].add(span)
-    ordered: list[Row] = []
-    waiting = roots[::-1]
-    while waiting:
-        row = waiting.pop()
-        ordered.append(row)
-        waiting.extend(reversed(row.children))
-    return ordered
+    return sorted(rows.values(), key=lambda row: row.place)
 
 
 def _key(span: Span) -> tuple[bool, str]:
     return span.kind == "item", span.node
 
 
-def _start(span: Span) -> float:
-    return span.start
-
-
+@dataclass(slots=True, eq=False)
 class Bar:
     """One span, or several that could not be told apart.
 
     Attributes:
-        span: The first of them.
+        spans: In the order in which they start.
         left, right: Pixels.
-        count: How many.
         busy: The sum of their lengths in pixels.
-        status: Theirs, or that of the one that is to be noticed first.
-        failed, retries, questions: How many ended in an error, were tried again, asked.
-        seconds: How long they took in all.
     """
 
-    __slots__ = (
-        "busy",
-        "count",
-        "failed",
-        "left",
-        "questions",
-        "retries",
-        "right",
-        "seconds",
-        "span",
-        "status",
-    )
+    spans: list[Span]
+    left: float
+    right: float
+    busy: float
 
-    def __init__(self, span: Span, left: float, right: float) -> None:
-        self.span: Span = span
-        self.left: float = left
-        self.right: float = right
-        self.status: str | None = span.status
-        self.count: int = 0
-        self.failed: int = 0
-        self.retries: int = 0
-        self.questions: int = 0
-        self.busy: float = 0.0
-        self.seconds: float = 0.0
-        self._count(span, left, right)
+    @property
+    def status(self) -> str | None:
+        """Theirs, or that of the one that is to be noticed first."""
+        return min((span.status for span in self.spans), key=_BY_WEIGHT.index)
+
+    @property
+    def seconds(self) -> float:
+        """How long they took in all."""
+        return sum(span.end - span.start for span in self.spans)
 
     def takes(self, span: Span, left: float, right: float) -> bool:
         """Join the span to it if they could not be told apart. Gives whether they were joined."""
         overlaps = left < self.right - _GAP / 2
-        tiny = right - left < _TINY and (self.count > 1 or self.right - self.left < _TINY)
+        tiny = right - left < _TINY and (len(self.spans) > 1 or self.right - self.left < _TINY)
         near = left < self.right + _GAP and right - self.left < _JOINED
         if not overlaps and not (tiny and near):
             return False
+        self.spans.append(span)
         self.right = max(self.right, right)
-        self.status = min(self.status, span.status, key=_BY_WEIGHT.index)
-        self._count(span, left, right)
-        return True
-
-    def _count(self, span: Span, left: float, right: float) -> None:
-        self.count += 1
         self.busy += right - left
-        self.failed += span.status == "error"
-        self.retries += len(span.attempts) - 1
-        self.questions += len(span.questions)
-        self.seconds += span.end - span.start
+        return True
 
 
 def bars_of(lane: Iterable[Span], start: float, pixels: float) -> list[Bar]:
@@ -162,5 +135,5 @@ def bars_of(lane: Iterable[Span], start: float, pixels: float) -> list[Bar]:
     for span in lane:
         left, right = (span.start - start) * pixels, (span.end - start) * pixels
         if not bars or not bars[-1].takes(span, left, right):
-            bars.append(Bar(span, left, right))
+            bars.append(Bar([span], left, right, right - left))
     return bars

@@ -12,24 +12,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from flowevents import events as ev
 from flowevents.errors import ObserverError
-from flowevents.events import (
-    EVENT_TYPES,
-    Action,
-    Chunk,
-    Event,
-    FlowEnd,
-    FlowStart,
-    Interrupt,
-    ItemEnd,
-    ItemStart,
-    NodeEnd,
-    NodeStart,
-    Progress,
-    Reply,
-    Retry,
-)
+from flowevents.events import EVENT_TYPES, Event
 from flowevents.observers.fields import as_json, as_text, fields_of
+from flowevents.opened import End
 
 __all__ = ["LEVELS", "PREFIX", "JsonFormatter", "LogObserver"]
 
@@ -37,18 +24,18 @@ PREFIX: Final = "flowevents_"
 """What the names of a record's fields begin with."""
 
 LEVELS: Final[Mapping[type[Event], int | None]] = {
-    FlowStart: logging.INFO,
-    NodeStart: logging.INFO,
-    ItemStart: logging.DEBUG,
-    Chunk: None,
-    Progress: logging.DEBUG,
-    Retry: logging.WARNING,
-    Interrupt: logging.INFO,
-    Reply: logging.INFO,
-    ItemEnd: logging.DEBUG,
-    NodeEnd: logging.INFO,
-    Action: logging.DEBUG,
-    FlowEnd: logging.INFO,
+    ev.FlowStart: logging.INFO,
+    ev.NodeStart: logging.INFO,
+    ev.ItemStart: logging.DEBUG,
+    ev.Chunk: None,
+    ev.Progress: logging.DEBUG,
+    ev.Retry: logging.WARNING,
+    ev.Interrupt: logging.INFO,
+    ev.Reply: logging.INFO,
+    ev.ItemEnd: logging.DEBUG,
+    ev.NodeEnd: logging.INFO,
+    ev.Action: logging.DEBUG,
+    ev.FlowEnd: logging.INFO,
 }
 """At which level each type of event is logged; `None` for not at all."""
 
@@ -87,7 +74,7 @@ class LogObserver:
         level = self._levels.get(type(event), logging.DEBUG)
         if level is None:
             return
-        if isinstance(event, (NodeEnd, FlowEnd)):
+        if isinstance(event, (ev.NodeEnd, ev.FlowEnd)):
             level = max(level, _FAILED.get(event.status, level))
         if self._logger.isEnabledFor(level):
             fields = fields_of(event)
@@ -146,35 +133,35 @@ def _message(event: Event, fields: Mapping[str, Any]) -> str:
 
 
 def _said(event: Event, fields: Mapping[str, Any]) -> str:
-    if isinstance(event, FlowStart):
+    if isinstance(event, ev.FlowStart):
         return "begins" if event.node else f"begins: {fields['flow']}"
-    if isinstance(event, NodeStart):
+    if isinstance(event, ev.NodeStart):
         return "begins"
-    if isinstance(event, ItemStart):
+    if isinstance(event, ev.ItemStart):
         of = "" if event.total is None else f", one of {event.total}"
         return f"begins{of}: {_shown(fields['label'])}" if event.label else f"begins{of}"
-    if isinstance(event, (NodeEnd, FlowEnd, ItemEnd)):
+    if isinstance(event, End):
         verb = {"error": "failed", "cancelled": "was cancelled"}.get(event.status, "ended")
         because = f": {fields['error']}" if event.error else ""
         return f"{verb} after {event.duration:.3f} s{because}"
-    if isinstance(event, Action):
+    if isinstance(event, ev.Action):
         by = "" if event.action is None else f" by {_shown(fields['action'])}"
         unknown = "" if event.known else ", which is no successor"
         return f"-> {fields['target'] or 'the end'}{by}{unknown}"
-    if isinstance(event, Retry):
+    if isinstance(event, ev.Retry):
         what = "falls back" if event.fallback else "tries again"
         wait = f" in {event.wait:g} s" if event.wait else ""
         return f"{what}{wait} after attempt {event.attempt}: {fields['error']}"
-    if isinstance(event, Progress):
+    if isinstance(event, ev.Progress):
         of = "" if event.total is None else f" of {_number(event.total)}"
         label = f" {fields['label']}" if event.label else ""
         return f"is at {_number(event.done)}{of}{label}"
-    if isinstance(event, Interrupt):
+    if isinstance(event, ev.Interrupt):
         choices = "" if event.choices is None else f" {_shown(fields['choices'])}"
         return f"asks: {_shown(fields['prompt'])}{choices}"
-    if isinstance(event, Reply):
+    if isinstance(event, ev.Reply):
         return f"gets the answer: {_shown(fields['value'])}"
-    if isinstance(event, Chunk):
+    if isinstance(event, ev.Chunk):
         return f"gives {fields['kind']}: {_shown(fields['data'])}"
     return f"sends {fields.get('type')}"
 

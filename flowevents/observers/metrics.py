@@ -5,54 +5,50 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from flowevents.events import FlowEnd, ItemEnd, NodeEnd
+from flowevents.events import FlowEnd, NodeEnd
 from flowevents.observers import semconv
 
 if TYPE_CHECKING:
     from opentelemetry import metrics
 
-__all__ = ["Metrics", "error_label"]
+__all__ = ["Metrics"]
 
 Labels = dict[str, Any]
 
 
 class Metrics:
-    """Durations of flows and steps, times to the first chunk, and errors; of any number of runs."""
+    """Durations of flows and steps, times to the first chunk, and errors; of any number of runs.
+
+    Attributes:
+        first_chunk: From the start of a step or item to its first chunk, in seconds.
+    """
 
     def __init__(self, meter: metrics.Meter) -> None:
         self._flow_seconds = _histogram(
             meter, semconv.INVOKE_AGENT_DURATION, "Duration of runs and nested flows."
         )
-        self._step_seconds = _histogram(meter, semconv.STEP_DURATION, "Duration of steps.")
-        self._first_chunk_seconds = _histogram(
-            meter, semconv.STEP_FIRST_CHUNK, "From the start of a step or item to its first chunk."
+        self._step_seconds = _histogram(meter, "flowevents.step.duration", "Duration of steps.")
+        self.first_chunk: metrics.Histogram = _histogram(
+            meter,
+            "flowevents.step.time_to_first_chunk",
+            "From the start of a step or item to its first chunk.",
         )
         self._errors = meter.create_counter(
-            semconv.STEP_ERRORS, "{error}", "Attempts, steps, items and flows that failed."
+            "flowevents.step.errors", "{error}", "Attempts, steps, items and flows that failed."
         )
 
     def flow_ended(self, event: FlowEnd, name: str) -> None:
         """A flow of that name has ended."""
         labels = {semconv.OPERATION_NAME: semconv.INVOKE_WORKFLOW, semconv.AGENT_NAME: name}
-        self._flow_seconds.record(_seconds(event.duration), labels | error_label(event))
+        _record(self._flow_seconds, event, labels)
 
     def step_ended(self, event: NodeEnd, labels: Labels) -> None:
         """A step has ended."""
-        labels = labels | {semconv.STATUS: event.status} | error_label(event)
-        self._step_seconds.record(_seconds(event.duration), labels)
-
-    def first_chunk(self, seconds: float, labels: Labels) -> None:
-        """So long a step or item took to its first chunk."""
-        self._first_chunk_seconds.record(seconds, labels)
+        _record(self._step_seconds, event, labels | {"flowevents.status": event.status})
 
     def failed(self, kind: str, labels: Labels) -> None:
         """An error of this kind arose."""
         self._errors.add(1, labels | {semconv.ERROR_TYPE: kind})
-
-
-def error_label(event: FlowEnd | NodeEnd | ItemEnd) -> Labels:
-    """The `error.type` of an end that tells of an error."""
-    return {} if event.error is None else {semconv.ERROR_TYPE: semconv.error_type(event.error)}
 
 
 def _histogram(meter: metrics.Meter, name: str, description: str) -> metrics.Histogram:
@@ -61,5 +57,8 @@ def _histogram(meter: metrics.Meter, name: str, description: str) -> metrics.His
     )
 
 
-def _seconds(duration: float) -> float:
-    return duration if 0 <= duration < math.inf else 0.0
+def _record(histogram: metrics.Histogram, event: FlowEnd | NodeEnd, labels: Labels) -> None:
+    seconds = event.duration if 0 <= event.duration < math.inf else 0.0
+    if event.error is not None:
+        labels = labels | {semconv.ERROR_TYPE: semconv.error_type(event.error)}
+    histogram.record(seconds, labels)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -16,19 +17,6 @@ from flowevents.events import Interrupt
 from flowevents.plain import text_in
 
 __all__ = ["choices_of", "hint", "is_numbered", "more_wait", "parse", "wording"]
-
-
-_YES: Final = frozenset({"y", "yes", "true"})
-_NO: Final = frozenset({"n", "no", "false"})
-_HINTS: Final = {
-    "boolean": "yes or no",
-    "integer": "a whole number",
-    "number": "a number",
-    "array": "a JSON array",
-    "object": "a JSON object",
-    "string": "text",
-    "null": "nothing",
-}
 
 
 def wording(value: object) -> str:
@@ -67,9 +55,9 @@ def hint(question: Interrupt) -> str:
     choices = choices_of(question)
     if choices is not None:
         return f"1 to {len(choices)}" if is_numbered(choices) else ""
-    names = list(dict.fromkeys(_kind(each) for each in _alternatives(question.schema)))
-    words = [_HINTS[name] for name in names if name in _HINTS]
-    return "" if words in ([], ["text"]) else ", ".join(words)
+    names = dict.fromkeys(_kind(each) for each in _alternatives(question.schema))
+    words = [_KINDS[name][0] for name in names if name in _KINDS and name]
+    return "" if words == ["text"] else ", ".join(words)
 
 
 def parse(question: Interrupt, line: str) -> Any:
@@ -88,19 +76,10 @@ def parse(question: Interrupt, line: str) -> Any:
     kinds = {_kind(each) for each in _alternatives(question.schema)}
     if not kinds:
         return line
-    for name, read in _READERS.items():
+    for name, (_, read) in _KINDS.items():
         if name in kinds:
-            try:
-                return read(line.strip())
-            except ValueError:
-                pass
-    if "string" in kinds:
-        return line
-    if "" in kinds:  # a schema that allows anything
-        try:
-            return _json(line)
-        except ValueError:
-            return line
+            with suppress(KeyError, ValueError):
+                return read(line)
     raise ValueError(f"{line.strip()!r} is not {hint(question).replace(', ', ' or ')}.")
 
 
@@ -174,19 +153,6 @@ def _enumerated(schema: dict[str, Any]) -> list[Any]:
 # -- typed values -----------------------------------------------------------------------------
 
 
-def _null(line: str) -> None:
-    if line not in ("", "null"):
-        raise ValueError(line)
-
-
-def _boolean(line: str) -> bool:
-    if line.casefold() in _YES:
-        return True
-    if line.casefold() in _NO:
-        return False
-    raise ValueError(line)
-
-
 def _number(line: str) -> float:
     number = float(line)
     if not math.isfinite(number):
@@ -194,33 +160,31 @@ def _number(line: str) -> float:
     return number
 
 
-def _json(line: str) -> Any:
+def _json(line: str, kind: Any = Any) -> Any:
     try:
-        return msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        return msgspec.json.decode(line, type=kind)
+    except (msgspec.DecodeError, RecursionError) as error:
         raise ValueError(str(error)) from None
 
 
-def _array(line: str) -> list[Any]:
-    found = _json(line)
-    if not isinstance(found, list):
-        raise ValueError(line)
-    return found
+def _anything(line: str) -> Any:
+    try:
+        return _json(line)
+    except ValueError:
+        return line
 
 
-def _object(line: str) -> dict[str, Any]:
-    found = _json(line)
-    if not isinstance(found, dict):
-        raise ValueError(line)
-    return found
+_NULLS: Final = {"": None, "null": None}
+_BOOLEANS: Final = {"y": True, "yes": True, "true": True, "n": False, "no": False, "false": False}
 
-
-_READERS: Final[dict[str, Callable[[str], Any]]] = {
-    "null": _null,
-    "boolean": _boolean,
-    "integer": int,
-    "number": _number,
-    "array": _array,
-    "object": _object,
+_KINDS: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
+    "null": ("nothing", lambda line: _NULLS[line.strip()]),
+    "boolean": ("yes or no", lambda line: _BOOLEANS[line.strip().casefold()]),
+    "integer": ("a whole number", int),
+    "number": ("a number", _number),
+    "array": ("a JSON array", lambda line: _json(line, list)),
+    "object": ("a JSON object", lambda line: _json(line, dict)),
+    "string": ("text", str),
+    "": ("", _anything),
 }
-"""By the name of a type, what reads it, in the order in which they are tried."""
+"""By the name of a schema's type its words, and what reads it, in the order that they are tried."""

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     _Bell = queue.SimpleQueue["Queued | None"]
 
 _logger: Final = logging.getLogger("flowevents")
-_process = object()  # another one in each process that is forked
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -96,7 +95,7 @@ class Queued:
         self._begin()
 
     def _begin(self) -> None:
-        self._process = _process
+        self._process = os.getpid()
         self._events: deque[Any] = deque()
         self._runs: set[str] = set()  # that were seen and have not ended
         self._lock = threading.RLock()
@@ -114,7 +113,7 @@ class Queued:
 
     def __call__(self, event: Event) -> None:
         """Queue an event, when there is room."""
-        if self._process is not _process:
+        if self._process != os.getpid():
             self._begin()
         with self._lock:
             while not self._add(event):
@@ -132,7 +131,7 @@ class Queued:
 
         Called by the handler itself it does not wait. A later event begins anew.
         """
-        if self._process is not _process:
+        if self._process != os.getpid():
             self._begin()
         with self._lock:
             thread = self._thread
@@ -192,7 +191,7 @@ class Queued:
 
     def _hand_on(self) -> bool:
         """Hand on what waits; whether the thread shall wait for more, or else end."""
-        while self._process is _process:  # else the handler has forked
+        while self._process == os.getpid():  # else the handler has forked
             with self._lock:
                 if not self._events:
                     self._is_idle = bool(self._runs) and not self._ends
@@ -316,12 +315,3 @@ _KINDS: Final[dict[Overflow, type[Queued]]] = {
     "drop_oldest": _Dropping,
     "coalesce": _Joining,
 }
-
-
-def _forked() -> None:
-    global _process
-    _process = object()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_forked)

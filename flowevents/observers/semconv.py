@@ -4,7 +4,7 @@
 (repository `open-telemetry/semantic-conventions-genai`, status: development; before it they were
 part of the general ones, until 1.41.0). `error.*`, `exception.*` and `server.*` are those of the
 general semantic conventions, version 1.45.0, stable; `session.id` and `user.id` too, which are in
-development. What has no name there is `flowevents.*`.
+development. What has no name there is `flowevents.*`, and is named where it is told.
 
 Nothing here imports OpenTelemetry.
 """
@@ -17,13 +17,7 @@ from typing import Any, Final
 
 from flowevents.observers.fields import as_attribute, as_text
 
-__all__ = ["GENAI_VERSION", "SEMCONV_VERSION", "error_type", "output_messages", "told", "whose"]
-
-GENAI_VERSION: Final = "0.1.0"
-"""The version of the semantic conventions for generative AI."""
-
-SEMCONV_VERSION: Final = "1.45.0"
-"""The version of the general semantic conventions."""
+__all__ = ["error_type", "output_messages", "told", "whose"]
 
 # -- of OpenTelemetry -------------------------------------------------------------------------
 
@@ -43,42 +37,6 @@ USER: Final = "user.id"
 TIME_TO_FIRST_CHUNK: Final = "gen_ai.response.time_to_first_chunk"
 
 INVOKE_AGENT_DURATION: Final = "gen_ai.invoke_agent.duration"  # the metric
-
-# -- of flowevents ----------------------------------------------------------------------------
-
-RUN_ID: Final = "flowevents.run.id"
-SPAN: Final = "flowevents.span"
-FLOW: Final = "flowevents.flow"
-NODE: Final = "flowevents.node"
-STEP: Final = "flowevents.step"
-ITEMS: Final = "flowevents.items"
-TOTAL: Final = "flowevents.total"
-LABEL: Final = "flowevents.label"
-STATUS: Final = "flowevents.status"
-ATTEMPTS: Final = "flowevents.attempts"
-CHUNKS: Final = "flowevents.chunks"
-FIRST_CHUNK: Final = "flowevents.time_to_first_chunk"
-PREP_RES: Final = "flowevents.prep_res"
-EXEC_RES: Final = "flowevents.exec_res"
-ACTION: Final = "flowevents.action"
-TARGET: Final = "flowevents.target"
-
-RETRY: Final = "flowevents.retry"  # the event
-RETRY_ATTEMPT: Final = "flowevents.retry.attempt"
-RETRY_WAIT: Final = "flowevents.retry.wait"
-RETRY_FALLBACK: Final = "flowevents.retry.fallback"
-RETRY_VOID: Final = "flowevents.retry.void_chunks"
-
-INTERRUPT: Final = "flowevents.interrupt"  # the event
-REPLY: Final = "flowevents.reply"  # the event
-QUESTION_ID: Final = "flowevents.question.id"
-QUESTION_PROMPT: Final = "flowevents.question.prompt"
-QUESTION_CHOICES: Final = "flowevents.question.choices"
-QUESTION_ANSWER: Final = "flowevents.question.answer"
-
-STEP_DURATION: Final = "flowevents.step.duration"  # the metrics
-STEP_FIRST_CHUNK: Final = "flowevents.step.time_to_first_chunk"
-STEP_ERRORS: Final = "flowevents.step.errors"
 
 SECONDS: Final = (
     *(0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28),

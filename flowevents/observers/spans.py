@@ -11,25 +11,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Final, get_args
 
-from flowevents.events import (
-    Action,
-    Chunk,
-    Event,
-    FlowEnd,
-    FlowStart,
-    Interrupt,
-    ItemEnd,
-    ItemStart,
-    NodeEnd,
-    Reply,
-    Retry,
-    Status,
-)
+from flowevents import events as ev
+from flowevents.events import Event, Status
 from flowevents.observers.first_chunk import FirstChunk
+from flowevents.observers.questions import wording
 from flowevents.opened import End, Opened, OpenStarts, starts
-from flowevents.plain import text_in
 
 __all__ = ["Attempt", "Question", "RunSpans", "Span", "read_spans"]
 
@@ -37,6 +26,7 @@ _FAR: Final = 1e11  # seconds; the year 5138: a time beyond it is none
 _STATUSES: Final = get_args(Status)
 
 
+@dataclass(slots=True, eq=False)
 class Attempt:
     """One try of a step or item.
 
@@ -49,16 +39,13 @@ class Attempt:
         questions: In the order in which they were asked.
     """
 
-    __slots__ = ("end", "error", "first", "first_chunk", "number", "questions", "start")
-
-    def __init__(self, number: int, start: float, begins: Event) -> None:
-        self.number: int = number
-        self.start: float = start
-        self.end: float = start
-        self.first_chunk: float | None = None
-        self.first: FirstChunk = FirstChunk(begins)
-        self.error: str | None = None
-        self.questions: list[Question] = []
+    number: int
+    start: float
+    first: FirstChunk
+    end: float = 0.0
+    first_chunk: float | None = None
+    error: str | None = None
+    questions: list[Question] = field(default_factory=list)
 
     def close(self, end: float, *, given_up: bool) -> None:
         """It lasts until then, and with it the questions that are open."""
@@ -70,6 +57,7 @@ class Attempt:
                 question.open = not given_up
 
 
+@dataclass(slots=True, eq=False)
 class Question:
     """A question, from when it was asked until it was answered, or given up with its attempt.
 
@@ -80,23 +68,18 @@ class Question:
         answer: The answer as a text, or `None` where no reply is in the record.
     """
 
-    __slots__ = ("answer", "end", "id", "open", "prompt", "start")
-
-    def __init__(self, event: Interrupt, start: float) -> None:
-        self.id: str = event.id
-        self.prompt: str = _text(event.prompt)
-        self.start: float = start
-        self.end: float = start
-        self.open: bool = True
-        self.answer: str | None = None
+    id: str
+    prompt: str
+    start: float
+    end: float = 0.0
+    open: bool = True
+    answer: str | None = None
 
 
 class Span(Opened):
     """A flow, a step or a batch item, also when it has ended.
 
     Attributes:
-        number: Its `span`: the `seq` of its start.
-        name: The flow's name, or the last part of the node's path.
         children: What it encloses, as it began.
         start, end: Seconds since the epoch.
         status: How it ended, or `None` where its end is not in the record.
@@ -123,24 +106,14 @@ class Span(Opened):
         self.error: str | None = None
         self.action: str | None = None
         self.moved: bool = False
-        self.attempts: list[Attempt] = [Attempt(max(event.attempt, 1), start, event)]
+        self.attempts: list[Attempt] = [Attempt(max(event.attempt, 1), start, FirstChunk(event))]
         self.chunks: int = 0
-
-    @property
-    def number(self) -> int:
-        """Its `span`: the `seq` of its start."""
-        return self.span
 
     @property
     def name(self) -> str:
         """The flow's name, or the last part of the node's path."""
         event = self.event
-        return event.flow if isinstance(event, FlowStart) else event.node.split("/")[-1]
-
-    @property
-    def label(self) -> str:
-        """What its node calls it, where it is a batch item."""
-        return self.event.label if isinstance(self.event, ItemStart) else ""
+        return event.flow if isinstance(event, ev.FlowStart) else event.node.split("/")[-1]
 
     @property
     def questions(self) -> list[Question]:
@@ -154,26 +127,24 @@ class Span(Opened):
 
     def close(self, end: float) -> None:
         """It lasts until then, and with it its last attempt and the questions that are open."""
-        if self.parent is not None and self.parent.status is not None:
-            end = min(end, self.parent.end)
-        self.end = max(self.start, end)
+        self.end = max(self.start, _inside(self.parent, end))
         self.attempts[-1].close(self.end, given_up=self.status is not None)
 
-    def retry(self, event: Retry, now: float) -> None:
+    def retry(self, event: ev.Retry, now: float) -> None:
         """An attempt failed and another follows after the pause."""
         last = self.attempts[-1]
         last.close(now, given_up=True)
         last.error = event.error
         pause = event.wait if 0 < event.wait < _FAR else 0.0
-        self.attempts.append(Attempt(last.number + 1, last.end + pause, event))
+        self.attempts.append(Attempt(last.number + 1, last.end + pause, FirstChunk(event)))
 
-    def reply(self, event: Reply, now: float) -> None:
+    def reply(self, event: ev.Reply, now: float) -> None:
         """A question was answered."""
         for question in reversed(self.questions):
             if question.id == event.id and question.open:
                 question.end = now
                 question.open = False
-                question.answer = _text(event.value)
+                question.answer = wording(event.value)
                 return
 
 
@@ -221,13 +192,13 @@ class RunSpans:
         if starts(event):
             if event.span not in self._spans:
                 self._open.begin(event)
-        elif isinstance(event, Action):
+        elif isinstance(event, ev.Action):
             span = self._spans.get(event.span)
             if span is not None:
                 span.moved, span.action = True, event.action
-        elif isinstance(event, (FlowEnd, NodeEnd, ItemEnd)):
+        elif isinstance(event, End):
             self._end(event, now)
-        elif isinstance(event, (Chunk, Retry, Interrupt, Reply)):
+        elif isinstance(event, (ev.Chunk, ev.Retry, ev.Interrupt, ev.Reply)):
             self._happen(event, now)
 
     def finish(self) -> None:
@@ -263,7 +234,7 @@ class RunSpans:
                 self._began_earlier(span, now - event.duration)
         span.status = event.status if event.status in _STATUSES else "error"
         span.error = event.error
-        if isinstance(event, FlowEnd):
+        if isinstance(event, ev.FlowEnd):
             span.action = event.action
         if self._open.of(event) is span:
             for each in reversed(self._open.close(span)):
@@ -278,7 +249,7 @@ class RunSpans:
             span.attempts[0].start = span.start
         self.start = min(self.start, span.start)
 
-    def _happen(self, event: Chunk | Retry | Interrupt | Reply, now: float) -> None:
+    def _happen(self, event: ev.Chunk | ev.Retry | ev.Interrupt | ev.Reply, now: float) -> None:
         span = self._open.of(event)
         if span is None:
             if event.span in self._spans:
@@ -287,13 +258,13 @@ class RunSpans:
         now = _inside(span.parent, now)
         attempt = span.attempts[-1]
         attempt.start = min(attempt.start, now)  # its pause was shorter than was said
-        if isinstance(event, Retry):
+        if isinstance(event, ev.Retry):
             span.retry(event, now)
             return
         attempt.first.take(event)
-        if isinstance(event, Interrupt):
-            attempt.questions.append(Question(event, now))
-        elif isinstance(event, Reply):
+        if isinstance(event, ev.Interrupt):
+            attempt.questions.append(Question(event.id, wording(event.prompt), now))
+        elif isinstance(event, ev.Reply):
             span.reply(event, now)
         elif event.kind == "output":
             span.chunks += 1
@@ -310,14 +281,6 @@ def _inside(span: Span | None, time: float) -> float:
             time = min(time, span.end)
         span = span.parent
     return time
-
-
-def _text(value: object) -> str:
-    text = text_in(value)
-    try:
-        return repr(value) if text is None else text
-    except Exception:
-        return f"<{type(value).__name__}>"
 
 
 def read_spans(events: Iterable[Event]) -> list[RunSpans]:

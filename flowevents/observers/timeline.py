@@ -14,7 +14,7 @@ from typing import Final
 
 from flowevents.escape import escape_controls, escape_xml
 from flowevents.events import Event
-from flowevents.observers.durations import duration
+from flowevents.observers.figures import duration
 from flowevents.observers.lanes import Bar, Row, bars_of, rows_of
 from flowevents.observers.spans import Attempt, RunSpans, Span, read_spans
 
@@ -208,7 +208,7 @@ class _Page:
         for bar in bars:
             facts = "\n".join(escape_xml(_cut(each, _LONGEST)) for each in _facts(bar))
             self._add(f"<g><title>{facts}</title>")
-            if bar.count > 1:
+            if len(bar.spans) > 1:
                 self._draw_joined(bar, y)
             else:
                 self._draw_span(bar, y, start, pixels)
@@ -222,7 +222,7 @@ class _Page:
         self._rect(bar.left, bar.left + width, y, f'fill="{color}" fill-opacity="{full:.2f}"')
 
     def _draw_span(self, bar: Bar, y: int, start: float, pixels: float) -> None:
-        span = bar.span
+        (span,) = bar.spans
         _, light, full = _LOOKS[span.status]
         if span.kind == "flow":
             self._rect(bar.left, bar.right, y + 3, f'fill="{full}" fill-opacity="0.6"', _BAR - 6)
@@ -265,7 +265,7 @@ class _Page:
         """Write how long each bar took beside it, where there is room."""
         for number, bar in enumerate(bars):
             after = bars[number + 1].left if number + 1 < len(bars) else float(self._room)
-            text = duration(bar.seconds) if bar.count == 1 else f"×{bar.count:,}"
+            text = duration(bar.seconds) if len(bar.spans) == 1 else f"×{len(bar.spans):,}"
             right = max(bar.right, bar.left + 2)
             if right + 6 * len(text) + 8 < after:
                 self._text(self._left + right + 5, y + 10, text, "d s")
@@ -304,10 +304,13 @@ def _row_name(row: Row) -> str:
 
 def _facts(bar: Bar) -> Iterator[str]:
     """What is shown when a bar is pointed at."""
-    span = bar.span
-    if bar.count > 1:
-        yield f"{bar.count:,} of {span.node or span.name}, together {duration(bar.seconds)}"
-        yield f"{bar.failed:,} errors, {bar.retries:,} retries, {bar.questions:,} questions"
+    span = bar.spans[0]
+    if len(bar.spans) > 1:
+        failed = sum(each.status == "error" for each in bar.spans)
+        retries = sum(len(each.attempts) - 1 for each in bar.spans)
+        questions = sum(len(each.questions) for each in bar.spans)
+        yield f"{len(bar.spans):,} of {span.node or span.name}, together {duration(bar.seconds)}"
+        yield f"{failed:,} errors, {retries:,} retries, {questions:,} questions"
         return
     item = f", item {'/'.join(map(str, span.items))}" if span.items else ""
     item += f" {span.label}" if span.label else ""

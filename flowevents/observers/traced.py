@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from flowevents.events import Event
-from flowevents.observers import semconv
 from flowevents.observers.first_chunk import FirstChunk
 from flowevents.opened import Opened, OpenStarts
 
@@ -15,16 +15,14 @@ if TYPE_CHECKING:
 __all__ = ["Attempt", "Traced", "TracedRun", "nanoseconds"]
 
 
+@dataclass(slots=True, eq=False)
 class Attempt:
-    """What a try of a step or item said: how many chunks, how late the first of its step, texts."""
+    """What a try of a step or item said: how late its first chunk came, how many, and the texts."""
 
-    __slots__ = ("chunks", "first", "size", "text")
-
-    def __init__(self, first: FirstChunk) -> None:
-        self.chunks: int = 0
-        self.first: FirstChunk = first
-        self.size: int = 0
-        self.text: list[str] = []
+    first: FirstChunk
+    chunks: int = 0
+    size: int = 0
+    text: list[str] = field(default_factory=list)
 
 
 class Traced(Opened):
@@ -57,7 +55,7 @@ class Traced(Opened):
     @property
     def labels(self) -> dict[str, Any]:
         """What the metrics of it have in common."""
-        return {semconv.FLOW: self.run.flow, semconv.NODE: self.name}
+        return {"flowevents.flow": self.run.flow, "flowevents.node": self.name}
 
     def end(self, time: int | None) -> None:
         """End the span, not before it began, and when its own end came, if that has come."""
@@ -68,6 +66,7 @@ class Traced(Opened):
         self.otel.end(time)
 
 
+@dataclass(slots=True, eq=False)
 class TracedRun:
     """What is open of a run.
 
@@ -77,13 +76,10 @@ class TracedRun:
         open, late: What is open, and what waits for its `Action`, by span.
     """
 
-    __slots__ = ("flow", "late", "open", "whose")
-
-    def __init__(self) -> None:
-        self.flow: str = ""
-        self.whose: dict[str, str] = {}
-        self.open: OpenStarts[Traced] = OpenStarts(Traced)
-        self.late: dict[int, Traced] = {}
+    flow: str = ""
+    whose: dict[str, str] = field(default_factory=dict)
+    open: OpenStarts[Traced] = field(default_factory=lambda: OpenStarts(Traced))
+    late: dict[int, Traced] = field(default_factory=dict)
 
 
 def nanoseconds(time: float) -> int | None:

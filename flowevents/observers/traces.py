@@ -22,26 +22,15 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any, Final, Self
 
+from flowevents import events as ev
 from flowevents.errors import MissingExtra
 from flowevents.escape import escape_controls
-from flowevents.events import (
-    Action,
-    Chunk,
-    Event,
-    FlowEnd,
-    FlowStart,
-    Interrupt,
-    ItemEnd,
-    ItemStart,
-    NodeEnd,
-    NodeStart,
-    Reply,
-    Retry,
-)
+from flowevents.events import Event
 from flowevents.observers import semconv
 from flowevents.observers.fields import as_integer, as_text, fields_of
-from flowevents.observers.metrics import Metrics, error_label
+from flowevents.observers.metrics import Metrics
 from flowevents.observers.traced import Attempt, Traced, TracedRun, nanoseconds
+from flowevents.opened import End, Start
 from flowevents.plain import text_in
 
 try:
@@ -120,40 +109,39 @@ class TraceObserver:
 
     # -- starts -------------------------------------------------------------------------------
 
-    def on_flow_start(self, event: FlowStart) -> None:
+    def on_flow_start(self, event: ev.FlowStart) -> None:
         """Begin the span of a run or of a nested flow."""
-        if not event.node:  # one that is left under this id did not end
-            self._drop(event.run_id, nanoseconds(event.time))
         flow = _line(event.flow)
-        told = {semconv.OPERATION_NAME: semconv.INVOKE_WORKFLOW, semconv.AGENT_NAME: flow}
-        if event.metadata:
-            metadata = fields_of(event, one_line=False)["metadata"]
-            told |= semconv.told(metadata, content=self._content)
-            if not event.node:
-                self._runs[event.run_id] = TracedRun()
-                self._runs[event.run_id].whose = semconv.whose(metadata)
-        self._begin(event, f"{semconv.INVOKE_WORKFLOW} {flow}", flow, told)
+        metadata = fields_of(event, one_line=False)["metadata"] if event.metadata else {}
         if not event.node:
-            self._runs[event.run_id].flow = flow
+            self._drop(event.run_id, nanoseconds(event.time))  # one of that id that did not end
+            self._runs[event.run_id] = TracedRun(flow, semconv.whose(metadata))
+        told = {semconv.OPERATION_NAME: semconv.INVOKE_WORKFLOW, semconv.AGENT_NAME: flow}
+        told |= semconv.told(metadata, content=self._content)
+        self._begin(event, f"{semconv.INVOKE_WORKFLOW} {flow}", flow, told)
 
-    def on_node_start(self, event: NodeStart) -> None:
+    def on_node_start(self, event: ev.NodeStart) -> None:
         """Begin the span of a step."""
         name = _line(event.node)
         self._begin(event, name, name, {})
 
-    def on_item_start(self, event: ItemStart) -> None:
+    def on_item_start(self, event: ev.ItemStart) -> None:
         """Begin the span of a batch item."""
         run = self._runs.get(event.run_id)
         name = _line(event.node) or (run.flow if run else "")
         own: Attributes = {}
         if event.total is not None:
-            own[semconv.TOTAL] = as_integer(event.total)
+            own["flowevents.total"] = as_integer(event.total)
         if event.label and self._content:
-            own[semconv.LABEL] = _line(event.label)
+            own["flowevents.label"] = _line(event.label)
         self._begin(event, f"item {name}", name, own)
 
     def _begin(
-        self, event: FlowStart | NodeStart | ItemStart, title: str, name: str, own: Attributes
+        self,
+        event: Start,
+        title: str,
+        name: str,
+        own: Attributes,
     ) -> None:
         run = self._runs.setdefault(event.run_id, TracedRun())
         time = nanoseconds(event.time)
@@ -161,13 +149,13 @@ class TraceObserver:
         for each in () if again is None else run.open.close(again):  # the record holds it twice
             each.end(time)
         attributes: Attributes = {
-            semconv.RUN_ID: _line(event.run_id),
-            semconv.SPAN: as_integer(event.seq),
-            semconv.NODE: _line(event.node),
-            semconv.STEP: as_integer(event.step),
+            "flowevents.run.id": _line(event.run_id),
+            "flowevents.span": as_integer(event.seq),
+            "flowevents.node": _line(event.node),
+            "flowevents.step": as_integer(event.step),
         }
         if event.items:
-            attributes[semconv.ITEMS] = [as_integer(index) for index in event.items]
+            attributes["flowevents.items"] = [as_integer(index) for index in event.items]
         opened = run.open.begin(event)
         opened.run, opened.name, opened.otel = run, name, trace.INVALID_SPAN
         opened.otel = self._tracer.start_span(
@@ -179,7 +167,7 @@ class TraceObserver:
 
     # -- what comes between -------------------------------------------------------------------
 
-    def on_chunk(self, event: Chunk) -> None:
+    def on_chunk(self, event: ev.Chunk) -> None:
         """Count a chunk, or take what a node tells of its step."""
         found = self._find(event)
         if found is None:
@@ -199,63 +187,61 @@ class TraceObserver:
                 attempt.size += len(text)
                 attempt.text.append(text)
 
-    def on_retry(self, event: Retry) -> None:
+    def on_retry(self, event: ev.Retry) -> None:
         """Note that an attempt failed and is followed by another."""
         found = self._find(event)
         if found is None:
             return
         kind = semconv.error_type(event.error)
         told: Attributes = {
-            semconv.RETRY_ATTEMPT: as_integer(event.attempt),
-            semconv.RETRY_WAIT: event.wait,
-            semconv.RETRY_FALLBACK: event.fallback,
-            semconv.RETRY_VOID: found.attempt.chunks,
+            "flowevents.retry.attempt": as_integer(event.attempt),
+            "flowevents.retry.wait": event.wait,
+            "flowevents.retry.fallback": event.fallback,
+            "flowevents.retry.void_chunks": found.attempt.chunks,
             semconv.ERROR_TYPE: kind,
         }
         if self._content:
             told[semconv.EXCEPTION_MESSAGE] = escape_controls(event.error)
-        found.otel.add_event(semconv.RETRY, told, nanoseconds(event.time))
+        found.otel.add_event("flowevents.retry", told, nanoseconds(event.time))
         found.attempt = Attempt(found.attempt.first)  # the chunks so far are void
         found.attempt.first.take(event)
         self._metrics.failed(kind, found.labels)
 
-    def on_interrupt(self, event: Interrupt) -> None:
+    def on_interrupt(self, event: ev.Interrupt) -> None:
         """Note that a question is asked."""
-        texts = {"prompt": semconv.QUESTION_PROMPT, "choices": semconv.QUESTION_CHOICES}
-        self._note(event, event.id, semconv.INTERRUPT, texts)
+        self._note(event, event.id, prompt="prompt", choices="choices")
 
-    def on_reply(self, event: Reply) -> None:
+    def on_reply(self, event: ev.Reply) -> None:
         """Note that a question is answered."""
-        self._note(event, event.id, semconv.REPLY, {"value": semconv.QUESTION_ANSWER})
+        self._note(event, event.id, answer="value")
 
-    def _note(self, event: Event, question: str, name: str, texts: Mapping[str, str]) -> None:
+    def _note(self, event: Event, question: str, **texts: str) -> None:
+        """Note what is of a question, with these fields under these names."""
         found = self._find(event)
         if found is None:
             return
         found.attempt.first.take(event)
-        told: Attributes = {semconv.QUESTION_ID: _line(question)}
+        told: Attributes = {"flowevents.question.id": _line(question)}
         if self._content:
             fields = fields_of(event, one_line=False)
-            told |= {
-                name: as_text(fields[field])
-                for field, name in texts.items()
-                if fields[field] is not None
-            }
-        found.otel.add_event(name, told, nanoseconds(event.time))
+            for name, field in texts.items():
+                if fields[field] is not None:
+                    told[f"flowevents.question.{name}"] = as_text(fields[field])
+        found.otel.add_event(f"flowevents.{event.signal}", told, nanoseconds(event.time))
 
     # -- ends ---------------------------------------------------------------------------------
 
-    def on_item_end(self, event: ItemEnd) -> None:
+    def on_item_end(self, event: ev.ItemEnd) -> None:
         """End the span of a batch item."""
         self._end(event)
 
-    def on_node_end(self, event: NodeEnd) -> None:
+    def on_node_end(self, event: ev.NodeEnd) -> None:
         """End the span of a step: where it is ok, with its `Action`."""
         found = self._end(event)
         if found is not None:
             self._metrics.step_ended(event, found.labels)
 
-    def on_flow_end(self, event: FlowEnd) -> None:
+    def on_flow_end(self, event: ev.FlowEnd) -> None:
         """End the span of a flow; of the run's own one with all that is still open in the run."""
         found = self._end(event)
         if found is not None:
@@ -263,20 +249,20 @@ class TraceObserver:
         if not event.node:
             self._drop(event.run_id, nanoseconds(event.time))
 
-    def on_action(self, event: Action) -> None:
+    def on_action(self, event: ev.Action) -> None:
         """Note the transition of a step that is ok, and let its span go."""
         run = self._runs.get(event.run_id)
         found = None if run is None else run.late.pop(event.span, None)
         if run is None or found is None:
             return
         if event.target is not None:
-            found.otel.set_attribute(semconv.TARGET, _line(event.target))
+            found.otel.set_attribute("flowevents.target", _line(event.target))
         if event.action is not None and (self._content or event.target is not None):
-            found.otel.set_attribute(semconv.ACTION, _line(event.action))
+            found.otel.set_attribute("flowevents.action", _line(event.action))
         found.end(None)
         self._forget(event.run_id, run)
 
-    def _end(self, event: FlowEnd | NodeEnd | ItemEnd) -> Traced | None:
+    def _end(self, event: End) -> Traced | None:
         """Tell the span how it ended, and end it, now or with its `Action`."""
         found = self._find(event)
         if found is None:
@@ -285,7 +271,7 @@ class TraceObserver:
         run, time = found.run, nanoseconds(event.time)
         for each in run.open.close(found)[:-1]:  # the record lacks their ends
             each.end(time)
-        waits = event.status == "ok" and event.node and not isinstance(event, ItemEnd)
+        waits = event.status == "ok" and event.node and not isinstance(event, ev.ItemEnd)
         if waits and time is not None:
             found.ended = time
             run.late[event.span] = found
@@ -294,30 +280,36 @@ class TraceObserver:
             self._forget(event.run_id, run)
         return found
 
-    def _tell_end(self, event: FlowEnd | NodeEnd | ItemEnd, found: Traced) -> None:
+    def _tell_end(self, event: End, found: Traced) -> None:
         span, attempt = found.otel, found.attempt
-        told: Attributes = {semconv.STATUS: event.status}
+        told: Attributes = {"flowevents.status": event.status}
         if event.attempt:
-            told[semconv.ATTEMPTS] = as_integer(event.attempt)
+            told["flowevents.attempts"] = as_integer(event.attempt)
         waited = attempt.first.seconds
         if waited is not None:
-            told |= {semconv.CHUNKS: attempt.chunks, semconv.FIRST_CHUNK: waited}
+            told |= {"flowevents.chunks": attempt.chunks, "flowevents.time_to_first_chunk": waited}
             if found.told:
                 told[semconv.TIME_TO_FIRST_CHUNK] = waited
-            self._metrics.first_chunk(waited, found.labels)
+            self._metrics.first_chunk.record(waited, found.labels)
         if attempt.text and semconv.OUTPUT_MESSAGES not in found.told:
             text = escape_controls("".join(attempt.text)[:_MOST_TEXT])
             told[semconv.OUTPUT_MESSAGES] = semconv.output_messages(text, event.status)
-        if self._content and isinstance(event, NodeEnd):
+        if self._content and isinstance(event, ev.NodeEnd):
             fields = fields_of(event, one_line=False)
-            for name, value in (("input", semconv.PREP_RES), ("result", semconv.EXEC_RES)):
+            for name, value in (
+                ("input", "flowevents.prep_res"),
+                ("result", "flowevents.exec_res"),
+            ):
                 if fields[name] is not None:
                     told[value] = as_text(fields[name])[:_MOST_TEXT]
-        if self._content and isinstance(event, FlowEnd) and event.action is not None:
-            told[semconv.ACTION] = _line(event.action)
+        if self._content and isinstance(event, ev.FlowEnd) and event.action is not None:
+            told["flowevents.action"] = _line(event.action)
         if event.error is not None:
-            told |= error_label(event)
-            self._tell_error(event, span, event.error)
+            kind = told[semconv.ERROR_TYPE] = semconv.error_type(event.error)
+            about: Attributes = {semconv.EXCEPTION_TYPE: kind}
+            if self._content:
+                about[semconv.EXCEPTION_MESSAGE] = escape_controls(event.error)
+            span.add_event(semconv.EXCEPTION, about, nanoseconds(event.time))
         span.set_attributes(told)
         if event.status == "error":
             description = escape_controls(event.error or "") if self._content else None
@@ -326,12 +318,6 @@ class TraceObserver:
                 self._metrics.failed(semconv.error_type(event.error or ""), found.labels)
             if found.parent is not None:
                 found.parent.blamed = True
-
-    def _tell_error(self, event: Event, span: trace.Span, error: str) -> None:
-        told = {semconv.EXCEPTION_TYPE: semconv.error_type(error)}
-        if self._content:
-            told[semconv.EXCEPTION_MESSAGE] = escape_controls(error)
-        span.add_event(semconv.EXCEPTION, told, nanoseconds(event.time))
 
     # -- what is open -------------------------------------------------------------------------
 

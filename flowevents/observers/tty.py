@@ -3,14 +3,19 @@
 A display joins the terminal on which it draws, for as long as it does. Who reads an answer says so
 by `asked`. The displays then show the question, if it is of a run that they show, take away what
 they would draw again, and draw nothing until the line has been read.
+
+One question is asked at a time in the whole process, in the order of the questions, until it has
+its answer: who reads has a turn, for as many lines as that takes.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future, InvalidStateError
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
@@ -25,14 +30,12 @@ class Tty:
     Attributes:
         drawers: What is called with a question before its answer is read, so that everybody who
             draws here steps aside.
-        queue: The questions, by run and id, that somebody is going to answer here, or does.
         reads: The questions whose answers are being read; nothing is drawn meanwhile.
         last: The question that stands last on the screen, by run and id, as far as it is known.
     """
 
     def __init__(self) -> None:
         self.drawers: list[Callable[[Interrupt], object]] = []
-        self.queue: list[tuple[str, str]] = []
         self.reads: list[Interrupt] = []
         self.last: tuple[str, str] | None = None
 
@@ -53,23 +56,39 @@ class Tty:
             self.reads.remove(question)
 
     @contextmanager
-    def queued(self, question: Interrupt) -> Iterator[None]:
-        """Let it be known that the question is to be answered here, until the block ends."""
-        key = question.run_id, question.id
-        self.queue.append(key)
+    def turn(self, question: Interrupt) -> Iterator[Future[None]]:
+        """A future that is done when its answer may be read here; the turn ends with the block.
+
+        First come, first served, of all threads and tasks of the process.
+        """
+        turn = self, (question.run_id, question.id), Future[None]()
+        with _lock:
+            _turns.append(turn)
+            _next()
         try:
-            yield
+            yield turn[2]
         finally:
-            self.queue.remove(key)
+            with _lock:
+                _turns.remove(turn)
+                _next()
 
     def behind(self, key: tuple[str, str], known: Iterable[tuple[str, str]] = ()) -> int:
-        """How many other questions wait: of those that are queued here, else of the known ones."""
-        return len({*(self.queue or known)} - {key})
+        """How many other questions wait: of those with a turn here, else of the known ones."""
+        with _lock:
+            here = [each for tty, each, _ in _turns if tty is self]
+        return len({*(here or known)} - {key})
 
 
 _lock: Final = threading.RLock()
+_turns: Final[deque[tuple[Tty, tuple[str, str], Future[None]]]] = deque()  # the first has its turn
 _ttys: Final[WeakValueDictionary[Hashable, Tty]] = WeakValueDictionary()
 _lent: Final[dict[int, int]] = {}  # devices that stand for others
+
+
+def _next() -> None:
+    if _turns and not _turns[0][2].done():
+        with suppress(InvalidStateError):  # it is being cancelled, and will leave
+            _turns[0][2].set_result(None)
 
 
 def lend(number: int, terminal: int) -> Callable[[], object]:

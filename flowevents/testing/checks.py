@@ -8,21 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from flowevents.events import (
-    Action,
-    Event,
-    FlowEnd,
-    FlowStart,
-    Interrupt,
-    ItemEnd,
-    ItemStart,
-    NodeEnd,
-    NodeStart,
-    Progress,
-    Reply,
-    Retry,
-    UnknownEvent,
-)
+from flowevents import events as ev
+from flowevents.events import Event
 from flowevents.opened import End, OpenStarts, Start, ends
 from flowevents.testing.fields import (
     broken,
@@ -72,32 +59,31 @@ class _Stream:
         self._forked = False  # it goes on from the state of another run, with its counts
         self._seq = 0
         self._open = OpenStarts(Scope)
-        self._closed: dict[int, End] = {}
-        self._due: dict[int, Scope] = {}  # by the span that waits for its Action
+        self._closed: dict[int, tuple[End, Scope | None]] = {}  # each with what enclosed it
         self._asked: dict[str, int] = {}  # every question's span
-        self._questions: dict[int, Interrupt] = {}  # the open one of each span
+        self._questions: dict[int, ev.Interrupt] = {}  # the open one of each span
         self._recalled: set[str] = set()  # questions that were open when their attempt was lost
 
     def take(self, event: Event) -> None:
         """Check the next event. Raises `AssertionError` where it breaks a rule."""
         self._check_envelope(event)
-        if isinstance(event, UnknownEvent):
+        if isinstance(event, ev.UnknownEvent):
             return
-        if isinstance(event, (FlowStart, NodeStart, ItemStart)):
+        if isinstance(event, Start):
             self._begin(event)
-        elif isinstance(event, Action):
+        elif isinstance(event, ev.Action):
             self._act(event)
         else:
             scope = self._scope(event)
-            if isinstance(event, (FlowEnd, NodeEnd, ItemEnd)):
+            if isinstance(event, End):
                 self._end(event, scope)
-            elif isinstance(event, Retry):
+            elif isinstance(event, ev.Retry):
                 self._retry(event, scope)
-            elif isinstance(event, Interrupt):
+            elif isinstance(event, ev.Interrupt):
                 self._ask(event, scope)
-            elif isinstance(event, Reply):
+            elif isinstance(event, ev.Reply):
                 self._answer(event)
-            elif isinstance(event, Progress):
+            elif isinstance(event, ev.Progress):
                 check_finite(event, "done", "total")
 
     def finish(self) -> None:
@@ -118,7 +104,7 @@ class _Stream:
             raise broken(event, f"{last}, where seq {self._seq + 1} belongs")
         self._seq += 1
         check_finite(event, "time")
-        if event.seq == 1 and not isinstance(event, FlowStart):
+        if event.seq == 1 and not isinstance(event, ev.FlowStart):
             raise broken(event, "the first event is the FlowStart of the run's own flow")
         if event.seq > 1 and not self._open.by_span:
             raise broken(event, "comes after the FlowEnd of the run's own flow, the last event")
@@ -134,7 +120,7 @@ class _Stream:
             if parent is None:
                 state = self._state(event.parent)
                 raise broken(event, f"parent is {event.parent!r}, which is {state}")
-            if isinstance(event, ItemStart):
+            if isinstance(event, ev.ItemStart):
                 self._begin_item(event, parent)
             else:
                 self._begin_node(event, parent)
@@ -143,11 +129,11 @@ class _Stream:
     def _begin_run(self, event: Start) -> None:
         why = "as of the run's own flow"
         expect(event, why, parent=0, node="", items=(), step=0, attempt=0)
-        if isinstance(event, FlowStart):
+        if isinstance(event, ev.FlowStart):
             check_name(event, event.flow, "flow")
             self._forked = "forked_from" in event.metadata
 
-    def _begin_item(self, event: ItemStart, parent: Scope) -> None:
+    def _begin_item(self, event: ev.ItemStart, parent: Scope) -> None:
         above = parent.event
         if parent.kind == "item" or parent.counts or (parent.attempt > 1 and not parent.lost):
             raise broken(event, f"begins in {name_of(above)}, which is no batch")
@@ -172,7 +158,7 @@ class _Stream:
         parent.total = event.total
         parent.indexes.add(index)
 
-    def _begin_node(self, event: FlowStart | NodeStart, parent: Scope) -> None:
+    def _begin_node(self, event: ev.FlowStart | ev.NodeStart, parent: Scope) -> None:
         above = parent.event
         if not parent.has_nodes or parent.indexes:
             what = "a batch's items hold its nodes" if parent.indexes else "nodes are in flows"
@@ -188,13 +174,13 @@ class _Stream:
             moved = f"{name_of(parent.moved)} with target {parent.moved.target!r}"
             raise broken(event, f"begins after {moved}")
         check_path(event, event.node, above.node, "node")
-        if isinstance(event, FlowStart) and event.flow != event.node.rpartition("/")[2]:
+        if isinstance(event, ev.FlowStart) and event.flow != event.node.rpartition("/")[2]:
             raise broken(event, f"flow is {event.flow!r}, not the last name of its path")
         count = parent.counts.get(event.node, 0) + 1
         if self._forked and count == 1:
             count = max(1, event.step)
         parent.counts[event.node] = count
-        attempt = 0 if isinstance(event, FlowStart) else 1
+        attempt = 0 if isinstance(event, ev.FlowStart) else 1
         expect(event, f"as a node in {name_of(above)}", items=above.items, attempt=attempt)
         expect(event, f"its place among its executions in {name_of(above)}", step=count)
         parent.last = None
@@ -207,7 +193,7 @@ class _Stream:
             raise broken(event, f"ends {name_of(start)}, a start of another kind")
         if scope.inside:
             raise broken(event, f"comes before the end of {scope.first_inside()} in it")
-        if isinstance(event, ItemEnd) and parent is not None:
+        if isinstance(event, ev.ItemEnd) and parent is not None:
             done = parent.done + 1
             if self._forked and done == 1:
                 done = max(1, event.done)
@@ -224,33 +210,29 @@ class _Stream:
         self._close(event, scope)
 
     def _close(self, event: End, scope: Scope) -> None:
-        seq, parent = scope.span, scope.parent
+        parent = scope.parent
         self._open.close(scope)
-        self._closed[seq] = event
-        self._questions.pop(seq, None)
-        if scope.ended is not None:  # it failed before the Action came, which is missing now
-            del self._due[scope.ended.span]
+        self._closed[scope.span] = event, parent
+        self._questions.pop(scope.span, None)
+        scope.last = None  # where it failed before the Action came, that is missing now
         if parent is None:
             return
-        if isinstance(event, ItemEnd) and event.status == "error" and parent.kind == "node":
+        if isinstance(event, ev.ItemEnd) and event.status == "error" and parent.kind == "node":
             return  # which may go on, with `return_exceptions`
         if event.status != "ok":
             parent.failed = parent.failed or event
-        elif not isinstance(event, ItemEnd):
+        elif not isinstance(event, ev.ItemEnd):
             parent.last = event
-            self._due[seq] = parent
 
-    def _act(self, event: Action) -> None:
-        scope = self._due.pop(event.span, None)
-        if scope is None or scope.ended is None:
-            end = self._closed.get(event.span)
-            if end is None:
-                raise broken(event, f"span is {event.span!r}, which is {self._state(event.span)}")
+    def _act(self, event: ev.Action) -> None:
+        end, scope = self._closed.get(event.span, (None, None))
+        if end is None:
+            raise broken(event, f"span is {event.span!r}, which is {self._state(event.span)}")
+        if scope is None or scope.last is not end:
             raise broken(event, f"{name_of(end)} has no Action, or has had it")
-        end = scope.ended
         why = f"as of {name_of(end)}"
         expect(event, why, node=end.node, items=end.items, step=end.step, attempt=end.attempt)
-        if isinstance(end, FlowEnd):
+        if isinstance(end, ev.FlowEnd):
             expect(event, why, action=end.action)
         if event.target is not None:
             check_path(event, event.target, scope.node, "target")
@@ -270,7 +252,7 @@ class _Stream:
         expect(event, f"the one that {name_of(start)} is in", attempt=scope.attempt)
         return scope
 
-    def _retry(self, event: Retry, scope: Scope) -> None:
+    def _retry(self, event: ev.Retry, scope: Scope) -> None:
         lost = event.error.startswith("Lost")
         if scope.has_nodes or (scope.indexes and not lost):
             raise broken(event, "is of a flow or of a whole batch, which are not tried again")
@@ -293,7 +275,7 @@ class _Stream:
         scope.indexes.clear()  # its items begin again
         scope.done, scope.total, scope.failed = 0, None, None
 
-    def _ask(self, event: Interrupt, scope: Scope) -> None:
+    def _ask(self, event: ev.Interrupt, scope: Scope) -> None:
         if scope.has_nodes:
             raise broken(event, "is of a flow: its nodes ask")
         if scope.inside:
@@ -313,7 +295,7 @@ class _Stream:
         if asked is not None and asked.expires is None:
             raise broken(event, f"comes before the answer to {name_of(asked)}, id {asked.id!r}")
 
-    def _answer(self, event: Reply) -> None:
+    def _answer(self, event: ev.Reply) -> None:
         if event.id not in self._asked:
             raise broken(event, f"id is {event.id!r}, which nothing asked")
         if self._asked[event.id] != event.span:
@@ -328,7 +310,7 @@ class _Stream:
         return "ended already" if span in self._closed else "no start"
 
 
-def _known(event: ItemStart | ItemEnd, parent: Scope) -> int | None:
+def _known(event: ev.ItemStart | ev.ItemEnd, parent: Scope) -> int | None:
     """The total that an item's event has to have: any after a loss, none if it is not known."""
-    others = parent.lost or (isinstance(event, ItemEnd) and event.status == "cancelled")
+    others = parent.lost or (isinstance(event, ev.ItemEnd) and event.status == "cancelled")
     return event.total if others or event.total is None else parent.total

@@ -21,7 +21,6 @@ from flowevents import (
     NodeStart,
     StreamNode,
 )
-from flowevents.observers import semconv
 from flowevents.observers.traces import TraceObserver
 from tests.driving import Driver
 from tests.stock import Items
@@ -41,7 +40,9 @@ class Balance(InMemorySpanExporter):
 
     def spans(self) -> list[ReadableSpan]:
         """Those that have ended, in the order in which they began."""
-        return sorted(self.get_finished_spans(), key=lambda span: attribute(span, semconv.SPAN))
+        return sorted(
+            self.get_finished_spans(), key=lambda span: attribute(span, "flowevents.span")
+        )
 
     def tree(self) -> list[str]:
         """Their names, each below its parent's, indented, in the order in which they began."""

@@ -54,7 +54,7 @@ def test_a_failure_is_told_without_its_text(
     for span in (root, step):
         assert (span.status.status_code, span.status.description) == (StatusCode.ERROR, None)
         assert attribute(span, semconv.ERROR_TYPE) == "ValueError"
-        assert attribute(span, semconv.STATUS) == "error"
+        assert attribute(span, "flowevents.status") == "error"
     retry, exception = step.events
     assert (retry.name, exception.name) == ("flowevents.retry", "exception")
     assert dict(retry.attributes or {}) == {
@@ -65,8 +65,8 @@ def test_a_failure_is_told_without_its_text(
         "error.type": "ValueError",
     }
     assert dict(exception.attributes or {}) == {"exception.type": "ValueError"}
-    assert attribute(step, semconv.ATTEMPTS) == 2
-    assert attribute(step, semconv.CHUNKS) == 1
+    assert attribute(step, "flowevents.attempts") == 2
+    assert attribute(step, "flowevents.chunks") == 1
     assert "secret" not in told(root) + told(step)
 
 
@@ -96,7 +96,7 @@ def test_a_step_tells_its_place_and_its_way(
     """Run, node, items, status, and the transition that was taken."""
     driver.run(graph(driver), {}, observers=[tracing], id="r1")
     root, plan, inner, each, item, *_, last = spans.spans()
-    assert dict(plan.attributes or {}) | {semconv.FIRST_CHUNK: 0} == {
+    assert dict(plan.attributes or {}) | {"flowevents.time_to_first_chunk": 0} == {
         "flowevents.run.id": "r1",
         "flowevents.span": 2,
         "flowevents.node": "Plan",
@@ -110,11 +110,11 @@ def test_a_step_tells_its_place_and_its_way(
     }
     assert attribute(root, "gen_ai.operation.name") == "invoke_workflow"
     assert attribute(inner, "gen_ai.agent.name") == "Inner"
-    assert attribute(inner, semconv.TARGET) == "Items"
-    assert attribute(each, semconv.TARGET) is attribute(each, semconv.ACTION) is None
-    assert attribute(item, semconv.ITEMS) == (0,)
-    assert attribute(item, semconv.TOTAL) == 2
-    assert attribute(last, semconv.ITEMS) == (1,)
+    assert attribute(inner, "flowevents.target") == "Items"
+    assert attribute(each, "flowevents.target") is attribute(each, "flowevents.action") is None
+    assert attribute(item, "flowevents.items") == (0,)
+    assert attribute(item, "flowevents.total") == 2
+    assert attribute(last, "flowevents.items") == (1,)
     assert {span.kind for span in spans.spans()} == {trace.SpanKind.INTERNAL}
     assert {span.status.status_code for span in spans.spans()} == {StatusCode.UNSET}
     scope = plan.instrumentation_scope
@@ -136,7 +136,7 @@ def test_labels_of_items_are_told_when_asked_for(
 
     for observer, expected in ((tracing, [None] * 2), (telling, ["file\\na", "file\\nb"])):
         Each().run({}, observers=[observer])
-        assert [attribute(span, semconv.LABEL) for span in spans.spans()[2:]] == expected
+        assert [attribute(span, "flowevents.label") for span in spans.spans()[2:]] == expected
         spans.clear()
 
 
@@ -153,7 +153,7 @@ def test_an_action_that_leads_nowhere_may_be_a_text(
     assert "whatever" not in "".join(map(told, spans.spans()))
     spans.clear()
     Say().run({}, observers=[telling])
-    assert [attribute(span, semconv.ACTION) for span in spans.spans()] == [
+    assert [attribute(span, "flowevents.action") for span in spans.spans()] == [
         "whatever a model says"
     ] * 2
 
@@ -179,8 +179,8 @@ def test_times_are_those_of_the_events(spans: Balance, tracing: TraceObserver) -
     root, step = spans.spans()
     assert (step.start_time, step.end_time) == (1_000 * 10**9, 1_017 * 10**9)
     assert (root.start_time, root.end_time) == (step.start_time, step.end_time)
-    assert attribute(step, semconv.FIRST_CHUNK) == 5.0
-    assert attribute(step, semconv.CHUNKS) == 2
+    assert attribute(step, "flowevents.time_to_first_chunk") == 5.0
+    assert attribute(step, "flowevents.chunks") == 2
     assert step.events[0].timestamp == 1_003 * 10**9
 
 
@@ -219,8 +219,8 @@ def test_a_node_tells_of_its_model(
     root, step = spans.spans()
     found = dict(step.attributes or {})
     assert {name: found[name] for name in names if name in found} == plain
-    assert found["gen_ai.response.time_to_first_chunk"] == found[semconv.FIRST_CHUNK]
-    assert found[semconv.CHUNKS] == 1
+    assert found["gen_ai.response.time_to_first_chunk"] == found["flowevents.time_to_first_chunk"]
+    assert found["flowevents.chunks"] == 1
     assert attribute(root, "gen_ai.conversation.id") == "c1"
     assert "user" not in (root.attributes or {})
     spans.clear()
@@ -260,7 +260,7 @@ def test_a_long_output_is_cut(telling: TraceObserver, spans: Balance) -> None:
     step = spans.spans()[1]
     (message,) = json.loads(attribute(step, semconv.OUTPUT_MESSAGES))
     assert message["parts"][0]["content"] == "x" * 65_536
-    assert attribute(step, semconv.CHUNKS) == 101
+    assert attribute(step, "flowevents.chunks") == 101
 
 
 def test_questions_and_answers_are_events_of_the_step(
@@ -364,7 +364,7 @@ def test_every_node_tells_what_it_gets_and_gives_when_asked_for(
         double >> DoubleAll() >> Plan()
         driver.run(driver.flow(double), {"number": 4}, observers=[observer])
     found = [
-        (span.name, attribute(span, semconv.PREP_RES), attribute(span, semconv.EXEC_RES))
+        (span.name, attribute(span, "flowevents.prep_res"), attribute(span, "flowevents.exec_res"))
         for span in sorted(spans.get_finished_spans(), key=lambda span: span.start_time or 0)
         if span.name in ("Double", "DoubleAll", "Plan")
     ]
@@ -383,18 +383,20 @@ def test_a_step_that_failed_tells_what_it_got(
     with pytest.raises(ValueError, match="18"):
         driver.run(driver.flow(Double()), {"number": 9}, observers=[telling])
     step = spans.spans()[1]
-    assert attribute(step, semconv.PREP_RES) == "9"
-    assert attribute(step, semconv.EXEC_RES) is None
+    assert attribute(step, "flowevents.prep_res") == "9"
+    assert attribute(step, "flowevents.exec_res") is None
     with pytest.raises(KeyError):
         driver.run(driver.flow(Double()), {}, observers=[telling])
-    assert attribute(spans.spans()[-1], semconv.PREP_RES) is None
+    assert attribute(spans.spans()[-1], "flowevents.prep_res") is None
 
 
 def test_what_is_told_is_redacted(telling: TraceObserver, spans: Balance) -> None:
     """As all that leaves a run."""
     DoubleAll().run({"number": 1}, observers=[telling], redact=lambda value: "[gone]")
     step = spans.spans()[1]
-    assert attribute(step, semconv.PREP_RES) == attribute(step, semconv.EXEC_RES) == "[gone]"
+    assert (
+        attribute(step, "flowevents.prep_res") == attribute(step, "flowevents.exec_res") == "[gone]"
+    )
 
 
 def test_a_shared_observer_captures_while_it_is_connected(

@@ -24,7 +24,6 @@ from flowevents import (
     StreamNode,
     observe,
 )
-from flowevents.observers import semconv
 from flowevents.observers.traces import TraceObserver
 from tests.driving import Driver, in_thread
 from tests.tracing.spans import Balance, Plan, attribute, id_of
@@ -95,8 +94,8 @@ def test_the_span_of_a_step_is_current_in_its_code(
     ids = {id_of(span): span for span in spans.spans()}
     for part, span_id in found:
         expected = part[5:] if part.startswith("item") else None
-        assert attribute(ids[span_id], semconv.NODE) == type(node).__name__
-        items = attribute(ids[span_id], semconv.ITEMS)
+        assert attribute(ids[span_id], "flowevents.node") == type(node).__name__
+        items = attribute(ids[span_id], "flowevents.items")
         assert items == (None if expected is None else ("ab".index(expected),))
     assert set(outside) == {0}
     assert current() == 0
@@ -140,7 +139,9 @@ def test_it_is_current_in_async_code(tracing: TraceObserver, spans: Balance) -> 
     spans.clear()
     found: list[tuple[int, int, int]] = []
     asyncio.run(LookParallel().run_async(found, observers=[tracing]))
-    items = {attribute(s, semconv.ITEMS): id_of(s) for s in spans.spans() if s.name[:4] == "item"}
+    items = {
+        attribute(s, "flowevents.items"): id_of(s) for s in spans.spans() if s.name[:4] == "item"
+    }
     assert found == [(n, items[(n,)], items[(n,)]) for n in range(5)]
 
 

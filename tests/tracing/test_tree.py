@@ -17,7 +17,6 @@ from flowevents import (
     Event,
     observe,
 )
-from flowevents.observers import semconv
 from flowevents.observers.traces import TraceObserver
 from tests.driving import Driver, driving
 from tests.tracing.spans import TREE, Balance, attribute, graph, id_of, kept, parents
@@ -40,9 +39,9 @@ def test_a_run_is_a_tree_of_spans(driver: Driver, tracing: TraceObserver, spans:
 
 def traced(spans: Balance) -> dict[tuple[str, int], int]:
     """Each span's parent, both by the number of their start events."""
-    ids = {id_of(span): attribute(span, semconv.SPAN) for span in spans.spans()}
+    ids = {id_of(span): attribute(span, "flowevents.span") for span in spans.spans()}
     return {
-        (attribute(span, semconv.RUN_ID), attribute(span, semconv.SPAN)): (
+        (attribute(span, "flowevents.run.id"), attribute(span, "flowevents.span")): (
             ids[span.parent.span_id] if span.parent else 0
         )
         for span in spans.spans()
@@ -86,7 +85,7 @@ def test_a_thousand_concurrent_runs_are_a_thousand_trees(
     assert traced(spans) == parents(seen)
     roots = [span for span in spans.spans() if span.parent is None]
     assert len(roots) == len({trace_of(span) for span in roots}) == 1_000
-    by_trace = {(trace_of(s), attribute(s, semconv.RUN_ID)) for s in spans.spans()}
+    by_trace = {(trace_of(s), attribute(s, "flowevents.run.id")) for s in spans.spans()}
     assert len(by_trace) == 1_000
     assert (spans.open(), kept(tracing)) == ([], {})
 

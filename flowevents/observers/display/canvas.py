@@ -23,41 +23,23 @@ _LONE_JOINERS: Final = re.compile(r"(?<!\S)\u200d+|(?<=\u200d)\u200d+")
 
 _TAB: Final = 4
 _NARROW: Final = 10  # cells; below, nothing is indented
-_SIGNS: Final = {
-    "ok": "✓",
-    "error": "✗",
-    "cancelled": "⊘",
-    "asks": "?",
-    "retry": "↻",
-    "left": "·",
-    "branch": "├ ",
-    "last": "└ ",
-    "bar": "│ ",
-    "to": "→",
-    "times": "×",
-    "more": "…",
-    "done": "━",
-    "rest": "─",
-    "dot": "·",
-    "spinner": "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏",
-}
-_ASCII: Final = {
-    "ok": "+",
-    "error": "x",
-    "cancelled": "-",
-    "asks": "?",
-    "retry": "~",
-    "left": ".",
-    "branch": "|-",
-    "last": "`-",
-    "bar": "| ",
-    "to": "->",
-    "times": "x",
-    "more": "...",
-    "done": "#",
-    "rest": "-",
-    "dot": "-",
-    "spinner": "|/-\\",
+_SIGNS: Final = {  # each in Unicode, and in ASCII
+    "ok": ("✓", "+"),
+    "error": ("✗", "x"),
+    "cancelled": ("⊘", "-"),
+    "asks": ("?", "?"),
+    "retry": ("↻", "~"),
+    "left": ("·", "."),
+    "branch": ("├ ", "|-"),
+    "last": ("└ ", "`-"),
+    "bar": ("│ ", "| "),
+    "to": ("→", "->"),
+    "times": ("×", "x"),
+    "more": ("…", "..."),
+    "done": ("━", "#"),
+    "rest": ("─", "-"),
+    "dot": ("·", "-"),
+    "spinner": ("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "|/-\\"),
 }
 
 
@@ -78,7 +60,9 @@ class Canvas:
         self.height: int = max(height, 4)
         self.encoding: str = encoding
         self.unicode: bool = encoding.lower().startswith("utf")
-        self.signs: dict[str, str] = _SIGNS if self.unicode else _ASCII
+        self.signs: dict[str, str] = {
+            name: sign if self.unicode else ascii for name, (sign, ascii) in _SIGNS.items()
+        }
         self.indent: str = "  " if width >= _NARROW else ""
 
     def text(self, text: str) -> str:
@@ -110,25 +94,10 @@ def wrap(text: str, width: int) -> Iterator[str]:
     Lines are broken at spaces; a word that is wider than a line is broken anywhere.
     """
     for paragraph in text.split("\n"):
-        if paragraph.isascii():  # a character is a cell
-            yield from _wrap_ascii(paragraph, width)
-        elif len(paragraph) <= width and cell_len(paragraph) <= width:
+        if len(paragraph) <= width and cell_len(paragraph) <= width:
             yield paragraph
         else:
             yield from _wrap_cells(paragraph, width)
-
-
-def _wrap_ascii(paragraph: str, width: int) -> Iterator[str]:
-    begin = 0
-    while len(paragraph) - begin > width:
-        space = paragraph.rfind(" ", begin, begin + width + 1)
-        if space < 0 or paragraph[begin:space].strip() == "":  # one word
-            yield paragraph[begin : begin + width]
-            begin += width
-        else:
-            yield paragraph[begin:space].rstrip()
-            begin = space + 1
-    yield paragraph[begin:]
 
 
 def _wrap_cells(paragraph: str, width: int) -> Iterator[str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 
 from flowevents.events import Retry
-from flowevents.observers import durations
+from flowevents.observers import figures
 from flowevents.observers.display.canvas import Canvas, wrap
 from flowevents.observers.display.line import Line
-from flowevents.observers.display.markdown import markdown_lines
 from flowevents.observers.display.phrases import STYLES, add_move, add_speed, path
 from flowevents.observers.display.speech import Block, labelled
 from flowevents.observers.display.state import Answered, Asked, Ended, Entry, Said
@@ -33,7 +33,7 @@ def entry_lines(entry: Entry, canvas: Canvas, markdown: bool = False) -> Iterato
         line.add(canvas.line(wording(entry.reply.value)), "bold")
         yield from _wrapped(line, canvas)
     elif isinstance(entry, Ended):
-        yield from tree_lines(entry.whole, canvas, entry.run)
+        yield from (line for _, line in tree_lines(entry.whole, canvas, entry.run))
 
 
 def _said(entry: Said, canvas: Canvas, markdown: bool = False) -> Iterator[Line]:
@@ -45,7 +45,7 @@ def _said(entry: Said, canvas: Canvas, markdown: bool = False) -> Iterator[Line]
     style = "yellow" if entry.retry is not None else STYLES.get(sign, "")
     line = Line((canvas.signs[sign], style), " ", _name(entry, canvas))
     if entry.duration is not None:
-        line.add(f"  {durations.short(entry.duration)}", "dim")
+        line.add(f"  {figures.short(entry.duration)}", "dim")
     if entry.retry is not None:
         line.add(f"  attempt {entry.retry.attempt} is void", "yellow")
         line.add(f", {_what_follows(entry.retry)}", "dim")
@@ -64,7 +64,7 @@ def _said(entry: Said, canvas: Canvas, markdown: bool = False) -> Iterator[Line]
 def _what_follows(retry: Retry) -> str:
     if retry.fallback:
         return "its fallback follows"
-    wait = f" in {durations.short(retry.wait)}" if retry.wait > 0 else ""
+    wait = f" in {figures.short(retry.wait)}" if retry.wait > 0 else ""
     return f"attempt {retry.attempt + 1} follows{wait}"
 
 
@@ -77,7 +77,7 @@ def _asked(entry: Asked, canvas: Canvas) -> Iterator[Line]:
     if wanted and choices_of(question) is None:
         line.add(f" for {canvas.line(wanted)}", "dim")
     if question.expires is not None:
-        line.add(f", within {durations.short(question.expires - question.time)}", "dim")
+        line.add(f", within {figures.short(question.expires - question.time)}", "dim")
     yield canvas.fit(line)
     yield from indented(wording(question.prompt), canvas, "bold yellow")
     choices = choices_of(question) or []
@@ -94,10 +94,38 @@ def _blocks(
 ) -> Iterator[Line]:
     for block in blocks:
         if block.is_text:
-            lines = markdown_lines(block.text(), canvas) if markdown else None
+            lines = _markdown(block.text(), canvas) if markdown else None
             yield from indented(block.text(), canvas, style) if lines is None else lines
         else:
             yield from indented(labelled(block, block.text()), canvas, f"{style} dim")
+
+
+def _markdown(text: str, canvas: Canvas) -> list[Line] | None:
+    """The lines of a text in Markdown below a heading; `None` where it has to be shown as it is.
+
+    Nothing in it is a link or a command.
+    """
+    from markdown_it import MarkdownIt  # rich brings it; both take long to import
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    width = canvas.width - len(canvas.indent)
+    console = Console(file=io.StringIO(), width=width, force_jupyter=False)
+    markdown = Markdown("", code_theme="ansi_dark", hyperlinks=False)
+    parser = MarkdownIt("commonmark", {"html": False}).enable(["strikethrough", "table"])
+    lines: list[Line] = []
+    try:
+        markdown.parsed = parser.parse(canvas.text(text))
+        for segments in console.render_lines(markdown, pad=False):
+            line = Line(canvas.indent)
+            line.segments += segments
+            lines.append(line)
+    except Exception:  # rich does not take every text
+        return None
+    fits = all(
+        each.cells <= canvas.width and canvas.line(each.plain) == each.plain for each in lines
+    )
+    return lines if fits else None  # an entity such as `&#x202e;` is no text that can be shown
 
 
 def indented(text: str, canvas: Canvas, style: str = "", last: int | None = None) -> Iterator[Line]:

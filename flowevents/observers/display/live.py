@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Final, Self
 
 import rich
@@ -15,9 +16,15 @@ from rich.console import Console
 from flowevents.at_exit import close_at_exit
 from flowevents.events import Event, Interrupt
 from flowevents.observers.display.notebook import Notebook
-from flowevents.observers.display.sessions import Drawn, Options, Session, Written
-from flowevents.observers.display.shown import shower
+from flowevents.observers.display.sessions import (
+    Drawn,
+    Options,
+    Session,
+    Written,
+    is_urgent,
+)
 from flowevents.observers.display.terminal import Terminal
+from flowevents.observers.display.watch import Watch, shower
 from flowevents.observers.tty import Tty, tty_of
 
 __all__ = ["TerminalDisplay"]
@@ -89,14 +96,14 @@ class TerminalDisplay:
         self._is_at_work = False
         self._session: Session | None = None
         self._tty: Tty | None = None  # on which it draws
-        self._ending: list[threading.Thread] = []  # those that drew
+        self._ticker: _Ticker | None = None
+        self._ending: list[_Ticker] = []  # those that are over
         self._is_kept = False
 
     def __call__(self, event: Event) -> None:
         """Take an event: the handler of all signals, live or sent by hand, and for lists."""
         self._noted.append((event, self._options.get_time()))
-        session = self._session
-        if session is None or session.is_urgent(event):
+        if not isinstance(self._session, Drawn) or is_urgent(event):
             self._work(_draw if isinstance(event, Interrupt) else None)
 
     def start(self) -> None:
@@ -135,7 +142,7 @@ class TerminalDisplay:
                 while self._noted:
                     session = self._session or self._open()
                     session.take(*self._noted.popleft())
-                    if session.is_over() and not self._is_kept:
+                    if not session.watch.runs and not self._is_kept:
                         self._do(session, self._close)
                 if self._session is not None and then is not None:
                     self._do(self._session, then)
@@ -153,12 +160,12 @@ class TerminalDisplay:
         except Exception:
             if not isinstance(session, Drawn):
                 raise
-            watch = session.give_up()
+            session.give_up()
             self._leave()
             _logger.exception("TerminalDisplay cannot draw; plain lines follow")
-            self._session = Written(self._console().file, self._options, watch)
-            if self._session.is_over() and not self._is_kept:
-                self._session = None
+            written = Written(self._console().file, session.watch)
+            if written.watch.runs or self._is_kept:
+                self._session = written
 
     def _step_aside(self, question: Interrupt) -> None:
         self._work(lambda session: session.step_aside(question))
@@ -174,24 +181,31 @@ class TerminalDisplay:
             self._tty = tty_of(console.file)
             self._tty.drawers.append(self._step_aside)
             _on_screen.add(self)
-            session = Drawn(surface, self._options, self._tty, self.refresh)
+            session = Drawn(surface, self._options, self._tty)
+            if self._options.per_second > 0:
+                ticker = _Ticker(self.refresh, 1 / self._options.per_second)
+                with suppress(RuntimeError):  # at the end of the process none can start any more
+                    ticker.start()
+                    self._ticker = ticker
         else:
-            session = Written(console.file, self._options)
+            session = Written(console.file, Watch(self._options.shows))
         self._session = session
         close_at_exit("displays", self, TerminalDisplay.stop)
         return session
 
     def _close(self, session: Session) -> None:
         try:
-            thread = session.close()
-            if thread is not None:
-                self._ending.append(thread)
+            session.close()
         finally:
             self._leave()
 
     def _leave(self) -> None:
         """Have no session any more."""
         self._session = None
+        if self._ticker is not None:
+            self._ticker.over.set()
+            self._ending.append(self._ticker)
+            self._ticker = None
         if self._tty is not None:
             self._tty.drawers.remove(self._step_aside)
             self._tty = None
@@ -199,6 +213,24 @@ class TerminalDisplay:
 
 
 _on_screen: Final[set[TerminalDisplay]] = set()  # is not to be lost before it gave the cursor back
+
+
+class _Ticker(threading.Thread):
+    """Brings a display up to date, again and again after so many seconds, until it is `over`."""
+
+    def __init__(self, tick: Callable[[], None], seconds: float) -> None:
+        super().__init__(name="flowevents display", daemon=True)
+        self.over = threading.Event()
+        self._tick = tick
+        self._seconds = seconds
+
+    def run(self) -> None:
+        """The thread."""
+        while not self.over.wait(self._seconds):
+            try:
+                self._tick()
+            except Exception:  # of a function that was given, such as `show`
+                _logger.exception("TerminalDisplay could not be brought up to date")
 
 
 def _draw(session: Session) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from flowevents.events import Action
-from flowevents.observers import durations
-from flowevents.observers.display import figures
+from flowevents.observers import figures
 from flowevents.observers.display.canvas import Canvas
 from flowevents.observers.display.line import Line
 
@@ -46,7 +45,7 @@ def add_speed(line: Line, rate: float | None, first: float | None, canvas: Canva
     if rate is not None:
         line.add(f"  {figures.rate(rate)} tok/s", "dim")
     if first is not None:
-        line.add(f"  first {durations.short(first)}", "dim")
+        line.add(f"  first {figures.short(first)}", "dim")
 
 
 def add_bar(line: Line, done: float, total: float | None, spent: float, canvas: Canvas) -> None:
@@ -63,4 +62,4 @@ def add_bar(line: Line, done: float, total: float | None, spent: float, canvas: 
     if done > 0 and spent > 0:
         line.add(f"  {figures.rate(done / spent)}/s", "dim")
         if total is not None and known and done < total:
-            line.add(f", {durations.short(spent / done * (total - done))} left", "dim")
+            line.add(f", {figures.short(spent / done * (total - done))} left", "dim")

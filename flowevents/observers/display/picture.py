@@ -9,9 +9,8 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from flowevents.events import Event
 from flowevents.observers.display.canvas import Canvas
 from flowevents.observers.display.entries import entry_lines
-from flowevents.observers.display.shown import shower
 from flowevents.observers.display.terminal import Sheet
-from flowevents.observers.display.watch import Watch
+from flowevents.observers.display.watch import Watch, shower
 
 __all__ = ["Picture"]
 

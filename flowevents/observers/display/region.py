@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from flowevents.observers import durations
+from flowevents.observers import figures
 from flowevents.observers.display.canvas import Canvas
 from flowevents.observers.display.entries import indented
 from flowevents.observers.display.line import Line
 from flowevents.observers.display.phrases import add_speed, path, spinner
 from flowevents.observers.display.speech import labelled
-from flowevents.observers.display.state import Run, Step
-from flowevents.observers.display.tree import FINISHED, ITEM, OPEN, ROOT, Weighed, live_tree
+from flowevents.observers.display.state import Step
+from flowevents.observers.display.tree import FINISHED, ITEM, OPEN, ROOT, Weighed, tree_lines
 from flowevents.observers.display.watch import Watch
 
 __all__ = ["live_lines"]
@@ -23,16 +21,19 @@ def live_lines(watch: Watch, now: float, canvas: Canvas, max_items: int = 8) -> 
     It is at least one line lower than the screen. Texts get half of it, or more where the trees
     leave it; of the trees, what finished first goes first.
     """
-    runs = list(watch.runs.values())
+    runs = [(watch.number(run), run) for run in watch.runs.values()]
     room = canvas.height - 1
-    trees = [
-        live_tree(run, canvas, run.number if watch.several else 0, now, max_items) for run in runs
+    trees = [tree_lines(run, canvas, number, now, max_items) for number, run in runs]
+    speaking = [
+        (number, step)
+        for number, run in runs
+        for step in run.steps.values()
+        if step.speech.blocks and not step.is_crowded  # an item beside others has a line
     ]
-    speaking = [each for run in runs for each in _speaking(run)]
-    above = _texts(speaking, watch.several, room // 2, now, canvas)
+    above = _texts(speaking, room // 2, now, canvas)
     lines = _squeezed(trees, room - len(above), canvas)
     if len(above) < room - len(lines):  # the trees leave more than half
-        above = _texts(speaking, watch.several, room - len(lines), now, canvas)
+        above = _texts(speaking, room - len(lines), now, canvas)
     return [*above, *lines]
 
 
@@ -60,22 +61,13 @@ def _squeezed(trees: list[list[Weighed]], room: int, canvas: Canvas) -> list[Lin
     return [line for _, line in lines[:room]]
 
 
-def _speaking(run: Run) -> Iterator[tuple[Run, Step]]:
-    """What streams and has room for more than a line: no item beside others."""
-    for step in run.steps.values():
-        if step.speech.blocks and not step.is_crowded:
-            yield run, step
-
-
-def _texts(
-    speaking: list[tuple[Run, Step]], several: bool, room: int, now: float, canvas: Canvas
-) -> list[Line]:
+def _texts(speaking: list[tuple[int, Step]], room: int, now: float, canvas: Canvas) -> list[Line]:
     """The newest text of what streams, each below its heading, in no more lines than there are."""
     shown = speaking[-max(room // 2, 1) :] if room > 1 else []
     lines: list[Line] = []
-    for place, (run, step) in enumerate(shown):
+    for place, (number, step) in enumerate(shown):
         share = (room - len(lines)) // (len(shown) - place)
-        lines.append(_heading(run.number if several else 0, step, now, canvas))
+        lines.append(_heading(number, step, now, canvas))
         lines += _newest(step, share - 1, canvas)
     return lines
 
@@ -84,7 +76,7 @@ def _heading(number: int, step: Step, now: float, canvas: Canvas) -> Line:
     speech = step.speech
     line = Line((spinner(now, canvas), "cyan"), " ")
     line.add(path(number, step.node, step.items, canvas), "bold")
-    line.add(f"  {durations.short(now - step.seen)}", "dim")
+    line.add(f"  {figures.short(now - step.seen)}", "dim")
     if step.attempt > 1:
         line.add(f"  attempt {step.attempt}", "yellow")
     if speech.chunks:

@@ -1,13 +1,11 @@
-"""From the first event to the end of the last run: pictures that a thread draws, or plain lines."""
+"""From the first event to the end of the last run: pictures, or plain lines."""
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import IO, Final, Protocol
+from typing import IO
 
 from rich.console import Console
 
@@ -15,15 +13,15 @@ from flowevents.events import Chunk, Event, FlowEnd, Interrupt, Reply
 from flowevents.observers.display.canvas import Canvas
 from flowevents.observers.display.entries import entry_lines
 from flowevents.observers.display.line import Line
+from flowevents.observers.display.notebook import Notebook
 from flowevents.observers.display.plain import Lines
 from flowevents.observers.display.region import live_lines
 from flowevents.observers.display.state import Asked, Entry
+from flowevents.observers.display.terminal import Terminal
 from flowevents.observers.display.watch import Watch
 from flowevents.observers.tty import Tty
 
-__all__ = ["Drawn", "Options", "Session", "Surface", "Written"]
-
-_logger: Final = logging.getLogger("flowevents")
+__all__ = ["Drawn", "Options", "Session", "Written", "is_urgent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,80 +38,22 @@ class Options:
     markdown: bool
 
 
-class Session(Protocol):
-    """What a display does with events; only one thread at a time calls it."""
-
-    def is_urgent(self, event: Event) -> bool:
-        """Whether an event has to be taken at once, and not when something is drawn next."""
-        ...
-
-    def take(self, event: Event, now: float) -> None:
-        """Take an event, which came at this time on the display's clock."""
-        ...
-
-    def is_over(self) -> bool:
-        """Whether every run that it has seen has ended."""
-        ...
-
-    def draw(self) -> None:
-        """Bring the screen up to date."""
-        ...
-
-    def step_aside(self, question: Interrupt) -> None:
-        """Show all there is, with a question of a run that is shown, because somebody will type."""
-        ...
-
-    def close(self) -> threading.Thread | None:
-        """Bring the screen up to date for the last time, and give it back; the thread that ends."""
-        ...
-
-
-class Surface(Protocol):
-    """What can be drawn on.
-
-    Attributes:
-        is_typed_on: Whether an answer would be typed where it draws.
-    """
-
-    is_typed_on: bool
-
-    def canvas(self) -> Canvas:
-        """Its size now, and what it can show."""
-        ...
-
-    def draw(self, above: list[Line], region: list[Line]) -> None:
-        """Add lines that stay, and draw the region below them again."""
-        ...
-
-    def close(self) -> None:
-        """Take the region away and give back what was taken."""
-        ...
-
-
 class Written:
-    """Plain lines, each written when it is there.
+    """Plain lines, each written when it is there; not thread-safe.
 
     Args:
-        watch: What a picture that cannot be drawn any more knew; the lines go on from there.
+        watch: What is known; the lines begin with what it kept for a picture.
     """
 
-    def __init__(self, target: IO[str], options: Options, watch: Watch | None = None) -> None:
+    def __init__(self, target: IO[str], watch: Watch) -> None:
+        self.watch: Watch = watch
         self._target = target
-        self._lines = Lines(options.shows)
-        if watch is not None:
-            self._write(self._lines.take_over(watch))
-
-    def is_urgent(self, event: Event) -> bool:
-        """Always."""
-        return True
+        self._lines = Lines(watch)
+        self._write(self._lines.kept())
 
     def take(self, event: Event, now: float) -> None:
         """Write the lines that an event completes."""
         self._write(self._lines.take(event))
-
-    def is_over(self) -> bool:
-        """Whether every run has ended."""
-        return not self._lines.runs
 
     def draw(self) -> None:
         """Everything is written already."""
@@ -136,49 +76,22 @@ class Written:
 
 
 class Drawn:
-    """A picture on a surface.
+    """A picture on a surface; not thread-safe.
 
     Args:
         tty: The terminal that it shares with those who read.
-        tick: Called by a thread of its own so many times a second, until it is closed.
     """
 
-    def __init__(
-        self, surface: Surface, options: Options, tty: Tty, tick: Callable[[], None]
-    ) -> None:
+    def __init__(self, surface: Terminal | Notebook, options: Options, tty: Tty) -> None:
+        self.watch: Watch = Watch(options.shows)
         self._surface = surface
         self._options = options
         self._tty = tty
-        self._watch = Watch(options.shows)
         self._standing: tuple[str, str] | None = None  # the question on the screen, to be answered
-        self._closed = threading.Event()
-        self._thread: threading.Thread | None = None
-        if options.per_second > 0:
-            thread = threading.Thread(
-                target=_tick,
-                args=(tick, 1 / options.per_second, self._closed),
-                name="flowevents display",
-                daemon=True,
-            )
-            with suppress(RuntimeError):  # at the end of the process none can start any more
-                thread.start()
-                self._thread = thread
-
-    def is_urgent(self, event: Event) -> bool:
-        """Questions and the ends of runs, which are to be seen, and data that may change."""
-        if isinstance(event, Chunk):
-            return not isinstance(event.data, str)
-        return isinstance(event, (Interrupt, Reply)) or (
-            isinstance(event, FlowEnd) and not event.node
-        )
 
     def take(self, event: Event, now: float) -> None:
         """Fold an event in."""
-        self._watch.take(event, now)
-
-    def is_over(self) -> bool:
-        """Whether every run has ended."""
-        return not self._watch.runs
+        self.watch.take(event, now)
 
     def draw(self) -> None:
         """Draw what is known now; nothing while a question stands on the screen."""
@@ -188,13 +101,14 @@ class Drawn:
             return
         self._standing = next(iter(waiting), None)
         canvas = self._surface.canvas()
-        region = [] if waiting else live_lines(self._watch, now, canvas, self._options.max_items)
+        region = [] if waiting else live_lines(self.watch, now, canvas, self._options.max_items)
         self._show(waiting, region, canvas)
 
     def step_aside(self, question: Interrupt) -> None:
         """Draw up to the question, where it does not stand there, and take the region away."""
         now = self._options.get_time()
-        self._watch.hear(question, now)
+        if question.run_id in self.watch.runs:  # perhaps before it comes as an event
+            self.watch.take(question, now)
         if not self._surface.is_typed_on:
             self.draw()
             return
@@ -208,24 +122,20 @@ class Drawn:
         """Those for whose answers it stands still, in the order in which they were asked."""
         if not (self._surface.is_typed_on and self._options.answers_here):
             return []
-        return [key for key, until in self._watch.questions.items() if now < until]
+        return [key for key, until in self.watch.questions.items() if now < until]
 
-    def close(self) -> threading.Thread | None:
-        """Draw what has ended, each run with its tree, and stop the thread."""
-        self._closed.set()
-        self._watch.leave()
+    def close(self) -> None:
+        """Draw what has ended, each run with its tree."""
+        self.watch.leave()
         try:
             self._show([], [], self._surface.canvas())
         finally:
             self._surface.close()
-        return self._thread
 
-    def give_up(self) -> Watch:
-        """Leave the screen as it is; what is known, and was not shown."""
-        self._closed.set()
+    def give_up(self) -> None:
+        """Leave the screen as it is."""
         with suppress(Exception):  # it may be what has failed
             self._surface.close()
-        return self._watch
 
     def _show(self, waiting: list[tuple[str, str]], region: list[Line], canvas: Canvas) -> None:
         """Draw the entries, which stay, and the region below them.
@@ -235,7 +145,7 @@ class Drawn:
         """
         shown: list[Entry] = []
         later: list[Entry] = []
-        for entry in self._watch.entries:
+        for entry in self.watch.entries:
             waits = isinstance(entry, Asked) and entry.key in waiting
             (later if waits and not self._is_standing(entry) else shown).append(entry)
         shown.sort(key=self._is_standing)
@@ -247,7 +157,7 @@ class Drawn:
         markdown = self._options.markdown
         above = [line for entry in shown for line in entry_lines(entry, canvas, markdown)]
         self._surface.draw(above, region)
-        self._watch.entries = later  # what was shown is not forgotten before
+        self.watch.entries = later  # what was shown is not forgotten before
         if shown:
             self._tty.last = None if asked is None else asked.key
 
@@ -255,10 +165,15 @@ class Drawn:
         return isinstance(entry, Asked) and entry.key == self._standing
 
 
-def _tick(tick: Callable[[], None], seconds: float, closed: threading.Event) -> None:
-    """The thread."""
-    while not closed.wait(seconds):
-        try:
-            tick()
-        except Exception:  # of a function that was given, such as `show`
-            _logger.exception("TerminalDisplay could not be brought up to date")
+Session = Written | Drawn
+"""What a display does with events."""
+
+
+def is_urgent(event: Event) -> bool:
+    """Whether it has to be taken at once, and not when something is drawn next.
+
+    Questions and the ends of runs are to be seen, and data may change.
+    """
+    if isinstance(event, Chunk):
+        return not isinstance(event.data, str)
+    return isinstance(event, (Interrupt, Reply)) or (isinstance(event, FlowEnd) and not event.node)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from flowevents.observers.display import figures
+from flowevents.observers import figures
 from flowevents.plain import text_in
 
 __all__ = ["OUTPUT", "Block", "Speech", "labelled"]
@@ -54,6 +54,7 @@ class Speech:
     Attributes:
         blocks: What was said and stands on the screen only for now, in order.
         shown: What was said before that, and stays on the screen already.
+        said: Whether there was anything.
         chunks: How many chunks of text there were.
         first, last: The `time` of the first and last of them, in seconds since the epoch; the first
             as if nobody had been asked since.
@@ -61,12 +62,14 @@ class Speech:
 
     blocks: list[Block] = field(default_factory=list)
     shown: list[Block] = field(default_factory=list)
+    said: bool = False
     chunks: int = 0
     first: float = 0.0
     last: float = 0.0
 
     def add(self, data: object, kind: str, time: float) -> None:
         """Take a chunk."""
+        self.said = True
         blocks, text = self.blocks, text_in(data)
         if text is not None and kind == OUTPUT:
             self.chunks += 1

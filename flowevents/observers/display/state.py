@@ -110,16 +110,6 @@ class Step(Opened):
         self.questions: dict[str, Interrupt] = {}
 
     @property
-    def is_item(self) -> bool:
-        """Whether it is an item, as its start says."""
-        return type(self.event) is ItemStart
-
-    @property
-    def label(self) -> str:
-        """What its node calls it, where it is an item."""
-        return self.event.label if isinstance(self.event, ItemStart) else ""
-
-    @property
     def among(self) -> Batch | None:
         """The items that it is one of, where it is one and the start of its batch is known."""
         event, above = self.event, self.parent
@@ -149,6 +139,7 @@ class Run:
         opens: Every step that is open.
         seen: When its first event came, on the display's clock.
         error: The last error that is told; what it went on to fail is not told of it again.
+        asked: The questions that came, by `seq`.
         late: Texts of steps that are ok and wait for their `Action`, by span.
     """
 
@@ -159,6 +150,7 @@ class Run:
     rows: dict[str, Row | None] = field(default_factory=dict)
     opens: OpenStarts[Step] = field(default_factory=lambda: OpenStarts(Step))
     error: str | None = None
+    asked: set[int] = field(default_factory=set)
     late: dict[int, tuple[Step | None, Said]] = field(default_factory=dict)
 
     @property

@@ -7,8 +7,7 @@ from typing import Final
 from rich.cells import cell_len
 
 from flowevents.events import Interrupt
-from flowevents.observers import durations
-from flowevents.observers.display import figures
+from flowevents.observers import figures
 from flowevents.observers.display.canvas import Canvas
 from flowevents.observers.display.line import Line
 from flowevents.observers.display.phrases import STYLES, add_bar, add_move, spinner
@@ -16,7 +15,7 @@ from flowevents.observers.display.speech import Block, labelled
 from flowevents.observers.display.state import Row, Run, Step
 from flowevents.observers.questions import wording
 
-__all__ = ["FINISHED", "ITEM", "OPEN", "ROOT", "Weighed", "live_tree", "tree_lines"]
+__all__ = ["FINISHED", "ITEM", "OPEN", "ROOT", "Weighed", "tree_lines"]
 
 FINISHED, ITEM, OPEN, ROOT = range(4)
 """What a line is worth where there is no room for all; the least goes first."""
@@ -27,32 +26,28 @@ _LABEL: Final = 30  # characters of an item's label that are shown
 _WORD: Final = 12  # characters within which a cut text goes on to the next word
 
 
-def tree_lines(run: Run, canvas: Canvas, number: int = 0) -> list[Line]:
-    """A run that is not followed any more: every node has its line."""
-    tree = _Tree(canvas, 0.0, 0, still=True)
-    tree.add_run(run, number)
-    return [line for _, line in tree.lines]
+def tree_lines(
+    run: Run, canvas: Canvas, number: int, now: float | None = None, max_items: int = 0
+) -> list[Weighed]:
+    """A run with a line for each node and, while it is under way, for each item beside others.
 
-
-def live_tree(run: Run, canvas: Canvas, number: int, now: float, max_items: int) -> list[Weighed]:
-    """A run that is under way, with a line for each item that is at work beside others."""
-    tree = _Tree(canvas, now, max_items, still=False)
+    Args:
+        now: The display's clock; `None` for a run that is not followed any more.
+        max_items: Of how many items in all.
+    """
+    tree = _Tree(canvas, now, max_items)
     tree.add_run(run, number)
     return tree.lines
 
 
 class _Tree:
-    """The lines of a tree while they are made.
+    """The lines of a tree while they are made."""
 
-    Args:
-        still: Nothing moves any more: no spinners and no items.
-    """
-
-    def __init__(self, canvas: Canvas, now: float, max_items: int, *, still: bool) -> None:
+    def __init__(self, canvas: Canvas, now: float | None, max_items: int) -> None:
         self.canvas = canvas
-        self.now = now
+        self.now = now or 0.0
         self.max_items = max_items
-        self.still = still
+        self.still = now is None  # nothing moves any more: no spinners and no items
         self.lines: list[Weighed] = []
 
     def add_run(self, run: Run, number: int) -> None:
@@ -105,7 +100,7 @@ class _Tree:
     def _add_work(self, line: Line, steps: list[Step], questions: list[Interrupt]) -> None:
         if len(steps) > 1:
             line.add(f"  {len(steps)} at work", "dim")
-        line.add(f"  {durations.short(self.now - steps[0].seen)}", "dim")
+        line.add(f"  {figures.short(self.now - steps[0].seen)}", "dim")
         for question in questions[:1]:
             line.add(f"  {self.canvas.line(wording(question.prompt))}", "bold yellow")
         self._add_state(line, steps[-1])
@@ -128,7 +123,7 @@ class _Tree:
     def _add_outcome(self, line: Line, row: Row) -> None:
         dot = self.canvas.signs["dot"]
         if row.status is not None:
-            line.add(f"  {durations.short(row.spent)}", "dim")
+            line.add(f"  {figures.short(row.spent)}", "dim")
         if row.items:
             line.add(f" {dot} {row.items} item{'s' * (row.items != 1)}", "dim")
         if row.retries:
@@ -147,7 +142,7 @@ class _Tree:
             for step in row.open.values()
             if step.batch.open > 1 or step.is_crowded
             for item in step.inside.values()
-            if item.is_item
+            if item.kind == "item"
         ]
         for item in items[: self.max_items]:
             self.lines.append((ITEM, self._item(item, guide)))
@@ -169,7 +164,7 @@ class _Tree:
             step = next(reversed(step.inside.values()))
         if step.node != item.node:
             line.add(f" {canvas.line(step.node.rpartition('/')[2])}", "bold")
-        line.add(f" {durations.short(self.now - item.seen)}", "dim")
+        line.add(f" {figures.short(self.now - item.seen)}", "dim")
         for question in list(step.questions.values())[:1]:
             asked = canvas.line(wording(question.prompt))
             line.add(f"  {canvas.signs['asks']} {asked}", "bold yellow")

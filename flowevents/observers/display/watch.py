@@ -6,26 +6,13 @@ is left open below it, and nothing that an event holds raises.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from fnmatch import fnmatchcase
 from typing import Final
 
-from flowevents.events import (
-    Action,
-    Chunk,
-    Event,
-    FlowEnd,
-    FlowStart,
-    Interrupt,
-    ItemEnd,
-    ItemStart,
-    NodeEnd,
-    NodeStart,
-    Progress,
-    Reply,
-    Retry,
-    Status,
-)
-from flowevents.observers.display import figures
+from flowevents import events as ev
+from flowevents.events import Event, Status
+from flowevents.observers import figures
 from flowevents.observers.display.speech import OUTPUT, Block, Speech
 from flowevents.observers.display.state import (
     Answered,
@@ -41,9 +28,24 @@ from flowevents.observers.display.state import (
 from flowevents.observers.first_chunk import FirstChunk
 from flowevents.opened import End, Start
 
-__all__ = ["Watch"]
+__all__ = ["Watch", "result_of", "shower"]
 
 _ENDED: Final = 1_000  # so many runs that have ended are remembered, to ignore what comes late
+
+
+def shower(
+    show: str | Iterable[str] | Callable[[str], bool] | None,
+) -> Callable[[str], bool] | None:
+    """Whether the node of a path is shown, or `None` where all are.
+
+    Args:
+        show: A path, or several; `*`, `?` and `[…]` match as in file names, and `*` also `/`. Or
+            a function of a path.
+    """
+    if show is None or callable(show):
+        return show
+    patterns = (show,) if isinstance(show, str) else tuple(show)
+    return lambda path: any(path == each or fnmatchcase(path, each) for each in patterns)
 
 
 class Watch:
@@ -68,24 +70,19 @@ class Watch:
         self._shows = shows
         self._numbers = 0
         self._ended: dict[str, None] = {}
-        self._asked: set[tuple[str, int]] = set()  # the questions of open runs, by run and `seq`
 
     def take(self, event: Event, now: float) -> None:
         """Fold an event in; `now` is the display's clock, in seconds."""
-        fold = _FOLDS.get(type(event))
-        if fold is None:  # a type that a newer version sends
-            return
-        run = self.runs.get(event.run_id)
+        run = self.run_of(event, now)
         if run is None:
-            run = self._open(event, now)
-            if run is None:
-                return
-        fold(self, run, event, now)
-
-    def hear(self, question: Interrupt, now: float) -> None:
-        """Fold in a question of a run that is watched, perhaps before it comes as an event."""
-        if question.run_id in self.runs:
-            self.take(question, now)
+            return
+        if isinstance(event, Start):
+            self._start(run, event, now)
+        elif isinstance(event, ev.Action):
+            self._act(run, event)
+        elif event.seq not in run.asked:  # else it is a question that was heard before
+            step = run.opens.of(event) or self._step(run, event, now)
+            _FOLDS[type(event)](self, run, step, event, now)
 
     def leave(self) -> None:
         """Let go of the runs that are open, each as it is now."""
@@ -97,13 +94,18 @@ class Watch:
 
     # -- runs ---------------------------------------------------------------------------------
 
-    def _open(self, event: Event, now: float) -> Run | None:
-        again = isinstance(event, FlowStart) and event.parent == 0
-        if event.run_id in self._ended and not again:
+    def run_of(self, event: Event, now: float) -> Run | None:
+        """The run of an event, which its first one opens; `None` for what shows nothing."""
+        known = self.runs.get(event.run_id)
+        if known is not None:
+            return known
+        again = isinstance(event, ev.FlowStart) and event.parent == 0
+        late = event.run_id in self._ended and not again
+        if late or isinstance(event, ev.UnknownEvent):
             return None
         self._ended.pop(event.run_id, None)
         self._numbers += 1
-        name = event.flow if isinstance(event, FlowStart) and again else event.run_id
+        name = event.flow if isinstance(event, ev.FlowStart) and again else event.run_id
         run = Run(event.run_id, self._numbers, Row("", name), now)
         run.rows[""] = run.root
         self.runs[event.run_id] = run
@@ -113,7 +115,7 @@ class Watch:
     def _leave(self, run: Run) -> None:
         self._release(run, None)
         del self.runs[run.id]
-        self.entries.append(Ended(self._number(run), "", (), run))
+        self.entries.append(Ended(self.number(run), "", (), run))
         self._forget_questions(run)
         self._ended[run.id] = None
         if len(self._ended) > _ENDED:
@@ -124,9 +126,10 @@ class Watch:
     def _forget_questions(self, run: Run) -> None:
         for key in [key for key in self.questions if key[0] == run.id]:
             del self.questions[key]
-        self._asked = {key for key in self._asked if key[0] != run.id}
+        run.asked.clear()
 
-    def _number(self, run: Run) -> int:
+    def number(self, run: Run) -> int:
+        """The run's number, or 0 where there is one run alone."""
         return run.number if self.several else 0
 
     def _row(self, run: Run, path: str) -> Row | None:
@@ -153,7 +156,7 @@ class Watch:
         step.row, step.seen = row, now
         if step.among is not None:
             step.among.open += 1
-        if row is not None and not step.is_item:
+        if row is not None and step.kind != "item":
             row.open[event.span] = step
             row.started += 1
         return step
@@ -164,17 +167,12 @@ class Watch:
             if event.parent == 0:
                 self._forget_questions(run)
         step = self._step(run, event, now)
-        if isinstance(event, ItemStart) and step.among is not None:
+        if isinstance(event, ev.ItemStart) and step.among is not None:
             step.among.total = event.total
-
-    def _of(self, run: Run, event: Event, now: float) -> Step:
-        """The step of an event that is no start; one whose start is missing begins here."""
-        return run.opens.of(event) or self._step(run, event, now)
 
     # -- what comes between -------------------------------------------------------------------
 
-    def _chunk(self, run: Run, event: Chunk, now: float) -> None:
-        step = self._of(run, event, now)
+    def _chunk(self, run: Run, step: Step, event: ev.Chunk, now: float) -> None:
         step.retry = None
         step.first.take(event)
         if step.among is not None:
@@ -182,12 +180,10 @@ class Watch:
         if step.row is not None:
             step.speech.add(event.data, event.kind, event.time)
 
-    def _progress(self, run: Run, event: Progress, now: float) -> None:
-        step = self._of(run, event, now)
+    def _progress(self, run: Run, step: Step, event: ev.Progress, now: float) -> None:
         step.way = Way(event, now if step.way is None else step.way.seen)
 
-    def _retry(self, run: Run, event: Retry, now: float) -> None:
-        step = self._of(run, event, now)
+    def _retry(self, run: Run, step: Step, event: ev.Retry, now: float) -> None:
         if step.row is not None:
             step.row.retries += 1
             said = self._said(run, step, None)
@@ -200,16 +196,13 @@ class Watch:
         step.attempt = event.attempt + 1
         step.first = FirstChunk(event)
 
-    def _ask(self, run: Run, event: Interrupt, now: float) -> None:
-        if (run.id, event.seq) in self._asked:  # it was heard before
-            return
-        self._asked.add((run.id, event.seq))
-        step = self._of(run, event, now)
+    def _ask(self, run: Run, step: Step, event: ev.Interrupt, now: float) -> None:
+        run.asked.add(event.seq)
         step.questions[event.id] = event
         step.first.take(event)
         left = float("inf") if event.expires is None else event.expires - event.time
         self.questions[run.id, event.id] = now + left
-        asked = Asked(self._number(run), event.node, event.items, event)
+        asked = Asked(self.number(run), event.node, event.items, event)
         speech = step.speech
         if speech.blocks:  # what the question is about has to be seen
             asked.about = self._said(run, step, None)
@@ -218,21 +211,20 @@ class Watch:
             speech.blocks = []
         self.entries.append(asked)
 
-    def _reply(self, run: Run, event: Reply, now: float) -> None:
-        step = self._of(run, event, now)
+    def _reply(self, run: Run, step: Step, event: ev.Reply, now: float) -> None:
         step.first.take(event)
         question = step.questions.pop(event.id, None)
         if question is not None:
             step.speech.pause(event.time - question.time)
         self.questions.pop((run.id, event.id), None)
-        self.entries.append(Answered(self._number(run), event.node, event.items, event))
+        self.entries.append(Answered(self.number(run), event.node, event.items, event))
 
     # -- ends ---------------------------------------------------------------------------------
 
     def _said(self, run: Run, step: Step, status: Status | None) -> Said:
         speech = step.speech
         return Said(
-            self._number(run),
+            self.number(run),
             step.node or run.root.name,
             step.items,
             speech.blocks,
@@ -241,33 +233,32 @@ class Watch:
             rate=speech.rate(),
         )
 
-    def _end(self, run: Run, event: End, now: float) -> None:
-        step = self._of(run, event, now)
+    def _end(self, run: Run, step: Step, event: End, now: float) -> None:
         self._drop(run, step)
         self._release(run, step)
         row = step.row
-        if step.is_item:
+        if step.kind == "item":
             self._count_item(step, event)
         elif row is not None:
             row.status = event.status
             row.spent += event.duration
         if row is not None:
             self._keep(run, step, event)
-        if not event.node and not step.is_item:
+        if not event.node and step.kind != "item":
             self._leave(run)
 
     def _count_item(self, step: Step, event: End) -> None:
         if step.row is not None:
             step.row.items += 1
-        if isinstance(event, ItemEnd) and (batch := step.among) is not None:
+        if isinstance(event, ev.ItemEnd) and (batch := step.among) is not None:
             batch.done, batch.total = event.done, event.total
 
     def _keep(self, run: Run, step: Step, event: End) -> None:
         """Keep what it said and, once, the error with which it failed."""
         new = event.status == "error" and event.error != run.error
-        if new:
+        if event.error is not None:
             run.error = event.error
-        result = _result(step, event)
+        result = result_of(step, event)
         if not step.speech.blocks and result is None and not new:
             return
         said = self._said(run, step, event.status)
@@ -275,7 +266,7 @@ class Watch:
             said.blocks = [result]
         said.duration = event.duration
         said.error = event.error if new else None
-        if event.status == "ok" and not step.is_item:
+        if event.status == "ok" and step.kind != "item":
             run.late[step.span] = step.parent, said
         else:
             self.entries.append(said)
@@ -297,7 +288,7 @@ class Watch:
                 del run.late[span]
                 self.entries.append(said)
 
-    def _act(self, run: Run, event: Action, now: float) -> None:
+    def _act(self, run: Run, event: ev.Action) -> None:
         row = self._row(run, event.node)
         if row is not None:
             row.moved = event
@@ -307,27 +298,22 @@ class Watch:
             self.entries.append(said)
 
 
-def _result(step: Step, event: End) -> Block | None:
+def result_of(step: Step | None, event: End) -> Block | None:
     """What a step that said nothing has returned, where its run captures that."""
-    speech = step.speech
-    if not isinstance(event, NodeEnd) or event.result is None:
+    if not isinstance(event, ev.NodeEnd) or event.result is None:
         return None
-    if speech.blocks or speech.shown or step.batch.spoke:
+    if step is not None and (step.speech.said or step.batch.spoke):
         return None
     return Block(OUTPUT, [figures.value(event.result)], isinstance(event.result, str))
 
 
 _FOLDS: Final[dict[type[Event], Callable[..., None]]] = {
-    FlowStart: Watch._start,
-    NodeStart: Watch._start,
-    ItemStart: Watch._start,
-    Chunk: Watch._chunk,
-    Progress: Watch._progress,
-    Retry: Watch._retry,
-    Interrupt: Watch._ask,
-    Reply: Watch._reply,
-    ItemEnd: Watch._end,
-    NodeEnd: Watch._end,
-    FlowEnd: Watch._end,
-    Action: Watch._act,
+    ev.Chunk: Watch._chunk,
+    ev.Progress: Watch._progress,
+    ev.Retry: Watch._retry,
+    ev.Interrupt: Watch._ask,
+    ev.Reply: Watch._reply,
+    ev.ItemEnd: Watch._end,
+    ev.NodeEnd: Watch._end,
+    ev.FlowEnd: Watch._end,
 }

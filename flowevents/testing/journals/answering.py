@@ -16,9 +16,7 @@ __all__: list[str] = []
 
 def check_an_answer(bench: Bench) -> None:
     """It waits for whoever drives the run, and enters the log with the message leaving."""
-    run_id = bench.new_id()
-    script = Script(bench.one, run_id)
-    script.begin_step()
+    script, run_id = bench.begin_step()
     script.ask(choices=["yes", "no"])
     bench.two.reply(run_id, "yes", "q1")
     (message,) = script.lease.inbox()
@@ -61,9 +59,7 @@ def check_refusals(bench: Bench) -> None:
 
 def check_which_question(bench: Bench) -> None:
     """An id is needed where several are open, of which some are answered."""
-    run_id = bench.new_id()
-    script = Script(bench.one, run_id)
-    script.begin_step()
+    script, run_id = bench.begin_step()
     for span in (3, 4):
         script.write(ev.ItemStart, span=span, parent=2, items=(span - 3,), total=2)
     for span, id in ((3, "a"), (4, "b")):
@@ -78,9 +74,7 @@ def check_which_question(bench: Bench) -> None:
 
 def check_one_answer_wins(bench: Bench) -> None:
     """Of many at once."""
-    run_id = bench.new_id()
-    script = Script(bench.one, run_id)
-    script.begin_step()
+    script, run_id = bench.begin_step()
     script.ask()
     script.lease.pause()
     results = together(
@@ -96,9 +90,7 @@ def check_one_answer_wins(bench: Bench) -> None:
 def check_none_is_lost_at_a_pause(bench: Bench) -> None:
     """An answer is there when the run pauses, or the run is due."""
     for _ in range(20):
-        run_id = bench.new_id()
-        script = Script(bench.one, run_id)
-        script.begin_step()
+        script, run_id = bench.begin_step()
         script.ask()
         messages, _ = together(script.lease.pause, partial(bench.two.reply, run_id, 1))
         equal(bool(messages) or run_id in bench.two.due(), True, "Whether anybody finds it")
@@ -107,8 +99,7 @@ def check_none_is_lost_at_a_pause(bench: Bench) -> None:
 
 def check_cancelling_what_is_driven(bench: Bench) -> None:
     """It is told so, and nothing is written."""
-    run_id = bench.new_id()
-    script = Script(bench.one, run_id)
+    script, run_id = bench.begin()
     bench.two.cancel(run_id)
     equal([each.kind for each in script.lease.inbox()], ["cancel"], "The inbox")
     equal(len(list(bench.two.read(run_id))), 1, "The log")
@@ -118,9 +109,7 @@ def check_cancelling_what_is_driven(bench: Bench) -> None:
 
 def check_cancelling_what_nobody_drives(bench: Bench) -> None:
     """Its ends are written, innermost first, as those of any run."""
-    run_id = bench.new_id()
-    script = Script(bench.one, run_id)
-    script.begin_step()
+    script, run_id = bench.begin_step()
     for index in range(3):
         script.write(ev.ItemStart, span=3 + index, parent=2, items=(index,), total=5)
     script.write(ev.ItemEnd, span=4, items=(1,), status="ok", duration=0.0, done=1, total=5)
@@ -149,9 +138,7 @@ def check_cancelling_what_never_began(bench: Bench) -> None:
 
 def check_who_cancels_first(bench: Bench) -> None:
     """Many at once: the ends are there once."""
-    run_id = bench.new_id()
-    script = Script(bench.one, run_id)
-    script.begin_step()
+    script, run_id = bench.begin_step()
     script.lease.release()
     results = together(*(partial(each.cancel, run_id) for each in bench.all * 2))
     equal(None in results, True, "Whether any has")

@@ -9,6 +9,7 @@ from secrets import token_hex
 from typing import Any, Final, TypeVar
 
 from flowevents.journal.journal import Journal
+from flowevents.testing.journals.script import Script
 
 __all__ = ["PATIENCE", "Bench", "equal", "raises", "together"]
 
@@ -45,6 +46,17 @@ class Bench:
     def new_id(self) -> str:
         """An id that no run has."""
         return f"check-{token_hex(8)}"
+
+    def begin(self) -> tuple[Script, str]:
+        """A run that has begun, by `one`; and its id."""
+        run_id = self.new_id()
+        return Script(self.one, run_id), run_id
+
+    def begin_step(self) -> tuple[Script, str]:
+        """The same, with its first step begun."""
+        script, run_id = self.begin()
+        script.begin_step()
+        return script, run_id
 
 
 def equal(found: object, expected: object, what: str) -> None:

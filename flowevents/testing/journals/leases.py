@@ -17,8 +17,7 @@ __all__: list[str] = []
 
 def check_who_drives_it(bench: Bench) -> None:
     """A run that is alive is refused, and by whom it is held is said; a released one is given."""
-    run_id = bench.new_id()
-    script = Script(bench.one, run_id)
+    script, run_id = bench.begin()
     raises(RunStateError, lambda: bench.two.take(run_id), run_id, "process", " on ", "take_over")
     raises(UnknownRun, lambda: bench.two.take(bench.new_id()), "check-")
     script.begin_step()
@@ -45,9 +44,7 @@ def check_one_takes_it(bench: Bench) -> None:
 
 def check_a_pause(bench: Bench) -> None:
     """It gives the lease up, and then looks for messages; the same process may go on."""
-    run_id = bench.new_id()
-    script = Script(bench.one, run_id)
-    script.begin_step()
+    script, run_id = bench.begin_step()
     script.say("stored with the pause")
     equal(script.lease.pause(), [], "The messages")
     (said,) = [each for each in bench.two.runs("paused") if each.id == run_id]
@@ -69,9 +66,7 @@ def check_a_pause(bench: Bench) -> None:
 
 def check_a_pause_that_others_end(bench: Bench) -> None:
     """Who has it, or has written meanwhile, is in the way of who paused it."""
-    run_id = bench.new_id()
-    old = Script(bench.one, run_id)
-    old.begin_step()
+    old, run_id = bench.begin_step()
     old.lease.pause()
     new = Script(bench.two, run_id, bench.two.take(run_id))
     raises(Conflict, old.lease.take_again, run_id, "process")
@@ -86,9 +81,7 @@ def check_a_pause_that_others_end(bench: Bench) -> None:
 
 def check_losses(bench: Bench) -> None:
     """They are counted in a row; the end of a step ends the row, a release is none of them."""
-    run_id = bench.new_id()
-    script = Script(bench.one, run_id)
-    script.begin_step()
+    script, run_id = bench.begin_step()
     script.lease.release()
     for losses in range(3):
         equal(run_id in bench.two.due(), True, f"Whether it is due after {losses} losses")
@@ -116,8 +109,7 @@ def check_losses(bench: Bench) -> None:
 
 def check_a_lease_that_is_taken_is_told(bench: Bench) -> None:
     """Also where its owner stores nothing; once."""
-    run_id = bench.new_id()
-    script = Script(bench.one, run_id)
+    script, run_id = bench.begin()
     told: queue.Queue[JournalError] = queue.Queue()
     script.lease.listen(lambda message: None, told.put)
     lease = bench.two.take(run_id, take_over=True)
@@ -130,8 +122,7 @@ def check_a_lease_that_is_taken_is_told(bench: Bench) -> None:
 
 def check_what_waits_is_lost_aloud(bench: Bench) -> None:
     """A chunk that cannot be stored any more is told as well."""
-    run_id = bench.new_id()
-    script = Script(bench.one, run_id)
+    script, run_id = bench.begin()
     told = threading.Event()
     script.lease.listen(lambda message: None, lambda error: told.set())
     lease = bench.two.take(run_id, take_over=True)
@@ -146,8 +137,7 @@ def check_what_waits_is_lost_aloud(bench: Bench) -> None:
 
 def check_listening(bench: Bench) -> None:
     """Each message once, also one that came before; none that was given otherwise."""
-    run_id = bench.new_id()
-    script = Script(bench.one, run_id)
+    script, run_id = bench.begin()
     bench.two.pause(run_id)
     (first,) = script.lease.inbox()
     bench.two.pause(run_id)

@@ -31,9 +31,7 @@ def check_what_is_not_there(bench: Bench) -> None:
 
 def check_following(bench: Bench) -> None:
     """The past, then what comes, each once and in order, by every handle, to the last."""
-    run_id = bench.new_id()
-    script = Script(bench.one, run_id)
-    script.begin_step()
+    script, run_id = bench.begin_step()
 
     def write() -> list[int]:
         for number in range(50):
@@ -71,8 +69,7 @@ def check_following(bench: Bench) -> None:
 
 def check_an_end_to_following(bench: Bench) -> None:
     """By time, by `close`, or because the run is deleted; a pause is none."""
-    run_id = bench.new_id()
-    script = Script(bench.one, run_id)
+    script, run_id = bench.begin()
     script.lease.pause()
     follower = bench.two.follow(run_id, timeout=0.05)
     equal(next(follower).seq, 1, "The first")
@@ -115,8 +112,7 @@ def check_the_list(bench: Bench) -> None:
 
 def check_what_is_due(bench: Bench) -> None:
     """What nobody drives, and what is paused with something to do."""
-    run_id = bench.new_id()
-    script = Script(bench.one, run_id)
+    script, run_id = bench.begin()
     _due(bench, run_id, False, "while it is driven")
     script.lease.release()
     _due(bench, run_id, True, "when it was released")
@@ -150,8 +146,7 @@ def _due(bench: Bench, run_id: str, expected: bool, when: str) -> None:
 
 def check_deleting(bench: Bench) -> None:
     """Not while it is driven; then nothing of it is left, and its id is free."""
-    run_id = bench.new_id()
-    script = Script(bench.one, run_id)
+    script, run_id = bench.begin()
     raises(RunStateError, lambda: bench.two.delete(run_id), run_id, "process")
     script.begin_step()
     script.say(*map(str, range(1_000)))

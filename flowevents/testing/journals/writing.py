@@ -19,8 +19,7 @@ __all__: list[str] = []
 
 def check_what_is_written_is_read(bench: Bench) -> None:
     """By every handle, byte by byte, with what is kept beside it, from any place."""
-    run_id = bench.new_id()
-    script = Script(bench.one, run_id)
+    script, run_id = bench.begin()
     written = [script.make(ev.NodeStart, span=2, parent=1), script.make(ev.Progress, done=1.0)]
     script.lease.append(recorded(written[0]), recorded(written[1], b'{"deep":["\\n",null]}'))
     expected = [
@@ -38,9 +37,7 @@ def check_what_is_written_is_read(bench: Bench) -> None:
 
 def check_what_comes_later_is_stored_in_order(bench: Bench) -> None:
     """With the next append, before it; or by the journal itself, and for a reader of this one."""
-    run_id = bench.new_id()
-    script = Script(bench.one, run_id)
-    script.begin_step()
+    script, run_id = bench.begin_step()
     script.say("a", "b")
     equal(len(list(bench.one.read(run_id))), 4, "What its own journal reads")
     script.say("c")
@@ -57,9 +54,7 @@ def check_what_comes_later_is_stored_in_order(bench: Bench) -> None:
 
 def check_a_long_append(bench: Bench) -> None:
     """Thousands of events, and one of a megabyte, at once; read from each place in the middle."""
-    run_id = bench.new_id()
-    script = Script(bench.one, run_id)
-    script.begin_step()
+    script, run_id = bench.begin_step()
     script.say(*map(str, range(3_000)), "x" * 1_000_000)
     script.lease.flush()
     for after in (0, 1, 2, 3, 255, 256, 257, 2_999, 3_003):
@@ -87,9 +82,7 @@ def check_odd_texts(bench: Bench) -> None:
 
 def check_a_run_in_the_list(bench: Bench) -> None:
     """Its summary follows its events, whoever asks."""
-    run_id = bench.new_id()
-    script = Script(bench.one, run_id)
-    script.begin_step()
+    script, run_id = bench.begin_step()
     said = _said(bench.two, run_id)
     equal((said.flow, said.status, said.seq), ("agent", "running", 2), "A run that runs")
     equal(said.metadata, {"user": "Ada"}, "Its metadata")
@@ -146,9 +139,7 @@ def check_one_of_each_id(bench: Bench) -> None:
 
 def check_nobody_writes_between(bench: Bench) -> None:
     """Who has lost the lease stores nothing more, and hears so each time."""
-    run_id = bench.new_id()
-    old = Script(bench.one, run_id)
-    old.begin_step()
+    old, run_id = bench.begin_step()
     old.say("old")
     old.lease.flush()
     old.say("never stored")
@@ -171,9 +162,7 @@ def check_nobody_writes_between(bench: Bench) -> None:
 
 def check_two_writers_at_once(bench: Bench) -> None:
     """Whoever takes a run over while another writes: the log has no hole and no second line."""
-    run_id = bench.new_id()
-    script = Script(bench.one, run_id)
-    script.begin_step()
+    script, run_id = bench.begin_step()
     script.lease.release()
     stop = threading.Event()
 
