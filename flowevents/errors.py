@@ -5,6 +5,7 @@
     ├── RunCancelled                    the run was cancelled while this code drove it
     ├── Paused                          the run waits for an answer; `.run` is the run
     ├── ReplyError (ValueError)         an answer that an open question does not take
+    │   └── NotAsked                    nobody asks that, or not any more
     ├── Expired (TimeoutError)          nobody answered in time; raised in the node that asked
     ├── TooManySteps                    a run went beyond its `max_steps`
     ├── AsyncNodeError (RuntimeError)   an async node or flow where only plain code can run
@@ -35,6 +36,7 @@ __all__ = [
     "GraphError",
     "JournalError",
     "MissingExtra",
+    "NotAsked",
     "ObserverError",
     "Paused",
     "RecordError",
@@ -83,6 +85,10 @@ class ReplyError(FlowEventsError, ValueError):
 
     The question, where there is one, stays open.
     """
+
+
+class NotAsked(ReplyError):
+    """An answer to a question that is not open: unknown, answered, expired, or left behind."""
 
 
 class Expired(FlowEventsError, TimeoutError):

@@ -62,7 +62,7 @@ def begin(
     """
     if loop is None:
         _check_sync(state.options, observers)
-    plan = root_plan(flow) if frames is None else frames[0].plan
+    plan = root_plan(flow, state.options.name) if frames is None else frames[0].plan
     recorder = state.options.recorder
     if recorder is None:
         claim_id(state)
@@ -104,23 +104,26 @@ def go_on(state: State, flow: Any, standing: Standing) -> list[Frame]:
 
 def fork(state: State, flow: Any, standing: Standing) -> list[Frame]:
     """Return the frames of a run that begins where the log of another one stands."""
-    recorder, root, plan = state.options.recorder, standing.root, root_plan(flow)
+    recorder, root = state.options.recorder, standing.root
+    plan = root_plan(flow, state.options.name)
     assert recorder is not None
     assert root is not None
     state.count_steps(standing.steps)
     return Resumed(state, recorder.notes, anew=True).frames(root, plan, plan.node)
 
 
-def root_plan(node: Any) -> Plan:
+def root_plan(node: Any, name: str | None = None) -> Plan:
     """Return the plan of a run of this flow, or of this node by itself; see `plan_of`.
+
+    It has the name that is given, or its own.
 
     The object itself runs, as in PocketFlow, not a copy.
     """
-    root = plan_of(node)
+    root = plan_of(node, name)
     if root.shape.nests:
         return root
     alone = _Alone(node)
-    plan = Plan(alone, alone.node_name, "")
+    plan = Plan(alone, name or alone.node_name, "")
     plan.stand_alone(node)
     return plan
 
@@ -129,6 +132,7 @@ def _kept(options: Options, recorder: Recorder) -> KeptOptions:
     return KeptOptions(
         capture=options.capture,
         max_steps=options.max_steps,
+        name=options.name,
         transient=recorder.notes.transient(),
         metadata=options.metadata,
     )

@@ -1,0 +1,181 @@
+/* The row of a step: its name, how it stands, what it said, and in a batch its items. */
+
+import { element, node, setText, visible } from "./element.js";
+import { asks, MOST_TEXT, written } from "./fold.js";
+import { drawQuestion } from "./question.js";
+
+const PIECE = 4_000; // characters of a text node: what is appended to, and what is let go
+
+/** Draw a step or an item. Gives its element, and `update()`, to be called when it has changed. */
+export function drawStep(step) {
+  const isItem = step.kind === "item";
+  const state = element("span", { class: "state" });
+  const tries = element("span", { class: "chip", hidden: true });
+  const name = element(isItem ? "h4" : "h3", {}, ...(isItem ? [itemName(step)] : pathOf(step)));
+  const head = element("div", { class: "head" }, name, ...chipsOf(step), tries, state);
+  const entries = element("div", { class: "entries" });
+  const progress = drawProgress(name.textContent);
+  const items = keyed(element("ol", { class: "items", role: "list", hidden: true }), drawStep);
+  const error = element("p", { class: "error", hidden: true });
+  const moved = element("p", { class: "moved", hidden: true });
+  const row = element("li", { class: isItem ? "item" : "step" }, head, entries, progress.element, items.element, error, moved);
+  const drawn = keyed(entries, drawEntry);
+  row.style.setProperty("--depth", isItem ? 0 : depthOf(step));
+
+  function update() {
+    drawn.show(step.entries);
+    items.show(step.children);
+    items.element.hidden = step.children.length === 0;
+    row.dataset.state = step.status === "running" && asks(step) ? "asking" : step.status;
+    setText(state, stateOf(step));
+    show(tries, step.attempt > 1 ? `attempt ${step.attempt}` : "");
+    progress.update(step);
+    show(error, step.error ?? "");
+    show(moved, movedOf(step));
+  }
+
+  update();
+  return { element: row, update };
+}
+
+/** What is drawn of a list that changes, in its order; what is in it no more is taken away. */
+export function keyed(parent, draw) {
+  const drawn = new Map();
+  return {
+    element: parent,
+    show(list) {
+      const kept = new Set(list);
+      for (const [each, made] of drawn) {
+        if (!kept.has(each)) {
+          made.element.remove();
+          drawn.delete(each);
+        }
+      }
+      let next = parent.firstElementChild;
+      for (const each of list) {
+        if (drawn.has(each)) drawn.get(each).update();
+        else drawn.set(each, draw(each));
+        const made = drawn.get(each).element;
+        if (made === next) next = next.nextElementSibling;
+        else insert(parent, made, next);
+      }
+    },
+  };
+}
+
+/** Insert an element, which may be there already and have the focus. */
+function insert(parent, made, next) {
+  const focused = made.contains(document.activeElement) ? document.activeElement : null;
+  parent.insertBefore(made, next);
+  focused?.focus({ preventScroll: true });
+}
+
+function show(target, text) {
+  target.hidden = text === "";
+  setText(target, text);
+}
+
+// -- the name and how it stands ------------------------------------------------------------------
+
+function pathOf(step) {
+  const at = step.node.lastIndexOf("/") + 1;
+  const above = step.node.slice(0, at);
+  return [above ? element("span", { class: "above" }, above) : null, step.node.slice(at)];
+}
+
+const itemName = (item) => `Item ${item.items.at(-1) + 1}${item.label ? `: ${item.label}` : ""}`;
+
+function chipsOf(step) {
+  if (step.kind === "item") return [];
+  const around = [];
+  for (let each = step.parent; each; each = each.parent) if (each.kind === "item") around.unshift(itemName(each));
+  if (step.step > 1) around.unshift(`step ${step.step}`);
+  if (step.kind === "flow") around.unshift("flow");
+  return around.map((each) => element("span", { class: "chip" }, each));
+}
+
+function depthOf(step) {
+  let depth = 0;
+  for (let each = step.parent; each; each = each.parent) if (each.kind === "flow" && each.parent) depth += 1;
+  return Math.min(depth, 4);
+}
+
+function stateOf(step) {
+  if (step.status === "running") return asks(step) ? "asks" : "running";
+  const took = `${step.duration < 10 ? step.duration.toFixed(1) : Math.round(step.duration)} s`;
+  return { ok: took, error: `failed after ${took}`, cancelled: "cancelled" }[step.status];
+}
+
+function movedOf(step) {
+  const { action, target, known } = step.moved ?? {};
+  if (!step.moved || (action == null && target == null)) return "";
+  if (!known) return `“${action}”, which leads nowhere`;
+  const words = [action ?? "", target == null ? "end" : target.slice(target.lastIndexOf("/") + 1)];
+  return words.filter(Boolean).join(" → ");
+}
+
+function drawProgress(name) {
+  const bar = element("progress", { "aria-label": `Progress of ${name}` });
+  const text = element("span");
+  const whole = element("div", { class: "progress", hidden: true }, bar, text);
+  return {
+    element: whole,
+    update({ progress, done, total, children, lost }) {
+      const counted = children.length || total != null ? { done, total, label: "items" } : null;
+      const shown = progress ?? counted;
+      whole.hidden = !shown;
+      if (!shown) return;
+      bar.hidden = !(shown.total > 0);
+      if (shown.total > 0) Object.assign(bar, { max: shown.total, value: shown.done });
+      const of = shown.total == null ? `${round(shown.done)}` : `${round(shown.done)}/${round(shown.total)}`;
+      setText(text, [of, shown.label, lost ? `(${lost} are not shown)` : ""].filter(Boolean).join(" "));
+    },
+  };
+}
+
+const round = (number) => (Number.isInteger(number) ? number : number.toFixed(1));
+
+// -- what it said --------------------------------------------------------------------------------
+
+function drawEntry(entry) {
+  return { text: drawText, value: drawValue, question: drawQuestion, void: drawVoid }[entry.type](entry);
+}
+
+/** A text that grows: what is new is appended, and of a long one the beginning is let go. */
+function drawText(entry) {
+  const block = element("div", { class: "text", dir: "auto" });
+  const cut = element("p", { class: "note", hidden: true }, "What came before is not shown.");
+  let until = 0; // how much of it was appended
+  let size = 0; // how many characters stand there
+
+  function update() {
+    const fresh = visible(entry.text.slice(Math.max(0, until - entry.from)));
+    until = entry.from + entry.text.length;
+    if (!fresh) return;
+    const last = block.lastChild;
+    if (last && last.length < PIECE) last.appendData(fresh);
+    else block.append(node(fresh));
+    size += fresh.length;
+    while (size - block.firstChild.length > MOST_TEXT) {
+      size -= block.firstChild.length;
+      block.firstChild.remove();
+    }
+    cut.hidden = size >= until;
+  }
+
+  update();
+  return { element: element("div", {}, cut, block), update };
+}
+
+function drawValue({ kind, text }) {
+  const label = kind === "output" ? null : element("span", { class: "kind" }, kind);
+  return { element: element("div", { class: "value", dir: "auto" }, label, text), update() {} };
+}
+
+function drawVoid({ attempt, error, wait, fallback, text }) {
+  const then = fallback ? "retry by its fallback" : wait > 0 ? `retry in ${round(wait)} s` : "retry";
+  const said = `Attempt ${attempt} failed, ${then}: ${error}`;
+  if (!text.trim()) return { element: element("p", { class: "void" }, said), update() {} };
+  const whole = element("details", { class: "void" }, element("summary", {}, said), element("del", { class: "text" }, text));
+  return { element: whole, update() {} };
+}
