@@ -15,6 +15,7 @@ from flowevents.journal.journal import Journal
 from flowevents.journal.memory import MemoryJournal
 from flowevents.web.access import Access, Authorize
 from flowevents.web.driving import Runs
+from flowevents.web.page import page_routes
 from flowevents.web.problems import HANDLERS
 from flowevents.web.routes import run_routes
 
@@ -44,7 +45,7 @@ class RunServer:
         self.journal: Journal = MemoryJournal() if journal is None else journal
         self._runs = Runs(dict(flows), self.journal, Access(authorize), max_runs, **options)
         self._app = Starlette(
-            routes=[*run_routes(self._runs)],
+            routes=[*run_routes(self._runs), *page_routes(self._runs)],
             exception_handlers=HANDLERS,
             lifespan=self.lifespan,
         )

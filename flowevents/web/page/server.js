@@ -1,10 +1,10 @@
 /* What the page asks of the server, and why it refuses. */
 
-/** Post JSON. Gives the answer's JSON, if any; throws an `Error` whose message is the reason. */
+/** Post JSON, or nothing. Gives the answer's JSON, if any; throws an `Error` whose message is the reason. */
 export async function post(url, body) {
   const response = await fetch(url, {
     method: "POST",
-    headers: { "Content-Type": "application/json" },
+    headers: body === undefined ? {} : { "Content-Type": "application/json" },
     body: JSON.stringify(body),
   }).catch(() => {
     throw new Error("The server cannot be reached. Try again.");
