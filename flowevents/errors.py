@@ -5,7 +5,6 @@
     ├── RunCancelled                    the run was cancelled while this code drove it
     ├── Paused                          the run waits for an answer; `.run` is the run
     ├── ReplyError (ValueError)         an answer that an open question does not take
-    │   └── NotAsked                    nobody asks that, or not any more
     ├── Expired (TimeoutError)          nobody answered in time; raised in the node that asked
     ├── TooManySteps                    a run went beyond its `max_steps`
     ├── AsyncNodeError (RuntimeError)   an async node or flow where only plain code can run
@@ -36,7 +35,6 @@ __all__ = [
     "GraphError",
     "JournalError",
     "MissingExtra",
-    "NotAsked",
     "ObserverError",
     "Paused",
     "RecordError",
@@ -84,11 +82,15 @@ class ReplyError(FlowEventsError, ValueError):
     """An answer that a question does not take, or to a question that is not open.
 
     The question, where there is one, stays open.
+
+    Attributes:
+        asked: Whether it is open, so that another answer may do; not where it is unknown, answered,
+            expired or withdrawn.
     """
 
-
-class NotAsked(ReplyError):
-    """An answer to a question that is not open: unknown, answered, expired, or left behind."""
+    def __init__(self, text: str, *, asked: bool = True) -> None:
+        super().__init__(text)
+        self.asked: bool = asked
 
 
 class Expired(FlowEventsError, TimeoutError):

@@ -11,7 +11,7 @@ from flowevents.engine.frame import Frame
 from flowevents.engine.options import Options
 from flowevents.engine.shape import shape_of
 from flowevents.engine.state import State
-from flowevents.errors import NotAsked, ReplyError
+from flowevents.errors import ReplyError
 from flowevents.signals import Audience, Receiver
 from flowevents.status import Lifecycle
 
@@ -145,7 +145,7 @@ class Course:
             return
         if not questions.any_asked() or (life.is_over and not questions.knows(id)):
             if life.status in ("running", "paused"):
-                raise NotAsked(f"No question is open in run {life.run_id}.")
+                raise ReplyError(f"No question is open in run {life.run_id}.", asked=False)
             raise life.refusal("reply", ".")
         if type(self.driver) is AsyncDriver and self.driver.has_lost_its_loop():
             raise life.without_loop("reply")

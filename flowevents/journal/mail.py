@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from flowevents.errors import MissingExtra, NotAsked, ReplyError, RunStateError
+from flowevents.errors import MissingExtra, ReplyError, RunStateError
 from flowevents.events import Interrupt
 from flowevents.journal.reading import unknown
 from flowevents.journal.records import Message, MessageKind
@@ -61,20 +61,23 @@ def open_question(row: Row, id: str | None, now: float) -> Interrupt:
         if len(left) != 1:
             ids = ", ".join(repr(each.id) for each in left)
             if not left:
-                raise NotAsked(f"{run} asks nothing; it is {row.summary.status}.")
+                raise ReplyError(f"{run} asks nothing; it is {row.summary.status}.", asked=False)
             raise ReplyError(f"{run} asks {len(left)} questions: give the id, one of {ids}.")
         id = left[0].id
     found = next((each for each in asked if each.id == id), None)
     if found is None:
         ids = ", ".join(repr(each.id) for each in asked) or "none"
-        raise NotAsked(
+        raise ReplyError(
             f"{run} does not ask {id!r}, or not any more; it is {row.summary.status}, and the open "
-            f"questions are: {ids}."
+            f"questions are: {ids}.",
+            asked=False,
         )
     if id in answered:
-        raise NotAsked(f"Question {id!r} of run {row.summary.id} is answered already.")
+        raise ReplyError(
+            f"Question {id!r} of run {row.summary.id} is answered already.", asked=False
+        )
     if found.expires is not None and found.expires <= now:
-        raise NotAsked(f"Question {id!r} of run {row.summary.id} has expired.")
+        raise ReplyError(f"Question {id!r} of run {row.summary.id} has expired.", asked=False)
     return found
 
 

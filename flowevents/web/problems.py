@@ -17,7 +17,6 @@ from flowevents.errors import (
     FlowEventsError,
     JournalError,
     MissingExtra,
-    NotAsked,
     ReplyError,
     RunStateError,
     UnknownRun,
@@ -30,7 +29,6 @@ _logger: Final = logging.getLogger("flowevents")
 _STATUS: Final[tuple[tuple[type[FlowEventsError], HTTPStatus], ...]] = (
     (UnknownRun, HTTPStatus.NOT_FOUND),
     (EventsLost, HTTPStatus.GONE),
-    (NotAsked, HTTPStatus.CONFLICT),
     (ReplyError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (RunStateError, HTTPStatus.CONFLICT),
     (MissingExtra, HTTPStatus.NOT_IMPLEMENTED),
@@ -66,6 +64,8 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 async def _refused_by_runs(request: Request, error: Exception) -> Response:
+    if isinstance(error, ReplyError) and not error.asked:
+        return problem(HTTPStatus.CONFLICT, str(error))
     for kind, status in _STATUS:
         if isinstance(error, kind):
             return problem(status, str(error))
