@@ -94,7 +94,7 @@ class AgUiEvents:
         self, run_id: str, thread_id: str, request_id: str, answered: Collection[str] = ()
     ) -> None:
         self._run_id = run_id
-        self._ids: dict[str, str] = {"thread_id": thread_id, "run_id": request_id}
+        self._ids: dict[str, Any] = {"thread_id": thread_id, "run_id": request_id}
         self._answered = answered
         self._telling = Telling()
         self.has_ended = False
@@ -204,9 +204,9 @@ def _is_run(event: Event) -> bool:
 
 
 def _name(event: Event) -> str:
-    """A name that no two open steps share: only the suffix after its last space has no node in it."""
+    """Its name as a step, which no other that is open has: what follows the last space is ours."""
     items = "".join(f"[{index}]" for index in event.items)
-    return f"{event.node} {event.step}{items}"
+    return f"{event.node} {event.step}{items}" if event.node else items
 
 
 def _step_started(told: Told) -> Part:
