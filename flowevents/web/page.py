@@ -7,7 +7,7 @@ below its own path, so that whoever may see the page may load them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from string import Template
@@ -52,16 +52,16 @@ def page_routes(runs: Runs) -> list[Route]:
     async def start(request: Request) -> Response:
         latest = await run_sync(runs.journal.runs, None, _LISTED)
         options = "".join(f"<option>{escape_xml(name)}</option>" for name in runs.flows)
-        return _filled("start.html", flows=options, runs=_listed(latest))
+        return _filled("start.html", {"flows": options, "runs": _listed(latest)})
 
     async def view(request: Request) -> Response:
         run_id: str = request.path_params["id"]
         try:
             run = await run_sync(runs.journal.summary, run_id)
         except UnknownRun:
-            return _filled("unknown.html", 404, id=escape_xml(run_id))
+            return _filled("unknown.html", {"id": escape_xml(run_id)}, 404)
         said = {"id": run.id, "flow": run.flow, "status": run.status}
-        return _filled("view.html", **{name: escape_xml(text) for name, text in said.items()})
+        return _filled("view.html", {name: escape_xml(text) for name, text in said.items()})
 
     async def file(request: Request) -> Response:
         name: str = request.path_params["file"]
@@ -79,7 +79,7 @@ def page_routes(runs: Runs) -> list[Route]:
     ]
 
 
-def _filled(name: str, status: int = 200, **texts: str) -> Response:
+def _filled(name: str, texts: Mapping[str, str], status: int = 200) -> Response:
     """A page with these texts, which are escaped already."""
     page = Template((_FOLDER / name).read_text(encoding="utf-8"))
     return HTMLResponse(page.substitute(texts), status, _HEADERS)

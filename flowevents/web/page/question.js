@@ -10,9 +10,9 @@ let made = 0;
 /** Draw a question. Gives its element, and `update()`, to be called when it has changed. */
 export function drawQuestion(question) {
   const id = `question-${(made += 1)}`;
-  const prompt = element("p", { id, class: "prompt", dir: "auto" });
+  const prompt = element("legend", { class: "prompt", dir: "auto" });
   const answer = element("p", { class: "answer", hidden: true });
-  const whole = element("div", { class: "question", role: "group", "aria-labelledby": id, tabindex: "-1" }, prompt, answer);
+  const whole = element("fieldset", { class: "question", tabindex: "-1" }, prompt, answer);
   let form = null;
   let times = 0;
 

@@ -110,8 +110,8 @@ function movedOf(step) {
   const { action, target, known } = step.moved ?? {};
   if (!step.moved || (action == null && target == null)) return "";
   if (!known) return `“${action}”, which leads nowhere`;
-  const words = [action ?? "", target == null ? "end" : target.slice(target.lastIndexOf("/") + 1)];
-  return words.filter(Boolean).join(" → ");
+  const to = target == null ? "end" : target.slice(target.lastIndexOf("/") + 1);
+  return `${action ?? ""} → ${to}`.trim();
 }
 
 function drawProgress(name) {
@@ -120,13 +120,13 @@ function drawProgress(name) {
   const whole = element("div", { class: "progress", hidden: true }, bar, text);
   return {
     element: whole,
-    update({ progress, done, total, children, lost }) {
+    update({ status, progress, done, total, children, lost }) {
       const counted = children.length || total != null ? { done, total, label: "items" } : null;
       const shown = progress ?? counted;
       whole.hidden = !shown;
       if (!shown) return;
-      bar.hidden = !(shown.total > 0);
-      if (shown.total > 0) Object.assign(bar, { max: shown.total, value: shown.done });
+      bar.hidden = !(shown.total > 0 && status === "running");
+      if (!bar.hidden) Object.assign(bar, { max: shown.total, value: shown.done });
       const of = shown.total == null ? `${round(shown.done)}` : `${round(shown.done)}/${round(shown.total)}`;
       setText(text, [of, shown.label, lost ? `(${lost} are not shown)` : ""].filter(Boolean).join(" "));
     },
