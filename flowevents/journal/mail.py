@@ -12,7 +12,7 @@ from flowevents.journal.reading import unknown
 from flowevents.journal.records import Message, MessageKind
 from flowevents.journal.store import Row, Store
 
-__all__ = ["answer_for", "put"]
+__all__ = ["answer_for", "check_answer", "put"]
 
 
 def put(
@@ -91,10 +91,15 @@ def answer_for(row: Row, value: Any, id: str | None, now: float) -> tuple[str, A
         plain = msgspec.json.decode(msgspec.json.encode(value))
     except Exception as error:
         raise ReplyError(f"{value!r} is no answer, because it is no JSON: {error}.") from None
-    _check_choices(question, plain)
-    if question.schema is not None:
-        _check_schema(question, question.schema, plain)
+    check_answer(question, plain)
     return question.id, plain
+
+
+def check_answer(question: Interrupt, value: Any) -> None:
+    """Raise `ReplyError` where a question does not take an answer, and `MissingExtra`."""
+    _check_choices(question, value)
+    if question.schema is not None:
+        _check_schema(question, question.schema, value)
 
 
 def _check_choices(question: Interrupt, value: Any) -> None:

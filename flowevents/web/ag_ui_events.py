@@ -44,16 +44,20 @@ except ImportError as missing:
         "extra: pip install flowevents[agui]"
     ) from missing
 
-__all__ = ["AgUiEvents", "failure", "frame", "input_of", "interrupt_id", "question_of"]
+__all__ = ["AgUiEvents", "failure", "frames", "input_of", "snapshot"]
 
 Part = core.BaseEvent
 
-frame: Final = EventEncoder().encode
-"""An event as Server-Sent Events have it."""
+_encode: Final = EventEncoder().encode
+
+
+def frames(parts: Iterable[Part]) -> bytes:
+    """Events of the protocol as Server-Sent Events."""
+    return "".join(map(_encode, parts)).encode()
 
 
 def input_of(body: dict[str, Any]) -> core.RunAgentInput:
-    """What a request says. Raises `ValueError` with the reason."""
+    """A request. Raises `ValueError` with the reason where it is none."""
     try:
         return core.RunAgentInput.model_validate(body)
     except ValidationError as error:
@@ -61,15 +65,9 @@ def input_of(body: dict[str, Any]) -> core.RunAgentInput:
         raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
-def interrupt_id(run_id: str, question: str) -> str:
-    """The id of a question among all of the server's runs."""
-    return f"{run_id}:{question}"
-
-
-def question_of(interrupt: str) -> tuple[str, str]:
-    """The run's and the question's id; empty where it is no such id."""
-    run_id, _, question = interrupt.partition(":")
-    return run_id, question
+def snapshot(state: Any) -> core.StateSnapshotEvent:
+    """The state of a run, which is its `shared` as plain values."""
+    return core.StateSnapshotEvent(snapshot=state)
 
 
 def failure(message: str, code: str) -> core.RunErrorEvent:
@@ -251,7 +249,7 @@ def _interrupt(event: Interrupt) -> core.Interrupt:
         schema = {**(schema or {}), "enum": event.choices}
     prompt = event.prompt
     return core.Interrupt(
-        id=interrupt_id(event.run_id, event.id),
+        id=f"{event.run_id}:{event.id}",
         reason="input_required",
         message=prompt if isinstance(prompt, str) else json.dumps(prompt, ensure_ascii=False),
         response_schema=schema,

@@ -8,6 +8,7 @@ part of its own, named in its `providerMetadata`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from flowevents.events import (
@@ -27,7 +28,7 @@ from flowevents.events import (
 from flowevents.plain import encode
 from flowevents.web.telling import Telling, text_of
 
-__all__ = ["DONE", "UIMessageParts", "failure", "frame"]
+__all__ = ["DONE", "UIMessageParts", "failure", "frames"]
 
 Part = dict[str, Any]
 
@@ -37,9 +38,9 @@ DONE: Final = b"data: [DONE]\n\n"
 _STATUS: Final = {"ok": "done", "error": "failed", "cancelled": "cancelled"}
 
 
-def frame(part: Part) -> bytes:
-    """A part as Server-Sent Events have it."""
-    return b"data: " + encode(part) + b"\n\n"
+def frames(parts: Iterable[Part]) -> bytes:
+    """Parts as Server-Sent Events."""
+    return b"".join(b"data: " + encode(part) + b"\n\n" for part in parts)
 
 
 def failure(text: str) -> Part:

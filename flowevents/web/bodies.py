@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from flowevents.plain import is_deep
 
-__all__ = ["ReplyBody", "StartBody", "check_id", "object_of", "read", "whole_number"]
+__all__ = ["ReplyBody", "StartBody", "check_id", "is_id", "object_of", "read", "whole_number"]
 
 T = TypeVar("T")
 
@@ -76,9 +76,14 @@ def as_kind(raw: bytes, kind: type[T]) -> T:
         raise HTTPException(400, f"The body is no JSON: {error}.") from None
 
 
+def is_id(text: str) -> bool:
+    """Whether a run can have this id."""
+    return _ID.fullmatch(text) is not None and text not in (".", "..")
+
+
 def check_id(run_id: str | None) -> None:
     """Raise `HTTPException` where a new run cannot have this id."""
-    if run_id is not None and (not _ID.fullmatch(run_id) or run_id in (".", "..")):
+    if run_id is not None and not is_id(run_id):
         raise HTTPException(
             422,
             f"{run_id!r} is no id for a run: use 1 to 128 of A-Z, a-z, 0-9, '.', '_', '~' and '-', "

@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from flowevents.events import Chunk, Event, Interrupt, Reply, Retry
+from flowevents.events import (
+    Chunk,
+    Event,
+    FlowEnd,
+    Interrupt,
+    ItemEnd,
+    NodeEnd,
+    Reply,
+    Retry,
+)
 from flowevents.opened import End, Opened, OpenStarts, ends, starts
 
 __all__ = ["Telling", "Told", "text_of"]
@@ -48,6 +57,14 @@ class Telling:
     def __init__(self) -> None:
         self.open: Final[OpenStarts[Told]] = OpenStarts(Told)
         self.questions: Final[dict[str, Interrupt]] = {}
+
+    def fold(self, event: Event) -> None:
+        """Fold in an event, whatever it is, of which nothing is told now."""
+        self.ask(event)
+        if starts(event):
+            self.begin(event)
+        elif isinstance(event, FlowEnd | NodeEnd | ItemEnd):
+            self.end(event)
 
     def begin(self, event: Event) -> Told:
         """Something begins."""
