@@ -11,7 +11,8 @@
  *   entries           what happened in it, in order: texts, values, questions, void attempts
  *   children          the items of a batch node; lost counts those that are kept no more
  *   done, total       how many items have ended, and of how many
- *   progress, moved   the last Progress and the Action that followed
+ *   progress          the last Progress
+ *   astray            the action that leads nowhere, where it does
  */
 
 export const MOST_TEXT = 100_000; // characters of a text
@@ -110,8 +111,8 @@ const TAKES = {
   },
   Action(run, event) {
     const step = run.rows.get(event.span);
-    if (!step) return;
-    step.moved = { action: event.action, target: event.target, known: event.known };
+    if (!step || event.known !== false) return;
+    step.astray = event.action;
     run.changed.add(step);
   },
 };
@@ -139,7 +140,7 @@ function begin(run, event) {
     done: 0,
     total: null,
     progress: null,
-    moved: null,
+    astray: null,
   };
   run.open.set(step.span, step);
   parent?.inside.set(step.span, step);

@@ -17,8 +17,8 @@ export function drawStep(step) {
   const progress = drawProgress(name.textContent);
   const items = keyed(element("ol", { class: "items", role: "list", hidden: true }), drawStep);
   const error = element("p", { class: "error", hidden: true });
-  const moved = element("p", { class: "moved", hidden: true });
-  const row = element("li", { class: isItem ? "item" : "step" }, head, entries, progress.element, items.element, error, moved);
+  const astray = element("p", { class: "astray", hidden: true });
+  const row = element("li", { class: isItem ? "item" : "step" }, head, entries, progress.element, items.element, error, astray);
   const drawn = keyed(entries, drawEntry);
   row.style.setProperty("--depth", isItem ? 0 : depthOf(step));
 
@@ -31,7 +31,7 @@ export function drawStep(step) {
     show(tries, step.attempt > 1 ? `attempt ${step.attempt}` : "");
     progress.update(step);
     show(error, step.error ?? "");
-    show(moved, movedOf(step));
+    show(astray, step.astray == null ? "" : `Its action ${written(step.astray)} leads nowhere.`);
   }
 
   update();
@@ -104,14 +104,6 @@ function stateOf(step) {
   if (step.status === "running") return asks(step) ? "asks" : "running";
   const took = `${step.duration < 10 ? step.duration.toFixed(1) : Math.round(step.duration)} s`;
   return { ok: took, error: `failed after ${took}`, cancelled: "cancelled" }[step.status];
-}
-
-function movedOf(step) {
-  const { action, target, known } = step.moved ?? {};
-  if (!step.moved || (action == null && target == null)) return "";
-  if (!known) return `“${action}”, which leads nowhere`;
-  const to = target == null ? "end" : target.slice(target.lastIndexOf("/") + 1);
-  return `${action ?? ""} → ${to}`.trim();
 }
 
 function drawProgress(name) {
