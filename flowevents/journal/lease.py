@@ -222,9 +222,10 @@ class Lease:
     # -- the inbox ------------------------------------------------------------------------------
 
     def inbox(self) -> list[Message]:
-        """The messages that wait now."""
+        """What somebody wants that waits now."""
         row = self._keeping.store.find(self.run_id)
-        return self._has_heard([] if row is None else row.inbox)
+        inbox = [] if row is None else row.inbox
+        return self._has_heard([each for each in inbox if each.kind != "watch"])
 
     def drop(self, message: Message) -> None:
         """Remove a message that was refused, or has been acted on."""

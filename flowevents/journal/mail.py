@@ -12,7 +12,7 @@ from flowevents.journal.reading import unknown
 from flowevents.journal.records import Message, MessageKind
 from flowevents.journal.store import Row, Store
 
-__all__ = ["answer_for", "check_answer", "put"]
+__all__ = ["answer_for", "check_answer", "put", "take_watch", "tell_watch"]
 
 
 def put(
@@ -50,6 +50,37 @@ def put(
         return row, True
 
     return store.update(run_id, add)
+
+
+def tell_watch(store: Store, run_id: str) -> None:
+    """Have the inbox of a run that somebody drives say, once, that it is watched."""
+
+    def add(row: Row | None, now: float) -> tuple[Row | None, None]:
+        if row is not None and row.is_alive(now) and not _is_watched(row):
+            row.mails += 1
+            row.inbox = [*row.inbox, Message(f"{row.mails:012}", "watch")]
+        return row, None
+
+    found = store.find(run_id)
+    if found is not None and not _is_watched(found):
+        store.update(run_id, add)
+
+
+def take_watch(store: Store, run_id: str) -> bool:
+    """Take that out again. Gives whether it was there."""
+
+    def remove(row: Row | None, _: float) -> tuple[Row | None, bool]:
+        told = row is not None and _is_watched(row)
+        if row is not None:
+            row.inbox = [each for each in row.inbox if each.kind != "watch"]
+        return row, told
+
+    found = store.find(run_id)
+    return found is not None and _is_watched(found) and store.update(run_id, remove)
+
+
+def _is_watched(row: Row) -> bool:
+    return any(each.kind == "watch" for each in row.inbox)
 
 
 def open_question(row: Row, id: str | None, now: float) -> Interrupt:

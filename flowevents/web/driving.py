@@ -11,10 +11,11 @@ The rules of this file:
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, Final, Unpack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Final
 
 import anyio
 from anyio.to_thread import run_sync
@@ -23,28 +24,39 @@ from starlette.requests import Request
 
 from flowevents.engine.options import ResumeOptions
 from flowevents.engine.shape import shape_of
-from flowevents.errors import FlowEventsError, JournalError, RunCancelled, RunStateError
+from flowevents.errors import JournalError, RunCancelled
 from flowevents.journal.journal import Journal
 from flowevents.journal.records import RunSummary
 from flowevents.run import Run
 from flowevents.web.access import Access, RunAction
+from flowevents.web.viewers import Viewers
 
-__all__ = ["Runs"]
+__all__ = ["Runs", "Shared"]
 
 _logger: Final = logging.getLogger("flowevents")
-_LOOK_EVERY: Final = 2.0  # seconds
-_GRACE: Final = 5.0  # seconds, in which runs may close when the server stops
+_GRACE: Final = 5.0  # seconds in which runs may close when the server stops
+_KEPT: Final = 1_000  # ended runs, where no journal was given
+_RETRY_AFTER: Final = "5"  # seconds
+
+Shared = Callable[[dict[str, Any]], Any]
+"""Makes a run's `shared` of the JSON object in the request's body; plain or async."""
 
 
 class Runs:
-    """Starts runs, goes on with those that are due, and knows which live here.
+    """Starts runs, goes on with others, and knows which live here.
 
     Args:
         flows: The flows, by their names.
         journal: Where the runs are.
         access: Who may do what.
         max_runs: How many may live here at once.
+        shared: Makes a run's `shared` of a request's body.
+        forgets: Keep the last 1,000 of those that have ended.
         options: As of `Run`, for each.
+
+    Attributes:
+        viewers: Who watches which run.
+        live: Those that live here, by their ids.
     """
 
     def __init__(
@@ -52,21 +64,47 @@ class Runs:
         flows: Mapping[str, Any],
         journal: Journal,
         access: Access,
+        *,
         max_runs: int,
-        **options: Unpack[ResumeOptions],
+        shared: Shared | None,
+        forgets: bool,
+        options: ResumeOptions,
     ) -> None:
         self.flows: Mapping[str, Any] = flows
         self.journal: Journal = journal
         self.access: Access = access
+        self.viewers: Viewers = Viewers()
+        self.live: dict[str, Run] = {}
+        self._tasks: set[asyncio.Task[None]] = set()  # the loop itself holds them weakly
         self._room = max_runs
+        self._shared = shared
+        self._ended: dict[str, None] | None = {} if forgets else None  # in order
         self._options = options
-        self._live: dict[str, tuple[Run, asyncio.Task[None]]] = {}
+
+    # -- what a request may do, and says ----------------------------------------------------------
 
     async def authorize(
         self, request: Request, action: RunAction, run_id: str | None = None
     ) -> None:
         """Raise `HTTPException` where that is refused."""
         await self.access.ask(request, action, run_id)
+
+    async def shared_of(self, body: dict[str, Any], otherwise: Any) -> Any:
+        """What `RunServer(shared=…)` makes of a request's body; by default what is given here.
+
+        Raises `HTTPException` where it says `ValueError`.
+        """
+        if self._shared is None:
+            return otherwise
+        try:
+            made = self._shared(body)
+            return await made if inspect.isawaitable(made) else made
+        except ValueError as error:
+            raise HTTPException(422, str(error) or "The body does not fit.") from error
+
+    def watched(self, run_id: str) -> AbstractContextManager[None]:
+        """Somebody watches this run, as long as the block runs."""
+        return self.viewers.watching(run_id)
 
     # -- starting ---------------------------------------------------------------------------------
 
@@ -77,7 +115,7 @@ class Runs:
         id: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> RunSummary:
-        """Start a run, and say what the journal says of it.
+        """Start a run, and give what the journal says of it.
 
         Raises `HTTPException` where there is no such flow, and where as many runs live here as may,
         and `RunStateError` where the id is taken.
@@ -85,34 +123,57 @@ class Runs:
         if flow not in self.flows:
             known = ", ".join(map(repr, self.flows))
             raise HTTPException(422, f"There is no flow {flow!r}; there is {known}.")
-        run = Run(
-            self.flows[flow],
-            shared,
-            id=id,
-            metadata=metadata,
-            name=flow,
-            journal=self.journal,
-            **self._options,
-        )
-        await self._go_on(run, shape_of(self.flows[flow]).is_async)
+        with self._taking_room():
+            run = Run(
+                self.flows[flow],
+                shared,
+                id=id,
+                name=flow,
+                metadata=metadata,
+                journal=self.journal,
+                **self._options_for(flow),
+            )
+            await self._drive(run, flow)
         return await run_sync(self.journal.summary, run.id)
 
-    async def _go_on(self, run: Run, is_async: bool) -> None:
+    async def go_on(self, run_id: str, flow: str) -> None:
+        """Go on with a run of this flow that is due.
+
+        Raises as `Run.resume`, and `HTTPException` where as many live here as may.
+        """
         with self._taking_room():
-            if is_async:
-                run.start()
-            else:
-                await run_sync(run.start)
-            task = asyncio.create_task(self._until_end(run))
-            self._live[run.id] = run, task
+            options = self._options_for(flow)
+            run = await run_sync(
+                lambda: Run.resume(self.flows[flow], self.journal, run_id, **options)
+            )
+            await self._drive(run, flow)
+
+    def _options_for(self, flow: str) -> ResumeOptions:
+        if self._is_async(flow):
+            return self._options
+        return ResumeOptions(**{**self._options, "offload": False})  # which has no meaning there
+
+    def _is_async(self, flow: str) -> bool:
+        return shape_of(self.flows[flow]).is_async
+
+    async def _drive(self, run: Run, flow: str) -> None:
+        if self._is_async(flow):
+            run.start()
+        else:
+            await run_sync(run.start)
+        self.live[run.id] = run
+        self.viewers.seen(run.id)
+        task = asyncio.create_task(self._until_end(run))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     @contextmanager
     def _taking_room(self) -> Iterator[None]:
-        if self._room < 1:
+        if not self.has_room():
             raise HTTPException(
                 429,
                 "As many runs live here as may. Try again later.",
-                headers={"Retry-After": "5"},
+                headers={"Retry-After": _RETRY_AFTER},
             )
         self._room -= 1
         try:
@@ -121,56 +182,39 @@ class Runs:
             self._room += 1
             raise
 
+    def has_room(self) -> bool:
+        """Whether another run may live here."""
+        return self._room > 0
+
+    # -- their ends -------------------------------------------------------------------------------
+
     async def _until_end(self, run: Run) -> None:
         try:
             await run.wait_async()
-        except (RunCancelled, asyncio.CancelledError):
+        except RunCancelled:
             pass
         except JournalError as error:
-            _logger.warning("Run %s ends here: %s", run.id, error)
+            _logger.warning("Run %s goes on here no more: %s", run.id, error)
         except Exception as error:
             _logger.error("Run %s failed", run.id, exc_info=error)
         finally:
-            self._live.pop(run.id, None)
+            self.live.pop(run.id, None)
+            self.viewers.forget(run.id)
             self._room += 1
+        if self._ended is not None:
+            await self._forget_after(run.id)
 
-    # -- watching ---------------------------------------------------------------------------------
-
-    @contextmanager
-    def watched(self, run_id: str) -> Iterator[None]:
-        """Somebody watches this run, as long as the block runs."""
-        yield
-
-    # -- going on ---------------------------------------------------------------------------------
-
-    async def look(self) -> None:
-        """Go on with what is due, for as long as the server runs."""
-        while True:
-            try:
-                for run_id in await run_sync(self.journal.due):
-                    await self._resume(run_id)
-            except JournalError as error:
-                _logger.warning("The journal was not asked for what is due: %s", error)
-            await anyio.sleep(_LOOK_EVERY)
-
-    async def _resume(self, run_id: str) -> None:
-        summary = await run_sync(self.journal.summary, run_id)
-        flow = self.flows.get(summary.flow)
-        if flow is None or run_id in self._live or self._room < 1:
-            return
-        try:
-            run = await run_sync(lambda: Run.resume(flow, self.journal, run_id, **self._options))
-            await self._go_on(run, shape_of(flow).is_async)
-        except RunStateError:
-            pass  # another process was faster
-        except FlowEventsError as error:
-            _logger.warning("Run %s cannot go on: %s", run_id, error)
-
-    # -- the end ----------------------------------------------------------------------------------
+    async def _forget_after(self, run_id: str) -> None:
+        assert self._ended is not None
+        self._ended[run_id] = None
+        while len(self._ended) > _KEPT:
+            oldest = next(iter(self._ended))
+            del self._ended[oldest]
+            await run_sync(self.journal.delete, oldest)
 
     async def leave(self) -> None:
         """Let all runs go, so that another process can go on with them."""
         with anyio.move_on_after(_GRACE):
             async with anyio.create_task_group() as leaving:
-                for run, _ in list(self._live.values()):
+                for run in list(self.live.values()):
                     leaving.start_soon(run.aclose)

@@ -11,6 +11,7 @@ import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match, Route
 
 from flowevents.errors import (
     EventsLost,
@@ -53,14 +54,21 @@ def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) 
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    detail = error.detail
+    detail, headers = str(error.detail), dict(error.headers or {})
     if detail == HTTPStatus(error.status_code).phrase:  # the router's own
         if error.status_code == HTTPStatus.NOT_FOUND:
             detail = f"There is nothing at {request.url.path!r}."
         elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            allowed = (error.headers or {}).get("Allow", "another method")
-            detail = f"{request.method} is not for {request.url.path!r}; use {allowed}."
-    return problem(error.status_code, detail, error.headers)
+            headers["Allow"] = ", ".join(_allowed(request))
+            detail = f"{request.method} is not for {request.url.path!r}; use {headers['Allow']}."
+    return problem(error.status_code, detail, headers)
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods of all routes at a path, where the router tells those of the first."""
+    routes = [each for each in request.app.routes if isinstance(each, Route)]
+    here = [each for each in routes if each.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for each in here for method in each.methods or ()})
 
 
 async def _refused_by_runs(request: Request, error: Exception) -> Response:

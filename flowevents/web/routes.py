@@ -28,7 +28,8 @@ def run_routes(runs: Runs) -> list[Route]:
     async def start(request: Request) -> Response:
         body = await read(request, StartBody)
         check_id(body.id)
-        summary = await runs.start(body.flow, body.shared, body.id, body.metadata)
+        shared = await runs.shared_of(msgspec.to_builtins(body), body.shared)
+        summary = await runs.start(body.flow, shared, body.id, body.metadata)
         root = request.scope.get("root_path", "").rstrip("/")
         return _json(summary, 201, {"Location": f"{root}/runs/{quote(summary.id)}"})
 
@@ -73,6 +74,7 @@ async def _tell(request: Request, what: Callable[[str], None]) -> Response:
 
 
 def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    headers = {"Cache-Control": "no-store", **(headers or {})}
     return Response(msgspec.json.encode(value), status, headers, media_type="application/json")
 
 

@@ -1,14 +1,17 @@
 """The events of a run as they are stored: as Server-Sent Events, or as lines of JSON.
 
-The format of the former is that of the HTML standard, section 9.2.
+The format of the former is that of the HTML standard, section 9.2. `EventSourceResponse` sees to
+comments, to clients that leave, and to the stop of the server.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
+import anyio
 from anyio.to_thread import run_sync
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
@@ -21,11 +24,15 @@ from flowevents.journal.records import ENDED
 from flowevents.web.bodies import whole_number
 from flowevents.web.driving import Runs
 
-__all__ = ["sse_frame", "watch"]
+__all__ = ["COMMENT", "COMMENT_EVERY", "sse_frame", "watch"]
+
+COMMENT: Final = "still here"
+COMMENT_EVERY: Final = 15  # seconds
 
 _logger: Final = logging.getLogger("flowevents")
-_COMMENT_EVERY: Final = 15  # seconds
 _LINES: Final = "application/x-ndjson"
+_STREAM: Final = "text/event-stream"
+_GRACE: Final = 1.0  # seconds in which a stream ends when the server stops
 
 Form = Callable[[Event], bytes]
 
@@ -42,13 +49,15 @@ async def watch(runs: Runs, request: Request) -> Response:
         return Response(status_code=204)
     follower = await run_sync(runs.journal.follow, run_id, after)
     as_lines = _LINES in request.headers.get("accept", "")
+    stopping = anyio.Event()
     return EventSourceResponse(
-        _written(runs, run_id, follower, _line if as_lines else sse_frame),
-        media_type=_LINES if as_lines else "text/event-stream",
+        _written(runs, run_id, follower, _line if as_lines else sse_frame, stopping),
+        media_type=_LINES if as_lines else _STREAM,
         headers={"Vary": "Accept"},
-        ping=0 if as_lines else _COMMENT_EVERY,
-        ping_message_factory=_comment,
-        sep="\n",
+        ping=0 if as_lines else COMMENT_EVERY,
+        ping_message_factory=lambda: ServerSentEvent(comment=COMMENT, sep="\n"),
+        shutdown_event=stopping,
+        shutdown_grace_period=_GRACE,
     )
 
 
@@ -60,14 +69,22 @@ def _after(request: Request) -> int:
 
 
 async def _written(
-    runs: Runs, run_id: str, events: Follower, form: Form
+    runs: Runs, run_id: str, events: Follower, form: Form, stopping: anyio.Event
 ) -> AsyncGenerator[bytes, None]:
-    with runs.watched(run_id), events:
-        try:
+    stop = asyncio.create_task(_close_at(stopping, events))
+    try:
+        with runs.watched(run_id), events:
             async for event in events:
-                yield form(event)
-        except JournalError as error:  # it was deleted, or the store failed: the client comes back
-            _logger.warning("The events of run %s end here: %s", run_id, error)
+                yield b"".join([form(each) for each in (event, *events.ready())])
+    except JournalError as error:  # it was deleted, or the store failed: who comes back is told
+        _logger.warning("The events of run %s end here: %s", run_id, error)
+    finally:
+        stop.cancel()
+
+
+async def _close_at(stopping: anyio.Event, events: Follower) -> None:
+    await stopping.wait()
+    events.close()
 
 
 def sse_frame(event: Event) -> bytes:
@@ -82,7 +99,3 @@ def sse_frame(event: Event) -> bytes:
 
 def _line(event: Event) -> bytes:
     return encode(event) + b"\n"
-
-
-def _comment() -> ServerSentEvent:
-    return ServerSentEvent(comment="still here", sep="\n")
