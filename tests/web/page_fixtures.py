@@ -1,0 +1,52 @@
+"""The fixtures of the tests of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.web.site import Site, Watched, chromium, serving
+
+__all__ = ["Gate", "browser", "gate", "page", "site"]
+
+Gate = Callable[[str], None]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A server for tests that leave it as it is."""
+    with serving(tmp_path_factory.mktemp("site")) as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A browser."""
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(params=["1280 light", "360 dark"])
+def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A page, in a profile of its own, whose console stays empty."""
+    width, scheme = request.param.split()
+    context = browser.new_context(
+        viewport={"width": int(width), "height": 800},
+        color_scheme="dark" if scheme == "dark" else "light",
+    )
+    page = context.new_page()
+    watched = Watched(page)
+    try:
+        yield page
+    finally:
+        context.close()
+    assert watched.noise() == []
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    """Opens a gate of the flows: `shared["gates"]` is the test's own folder."""
+    return lambda name: (tmp_path / name).touch()
