@@ -1,33 +1,20 @@
-"""A chat over a flow, for Gradio: `gr.ChatInterface(chat(flow))`.
+"""What the chat shows of a run: a fold over its events, which knows nothing of Gradio's code.
 
 The rules of this file:
 
-* `Messages` is a fold from events to what the chat shows. It knows nothing of Gradio.
-* A turn is what comes between two messages of the person: to the end of a run, or to its next
-  question. What is open at a question is shown again in the next turn, with what it says from there.
-* A run is driven while its turn is shown, and only then: one that waits for an answer costs no
-  thread. A turn that is left (Stop, or nobody there) cancels it.
-* Gradio itself holds what waits for a session, and drops it when the tab is closed. That cancels
-  the run, at once, wherever it stands.
+* The messages of a turn are in the order in which what they tell of began: a step, a nested flow, a
+  reply, a question.
+* What is open where a turn ends is shown again in the next one, with what it says from there. So
+  nothing that was said in earlier turns is ever changed.
+* An item of a batch node is a part of its text. An item of a batch flow is named in what is in it.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import math
-import threading
-import time
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import aclosing, suppress
-from typing import TYPE_CHECKING, Any, Final
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
 
-import msgspec
-
-from flowevents.engine.graph import Plan, plan_of, ways
-from flowevents.engine.shape import is_node, node_name, shape_of, why_no_node
-from flowevents.errors import GraphError, MissingExtra, Paused, ReplyError, RunCancelled
 from flowevents.escape import escape_controls
 from flowevents.events import (
     Chunk,
@@ -35,226 +22,37 @@ from flowevents.events import (
     FlowEnd,
     Interrupt,
     ItemEnd,
+    ItemStart,
     NodeEnd,
     Progress,
     Retry,
     describe_error,
 )
-from flowevents.observers.questions import choices_of, hint, more_wait, parse, wording
+from flowevents.observers.questions import choices_of, hint, more_wait, wording
 from flowevents.opened import Opened, OpenStarts, ends, starts
-from flowevents.run import Run, RunOptions
 
-if TYPE_CHECKING:
-    from typing import Unpack
-
-try:
-    import anyio
-    import gradio
-except ImportError as _missing:
-    raise MissingExtra(
-        "A chat in Gradio needs the package gradio, which is not installed. "
-        "Install the extra: pip install flowevents[gradio]"
-    ) from _missing
-
-__all__ = ["chat"]
-
-logger: Final = logging.getLogger("flowevents")
+__all__ = ["Message", "Messages", "failure", "question_id"]
 
 Message = dict[str, Any]
-"""A message of the chat, as of `gr.ChatMessage`."""
+"""A message of the chat, with the fields of `gr.ChatMessage` (Gradio 6)."""
 
-_TICK: Final = 1 / 20  # seconds between two updates
-_STILL: Final = 20  # ticks after which the same is shown again: then Gradio looks who is there
-_SESSIONS: Final = 10_000  # as many as Gradio itself holds
-_LOG: Final = 200  # characters beside a step's name
+_LONGEST: Final = 200
+"""The most characters that stand beside the name of a step."""
 
-
-def chat(
-    flow: Any,
-    *,
-    shared: Callable[..., Any] | None = None,
-    answer: str | Iterable[str] | None = None,
-    **options: Unpack[RunOptions],
-) -> Callable[..., AsyncGenerator[list[Message]]]:
-    """Return what `gr.ChatInterface` calls for each message: it runs the flow, and shows it.
-
-    A message begins a run, or answers the question at which the session's run waits: as one of
-    its choices, else as JSON, else as text. Runs of several people at once need
-    `gr.ChatInterface(..., concurrency_limit=None)`.
-
-    Args:
-        flow: A flow or a node, sync or async, ours or pocketflow's.
-        shared: `shared(message, history)` gives what a run's nodes get. `message` is what Gradio
-            gives; `history` holds what was said before, a `role` and a `content` each, without the
-            steps. Values of `additional_inputs` follow. By default
-            `{"messages": [*history, {"role": "user", "content": message}]}`.
-        answer: The paths of the nodes whose chunks are the reply; every other node is a step that
-            can be folded. By default the nodes that no other one follows.
-        options: As of `Run`, for each run, but no `id` and no `on_pause`.
-
-    Raises `GraphError` where `flow` is no node, and `ValueError` for an `answer` that is no path of
-    one, or is missing where each node is followed by another.
-    """
-    paths = _answers(flow, answer)
-    for name in ("id", "on_pause"):
-        if name in options:
-            raise ValueError(f"chat: {name}={options[name]!r} is not for many runs. Leave it out.")
-    seats = gradio.Cache(per_session=True, max_size=_SESSIONS)
-
-    def take_seat(message: Any, history: list[Message], more: tuple[Any, ...]) -> _Talk:
-        # Not in `respond`: nobody but Gradio may hold the seat.
-        seat: _Seat = next(iter(seats.keys()), None) or _Seat()
-        if seat.talk is None or not seat.talk.goes_on(history):
-            seat.leave()
-            said = _spoken(history)
-            state = {"messages": [*said, {"role": "user", "content": message}]}
-            if shared is not None:
-                state = shared(message, said, *more)
-            seat.talk = _Talk(flow, state, Messages(paths), options)
-        seats.set(seat)
-        return seat.talk
-
-    async def respond(
-        message: Any, history: list[Message], *more: Any
-    ) -> AsyncGenerator[list[Message]]:
-        talk = take_seat(message, history, more)
-        async with aclosing(talk.turn(_text(message))) as updates:
-            async for messages in updates:
-                yield messages
-
-    respond.__name__ = respond.__qualname__ = "chat"  # Gradio names the endpoint after it
-    respond.__doc__ = "Send a message, and get what the assistant says and does."
-    return respond
+_MARKDOWN: Final = re.compile(r"[\\`*\[\]<>~$&]")
+"""What is syntax in the name of a step, which Gradio shows as Markdown."""
 
 
-# -- runs, as they are talked about -------------------------------------------------------------
+def failure(error: BaseException) -> Message:
+    """What is said of an error: its text as it is, whatever it holds."""
+    lines = escape_controls(describe_error(error)).splitlines()
+    code = "\n".join(f"    {line}" for line in lines)  # a block of code, in Markdown
+    return {"role": "assistant", "content": f"**It failed.**\n\n{code}"}
 
 
-class _Seat:
-    """Where a session's talk is. Gradio holds it, nobody else, until the tab is closed."""
-
-    def __init__(self) -> None:
-        self.talk: _Talk | None = None
-
-    def leave(self) -> None:
-        """Cancel what is still under way."""
-        if self.talk is not None and self.talk.run is not None:
-            # Elsewhere: what its nodes do at the end shall not keep the server waiting.
-            threading.Thread(target=self.talk.run.cancel, daemon=True).start()
-
-    __del__ = leave
-
-
-class _Talk:
-    """A run, from the message that began it over questions and answers to its end.
-
-    Attributes:
-        run: The run; `None` when it has ended.
-    """
-
-    def __init__(self, flow: Any, shared: Any, messages: Messages, options: RunOptions) -> None:
-        self._events: deque[Event] = deque()
-        observers = [self._events.append, *(options.get("observers") or ())]
-        self.run: Run | None = Run(flow, shared, **{**options, "observers": observers})
-        self._is_async = shape_of(flow).is_async
-        self._messages = messages
-        self._asked: Interrupt | None = None
-
-    def goes_on(self, history: Sequence[Message]) -> bool:
-        """Whether the next message is an answer: the last one is the question that it asked."""
-        last = history[-1] if history else {}
-        return self._asked is not None and _metadata(last).get("id") == _question_id(self._asked)
-
-    async def turn(self, text: str) -> AsyncGenerator[list[Message]]:
-        """Take a message; gives the messages of the turn as they are from time to time.
-
-        Left before its end it cancels the run.
-        """
-        run, messages = self.run, self._messages
-        assert run is not None
-        messages.begin_turn()
-        try:
-            refusal = self._answer(run, text)
-            if refusal is not None:
-                messages.say(refusal)
-            if refusal is None or _is_expired(self._asked):
-                driving = asyncio.create_task(self._drive(run))
-                async for _ in self._changes(driving):
-                    yield messages.all()
-                self._asked = None
-                if driving.result() is not None:
-                    messages.say(driving.result())
-            if run.interrupts:
-                self._asked = run.interrupts[0]
-                messages.ask(self._asked, len(run.interrupts) - 1)
-            else:
-                self.run = None
-            messages.end_turn()
-            yield messages.all()
-        except BaseException:
-            run.cancel()
-            raise
-
-    def _answer(self, run: Run, text: str) -> str | None:
-        """Answer the question with what was typed; returns why it is refused."""
-        if self._asked is None:
-            return None
-        reasons = []
-        for value in _readings(self._asked, text):
-            try:
-                run.reply(value, self._asked.id)
-            except ReplyError as error:
-                reasons.append(str(error))
-            else:
-                return None
-        return reasons[0]
-
-    async def _drive(self, run: Run) -> str | None:
-        """Drive the run to its end or its next question; returns what is to be said of its end."""
-        try:
-            if self._is_async:
-                await run.wait_async()
-            else:
-                await anyio.to_thread.run_sync(run.wait, limiter=anyio.CapacityLimiter(1))
-        except Paused:
-            pass
-        except RunCancelled:
-            return "*(cancelled)*"
-        except Exception as error:
-            logger.error("Run %s failed", run.id, exc_info=error)
-            return f"**It failed.**\n\n{_code(describe_error(error))}"
-        return None
-
-    async def _changes(self, driving: asyncio.Task[Any]) -> AsyncGenerator[None]:
-        """Whenever there is something new to be shown, but not too often."""
-        still = 0
-        while not driving.done():
-            await asyncio.wait([driving], timeout=_TICK)
-            still += 1
-            if self._events or still == _STILL:
-                still = 0
-                while self._events:
-                    self._messages.take(self._events.popleft())
-                yield
-
-
-def _readings(question: Interrupt, text: str) -> Iterator[Any]:
-    """What a typed answer may mean, the likeliest first."""
-    for choice in choices_of(question) or ():
-        if wording(choice).strip() == text.strip():
-            yield choice
-    with suppress(msgspec.DecodeError, UnicodeError, RecursionError):
-        yield msgspec.json.decode(text)
-    yield text
-    with suppress(ValueError):
-        yield parse(question, text)  # yes for true, the beginning of a choice
-
-
-def _is_expired(question: Interrupt | None) -> bool:
-    return question is not None and question.expires is not None and question.expires <= time.time()
-
-
-# -- what is shown ----------------------------------------------------------------------------
+def question_id(question: Interrupt) -> str:
+    """What the message of a question is known by: no other run and no other question has it."""
+    return f"{question.run_id}/{question.id}"
 
 
 class _Part(Opened):
@@ -283,14 +81,14 @@ class _Part(Opened):
     @property
     def label(self) -> str:
         """What an item is called."""
-        label = getattr(self.event, "label", "")
-        return escape_controls(label or str(self.items[-1] + 1), one_line=True)
+        label = self.event.label if isinstance(self.event, ItemStart) else ""
+        return _plain(label or str(self.items[-1] + 1))
 
     def title(self) -> str:
         """Its name, with the items of the batches around it."""
         labels = [each.label for each in self.around() if each.kind == "item"]
         name = self.node.rpartition("/")[2]
-        return " · ".join([escape_controls(name, one_line=True), *reversed(labels)])
+        return " · ".join([_plain(name), *reversed(labels)])
 
     def around(self) -> Iterator[_Part]:
         """What encloses it, innermost first."""
@@ -302,7 +100,8 @@ class _Part(Opened):
     def text(self) -> str:
         """What it has said, its items one after the other."""
         own = "".join(self.pieces)
-        said = [f"**{each.label}** {each.text()}" for each in self.sections if each.text()]
+        items = ((each.label, each.text()) for each in self.sections)
+        said = [f"**{label}** {text}" for label, text in items if text]
         return "\n\n".join([own, *said] if own else said)
 
 
@@ -319,46 +118,52 @@ class Messages:
         self._shown: list[_Part | Message] = []
         self._waits = False
 
-    def begin_turn(self) -> None:
-        """Begin with nothing but what is still open."""
-        self._waits = False
+    def begin(self) -> None:
+        """Begin a turn, with nothing."""
         self._shown = []
+
+    def go_on(self) -> None:
+        """The run goes on: show what is open, as it goes on from here."""
+        self._waits = False
         for part in self._open.by_span.values():
             part.void = part.void or bool(part.pieces)
             part.pieces.clear()
             part.sections.clear()
             self._place(part)
 
-    def end_turn(self) -> None:
-        """Nothing more comes in this turn: what is open waits."""
-        self._waits = True
+    def add(self, message: Message) -> None:
+        """Add a message that is no part of the run."""
+        self._shown.append(message)
 
-    def say(self, text: str) -> None:
-        """Add a message of its own."""
-        self._shown.append({"role": "assistant", "content": escape_controls(text)})
+    def say(self, text: str, **fields: Any) -> None:
+        """Add a text, with other fields of its message."""
+        self.add({"role": "assistant", "content": escape_controls(text), **fields})
 
     def ask(self, question: Interrupt, more: int = 0) -> None:
-        """Add a question, with buttons for its choices; `more` others wait for their turn."""
-        choices = choices_of(question)
-        wanted = hint(question)
+        """Add a question, with buttons for its choices. `more` others wait for their turn.
+
+        What is open waits from here on.
+        """
+        self._waits = True
+        wanted, choices = hint(question), choices_of(question)
         if choices is None and wanted == "yes or no":
             choices = ["yes", "no"]
         remarks = [wanted] if wanted and choices is None else []
         remarks += [more_wait(more)] if more else []
         texts = [wording(question.prompt), *(f"*({each})*" for each in remarks)]
-        self.say("\n\n".join(texts))
-        asked = self._shown[-1]
-        assert isinstance(asked, dict)
-        asked["metadata"] = {"id": _question_id(question)}
+        fields: Message = {"metadata": {"id": question_id(question)}}
         if choices is not None:
-            asked["options"] = [{"value": wording(each)} for each in choices]
+            fields["options"] = [{"value": wording(each)} for each in choices]
+        self.say("\n\n".join(texts), **fields)
 
     def take(self, event: Event) -> None:
         """Take the next event of the run."""
         if starts(event):
             self._place(self._open.begin(event))
             return
-        part = self._open.find(event)
+        part = self._open.of(event)
+        if part is None:  # what is said of a step that has ended
+            return
         if isinstance(event, Chunk):
             self._add(part, event)
         elif isinstance(event, Progress):
@@ -372,7 +177,7 @@ class Messages:
         elif ends(event):
             self._end(part, event)
 
-    def all(self) -> list[Message]:
+    def shown(self) -> list[Message]:
         """The messages, in the order in which what they tell of began."""
         made = (each if isinstance(each, dict) else self._message(each) for each in self._shown)
         return [message for message in made if message is not None]
@@ -394,8 +199,7 @@ class Messages:
             part.pieces.append(f"\n\n{event.kind}: {wording(event.data)}\n\n")
 
     def _end(self, part: _Part, event: Event) -> None:
-        for each in self._open.close(part):
-            each.inside.clear()
+        self._open.close(part)
         if isinstance(event, ItemEnd):
             if part.parent is not None:
                 part.parent.log = _count(event.done, event.total)
@@ -431,77 +235,9 @@ def _count(done: float, total: float | None, label: str = "") -> str:
 
 def _short(text: str) -> str:
     text = escape_controls(text, one_line=True)
-    return text if len(text) <= _LOG else f"{text[: _LOG - 1]}…"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
-def _code(text: str) -> str:
-    """As a block of code in Markdown."""
-    return "\n".join(f"    {line}" for line in text.splitlines())
-
-
-# -- messages as Gradio has them ------------------------------------------------------------------
-
-
-def _question_id(question: Interrupt) -> str:
-    return f"{question.run_id}/{question.id}"
-
-
-def _metadata(message: Mapping[str, Any]) -> Mapping[str, Any]:
-    return message.get("metadata") or {}
-
-
-def _text(message: Any) -> str:
-    """What was typed, also where files may come with it."""
-    return message if isinstance(message, str) else str(message.get("text", ""))
-
-
-def _spoken(history: Iterable[Mapping[str, Any]]) -> list[Message]:
-    """What was said, without the steps; a content that is text alone as a string."""
-    return [
-        {"role": each["role"], "content": _content(each["content"])}
-        for each in history
-        if "title" not in _metadata(each)
-    ]
-
-
-def _content(content: Any) -> Any:
-    parts = content if isinstance(content, list) else []
-    texts = [each.get("text") for each in parts if isinstance(each, dict)]
-    whole = len(texts) == len(parts) > 0 and all(isinstance(each, str) for each in texts)
-    return "\n".join(texts) if whole else content
-
-
-# -- the nodes of the reply -----------------------------------------------------------------------
-
-
-def _answers(flow: Any, answer: str | Iterable[str] | None) -> frozenset[str]:
-    """The paths of the nodes whose chunks are the reply."""
-    if not is_node(flow):
-        raise GraphError(f"chat needs a flow or a node, not {flow!r}.{why_no_node(flow)}")
-    name = node_name(flow)
-    root = plan_of(flow) if shape_of(flow).nests else Plan(flow, name, name)
-    nodes = list(_nodes(root, True))
-    paths = {plan.path for plan, _ in nodes}
-    known = ", ".join(map(repr, sorted(paths)))
-    if answer is None:
-        last = frozenset(plan.path for plan, is_last in nodes if is_last)
-        if not last:
-            raise ValueError(
-                f"chat: which nodes are the reply? Each is followed by another one. Name them with "
-                f"answer=…: {known}."
-            )
-        return last
-    named = frozenset([answer] if isinstance(answer, str) else answer)
-    for path in named - paths:
-        raise ValueError(f"chat: answer={path!r} is no path of a node; there are {known}.")
-    return named
-
-
-def _nodes(plan: Plan, is_last: bool, around: tuple[Any, ...] = ()) -> Iterator[tuple[Plan, bool]]:
-    """The nodes of a graph, and for each whether no other one follows it."""
-    if not plan.shape.nests or plan.node in around:
-        yield plan, is_last
-        return
-    for child in plan.children():
-        follows = any(successor is not None for _, successor in ways(child.node))
-        yield from _nodes(child, is_last and not follows, (*around, plan.node))
+def _plain(text: str) -> str:
+    """In one line of Markdown, as it is."""
+    return _MARKDOWN.sub(r"\\\g<0>", escape_controls(text, one_line=True))
