@@ -24,8 +24,9 @@ except ImportError as _missing:
         "Install the extra: pip install flowevents[web]"
     ) from _missing
 
+from flowevents.web.owned import sse
 from flowevents.web.server import RunServer
 
-__all__ = ["RunServer"]
+__all__ = ["RunServer", "sse"]
 
 del _sse_starlette, _starlette

@@ -11,9 +11,8 @@ The rules of this file:
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 
@@ -31,15 +30,12 @@ from flowevents.run import Run
 from flowevents.web.access import Access, RunAction
 from flowevents.web.viewers import Viewers
 
-__all__ = ["Runs", "Shared"]
+__all__ = ["Runs"]
 
 _logger: Final = logging.getLogger("flowevents")
 _GRACE: Final = 5.0  # seconds in which runs may close when the server stops
 _KEPT: Final = 1_000  # ended runs, where no journal was given
 _RETRY_AFTER: Final = "5"  # seconds
-
-Shared = Callable[[dict[str, Any]], Any]
-"""Makes a run's `shared` of the JSON object in the request's body; plain or async."""
 
 
 class Runs:
@@ -50,7 +46,6 @@ class Runs:
         journal: Where the runs are.
         access: Who may do what.
         max_runs: How many may live here at once.
-        shared: Makes a run's `shared` of a request's body.
         forgets: Keep the last 1,000 of those that have ended.
         options: As of `Run`, for each.
 
@@ -66,7 +61,6 @@ class Runs:
         access: Access,
         *,
         max_runs: int,
-        shared: Shared | None,
         forgets: bool,
         options: ResumeOptions,
     ) -> None:
@@ -77,7 +71,6 @@ class Runs:
         self.live: dict[str, Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()  # the loop itself holds them weakly
         self._room = max_runs
-        self._shared = shared
         self._ended: dict[str, None] | None = {} if forgets else None  # in order
         self._options = options
 
@@ -88,19 +81,6 @@ class Runs:
     ) -> None:
         """Raise `HTTPException` where that is refused."""
         await self.access.ask(request, action, run_id)
-
-    async def shared_of(self, body: dict[str, Any], otherwise: Any) -> Any:
-        """What `RunServer(shared=…)` makes of a request's body; by default what is given here.
-
-        Raises `HTTPException` where it says `ValueError`.
-        """
-        if self._shared is None:
-            return otherwise
-        try:
-            made = self._shared(body)
-            return await made if inspect.isawaitable(made) else made
-        except ValueError as error:
-            raise HTTPException(422, str(error) or "The body does not fit.") from error
 
     def watched(self, run_id: str) -> AbstractContextManager[None]:
         """Somebody watches this run, as long as the block runs."""

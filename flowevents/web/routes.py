@@ -16,20 +16,21 @@ from starlette.routing import Route
 from flowevents.status import RunStatus
 from flowevents.web.bodies import ReplyBody, StartBody, check_id, read, whole_number
 from flowevents.web.driving import Runs
+from flowevents.web.protocol import SharedOf, shared_of
 from flowevents.web.watching import watch
 
 __all__ = ["run_routes"]
 
 
-def run_routes(runs: Runs) -> list[Route]:
-    """The routes of runs."""
+def run_routes(runs: Runs, shared: SharedOf | None = None) -> list[Route]:
+    """The routes of runs; `shared` makes a run's `shared` of a request."""
     journal, route = runs.journal, runs.access.route
 
     async def start(request: Request) -> Response:
         body = await read(request, StartBody)
         check_id(body.id)
-        shared = await runs.shared_of(msgspec.to_builtins(body), body.shared)
-        summary = await runs.start(body.flow, shared, body.id, body.metadata)
+        given = await shared_of(shared, request, msgspec.to_builtins(body), body.shared)
+        summary = await runs.start(body.flow, given, body.id, body.metadata)
         root = request.scope.get("root_path", "").rstrip("/")
         return _json(summary, 201, {"Location": f"{root}/runs/{quote(summary.id)}"})
 

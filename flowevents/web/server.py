@@ -17,10 +17,11 @@ from flowevents.errors import GraphError
 from flowevents.journal.journal import Journal
 from flowevents.journal.memory import MemoryJournal
 from flowevents.web.access import Access, Authorize
-from flowevents.web.driving import Runs, Shared
+from flowevents.web.driving import Runs
 from flowevents.web.guard import LOOPBACK, Guard
 from flowevents.web.page import page_routes
 from flowevents.web.problems import HANDLERS
+from flowevents.web.protocol import SharedOf
 from flowevents.web.rounds import Rounds
 from flowevents.web.routes import run_routes
 
@@ -50,8 +51,8 @@ class RunServer:
             before anything is looked up. `action` is `"start"`, `"list"`, `"watch"`, `"reply"`,
             `"cancel"` or `"pause"`; `run_id` is `None` where there is none yet. It refuses by an
             exception: an `HTTPException` with its own status, any other with 403.
-        shared: `shared(body)`, plain or async, makes a run's `shared` of the JSON object in the
-            request's body; a `ValueError` refuses it.
+        shared: `shared(request, body)`, plain or async, makes a run's `shared` of a request and the
+            JSON object in its body; an `HTTPException` refuses it.
         options: `observers`, `redact`, `clock`, `on_handler_error`, `offload` and `state_types`, as
             of `Run`, for every run.
 
@@ -73,7 +74,7 @@ class RunServer:
         allowed_hosts: Iterable[str] = LOOPBACK,
         allowed_origins: Iterable[str] = (),
         authorize: Authorize | None = None,
-        shared: Shared | None = None,
+        shared: SharedOf | None = None,
         **options: Unpack[ResumeOptions],
     ) -> None:
         if type(max_runs) is not int or max_runs < 1:
@@ -88,7 +89,6 @@ class RunServer:
             self.journal,
             Access(authorize),
             max_runs=max_runs,
-            shared=shared,
             forgets=journal is None,
             options=options,
         )
@@ -98,7 +98,7 @@ class RunServer:
             unwatched=None if unwatched == "continue" else float(unwatched),
         )
         self._going: asyncio.Task[None] | None = None
-        self.routes: list[Route] = [*run_routes(self._runs), *page_routes(self._runs)]
+        self.routes: list[Route] = [*run_routes(self._runs, shared), *page_routes(self._runs)]
         app = Starlette(routes=self.routes, exception_handlers=HANDLERS, lifespan=self.lifespan)
         app.router.redirect_slashes = False
         self._app = Guard(app, allowed_hosts, allowed_origins)
