@@ -1,4 +1,4 @@
-"""Flows for the tests of the page, and the server that has them: `uvicorn tests.web.page_flows:app`.
+"""Flows for the tests of the page, and their server: `uvicorn tests.web.page_flows:app`.
 
 They wait at gates: `shared["gates"]` is a folder, and a gate is open once there is a file of its
 name in it.
@@ -35,7 +35,7 @@ Shared = dict[str, Any]
 
 async def passed(gates: str, name: str) -> None:
     """Wait at a gate."""
-    while not (Path(gates) / name).exists():
+    while not (Path(gates) / name).exists():  # noqa: ASYNC110 (another process opens it)
         await asyncio.sleep(0.005)
 
 
@@ -196,12 +196,10 @@ class Fail(AsyncNode):
 
 
 class Count(AsyncStreamNode):
-    """Goes on until it is cancelled."""
+    """Goes on for long."""
 
     async def exec_stream_async(self, prep_res: Any) -> AsyncIterator[str]:
-        number = 0
-        while True:
-            number += 1
+        for number in range(1, 1_500):
             yield f"line {number}\n"
             await asyncio.sleep(0.02)
 
