@@ -67,8 +67,8 @@ def chat(
             `{"messages": [*history, {"role": "user", "content": message}]}`.
         answer: The paths of the nodes whose chunks are the reply; every other node is a step that
             can be folded. By default the nodes that no other one follows.
-        options: As of `Run`, for each run, but for `id` and `on_pause`. `offload` is on, because
-            the nodes of an async flow share Gradio's loop.
+        options: As of `Run`, for each run, but for `id` and `on_pause`. `offload` is on for an
+            async flow, because its nodes share Gradio's loop.
 
     Raises `GraphError` where `flow` is no node, and `ValueError` for an `answer` that is no path of
     one, or is missing where each node is followed by another.

@@ -100,7 +100,7 @@ class _Part(Opened):
     def text(self) -> str:
         """What it has said, its items one after the other."""
         own = "".join(self.pieces)
-        items = ((each.label, each.text()) for each in self.sections)
+        items = ((each.label, each.text().strip()) for each in self.sections)
         said = [f"**{label}** {text}" for label, text in items if text]
         return "\n\n".join([own, *said] if own else said)
 

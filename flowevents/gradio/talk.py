@@ -44,9 +44,9 @@ class Talk:
     def __init__(self, flow: Any, shared: Any, messages: Messages, options: RunOptions) -> None:
         self._events: deque[Event] = deque()
         observers = [self._events.append, *(options.get("observers") or ())]
-        given: RunOptions = {"offload": True, **options, "observers": observers}
+        self._is_async: bool = shape_of(flow).is_async
+        given: RunOptions = {"offload": self._is_async, **options, "observers": observers}
         self._run: Run | None = Run(flow, shared, **given)
-        self._is_async = shape_of(flow).is_async
         self._messages = messages
         self._asked: Interrupt | None = None
 
