@@ -16,7 +16,7 @@ from flowevents.events import Event, Interrupt
 from flowevents.journal import Journal, RunSummary
 from flowevents.observers.questions import choices_of, parse, wording
 
-__all__ = ["is_journal", "journal_events", "lines_of", "opened", "typed_answer"]
+__all__ = ["is_journal", "journal_events", "lines_of", "made", "opened", "typed_answer"]
 
 _SQLITE: Final = b"SQLite format 3\0"
 _URLS: Final = ("redis://", "rediss://", "unix://")
@@ -36,6 +36,15 @@ def is_journal(place: str) -> bool:
 @contextmanager
 def opened(place: str) -> Iterator[Journal]:
     """The journal there, for as long as the block runs; what it refuses is a `WrongInput`."""
+    if not place.startswith(_URLS) and not os.path.exists(place):
+        raise WrongInput(f"There is no journal {place}. Give the file, or redis://….")
+    with made(place) as journal:
+        yield journal
+
+
+@contextmanager
+def made(place: str) -> Iterator[Journal]:
+    """`opened`, where a file that is not there is made."""
     try:
         with _open(place) as journal:
             yield journal
@@ -48,8 +57,6 @@ def _open(place: str) -> Journal:
         from flowevents.journal.redis import RedisJournal
 
         return RedisJournal(place)
-    if not os.path.exists(place):
-        raise WrongInput(f"There is no journal {place}. Give the file, or redis://….")
     from flowevents.journal.sqlite import SQLiteJournal
 
     return SQLiteJournal(place)
