@@ -259,4 +259,6 @@ FLOWS: dict[str, Any] = {
 }
 
 database = os.environ.get("PAGE_DB")
-app = RunServer(FLOWS, journal=SQLiteJournal(database) if database else None, state_types=[Release])
+app = RunServer(
+    FLOWS, journal=SQLiteJournal(database, lease=2) if database else None, state_types=[Release]
+)

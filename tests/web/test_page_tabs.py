@@ -107,7 +107,7 @@ def test_cut_again_and_again(site: Site, page: Page) -> None:
         window.fetch = async (url, options) => {
           const response = await real(url, options);
           if (!String(url).startsWith("events")) return response;
-          let left = 700;
+          let left = 2500;
           const cut = new TransformStream({
             transform(bytes, control) {
               control.enqueue(bytes.slice(0, left));

@@ -33,8 +33,8 @@ export async function follow(id, to) {
     } catch (error) {
       if (error instanceof Refused) throw error;
       place.failures += 1;
-      if (place.failures > 1) to.lost("The connection is lost. Trying again …");
-      await pause(Math.min(125 * 2 ** place.failures, LONGEST_WAIT));
+      if (place.failures > 2) to.lost("The connection is lost. Trying again …");
+      await pause(Math.min(50 * 2 ** place.failures, LONGEST_WAIT));
     }
   }
 }
