@@ -1,211 +1,34 @@
 """`POST /ag-ui/{flow}`: runs for clients of the AG-UI protocol, such as `HttpAgent`; extra `agui`.
 
-A request starts a run, whose `shared` is the request's `state` with its `messages`; or it answers
-questions, and goes on with the run that asked them. It ends with the run, or where nothing goes on
-without an answer. What is wrong with a request is an HTTP error; later it is a `RUN_ERROR`.
+A request starts a run, or answers its questions and goes on with it. It ends with the run, or where
+nothing goes on without an answer.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import AsyncIterator, Collection, Iterable
-from typing import TYPE_CHECKING, Any, Final
-
-from anyio.to_thread import run_sync
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from flowevents.errors import JournalError, RunStateError
-from flowevents.events import Event, Reply
-from flowevents.journal.follower import Follower
-from flowevents.journal.journal import Journal
-from flowevents.journal.mail import check_answer
-from flowevents.plain import plain
-from flowevents.web.bodies import is_id, object_of
+from flowevents.errors import MissingExtra
 from flowevents.web.driving import Runs
-from flowevents.web.protocol import SharedOf, check_flow, conversation, shared_of, stream
-from flowevents.web.telling import Telling
-
-if TYPE_CHECKING:
-    from ag_ui.core import RunAgentInput
-
-    from flowevents.web.ag_ui_events import AgUiEvents
+from flowevents.web.protocol import SharedOf
 
 __all__ = ["ag_ui_routes"]
 
-_logger: Final = logging.getLogger("flowevents")
-
 
 def ag_ui_routes(runs: Runs, shared: SharedOf | None = None) -> list[Route]:
-    """The route of the AG-UI protocol; `shared` makes a run's `shared` of a request."""
+    """The route of the AG-UI protocol; `shared` makes a run's `shared` of a request.
+
+    Where its package is not installed, the answer is 501.
+    """
 
     async def ag_ui(request: Request) -> Response:
-        from flowevents.web.ag_ui_events import AgUiEvents, input_of  # needs the extra
-
         try:
-            body = await object_of(request)
-            asked = input_of(body)
-            answers = _answers_in(asked)
-        except (HTTPException, ValueError) as error:
-            await runs.authorize(request, "start")  # who may not start learns nothing else
-            if isinstance(error, HTTPException):
-                raise
-            raise HTTPException(422, f"The body is no RunAgentInput: {error}.") from None
-        told: list[Event] = []
-        if answers is None:
-            run_id = await _start(runs, request, shared, asked, body)
-        else:
-            run_id, told = answers.run_id, await _answer(runs, request, answers)
-        events = AgUiEvents(run_id, asked.thread_id, asked.run_id, answers.ids if answers else ())
-        follower = await run_sync(runs.journal.follow, run_id, told[-1].seq if told else 0)
-        return stream(_frames(runs, run_id, events, told, follower))
+            from flowevents.web.ag_ui_requests import respond
+        except MissingExtra:
+            await runs.authorize(request, "start")
+            raise
+        return await respond(runs, shared, request)
 
     return [Route("/ag-ui/{flow}", ag_ui, methods=["POST"])]
-
-
-async def _frames(
-    runs: Runs, run_id: str, events: AgUiEvents, told: list[Event], follower: Follower
-) -> AsyncIterator[bytes]:
-    from flowevents.web.ag_ui_events import failure, frames, snapshot
-
-    with runs.watched(run_id), follower:
-        yield frames(events.begin(told))
-        try:
-            async for event in follower:
-                parts = events.translate(event)
-                if events.has_ended:
-                    parts[-1:-1] = [snapshot(await run_sync(_state, runs, run_id))]
-                yield frames(parts)
-                if events.has_ended:
-                    return
-        except JournalError as error:
-            _logger.warning("The events of run %s end here: %s", run_id, error)
-    yield frames([failure("The server tells no more of this run, which may go on.", "lost")])
-
-
-def _state(runs: Runs, run_id: str) -> Any:
-    return plain(runs.journal.state(run_id))
-
-
-# -- a new run -------------------------------------------------------------------------------------
-
-
-async def _start(
-    runs: Runs,
-    request: Request,
-    shared: SharedOf | None,
-    asked: RunAgentInput,
-    body: dict[str, Any],
-) -> str:
-    """Start a run, under the id that the client gives it where it can have that; returns its id."""
-    await runs.authorize(request, "start")
-    flow = request.path_params["flow"]
-    check_flow(runs, flow)
-    given = await shared_of(shared, request, body, conversation(body, "state"))
-    metadata = {"thread": asked.thread_id}
-    if is_id(asked.run_id):
-        try:
-            return (await runs.start(flow, given, asked.run_id, metadata)).id
-        except RunStateError:
-            pass  # it is taken
-    return (await runs.start(flow, given, None, metadata)).id
-
-
-# -- answers ---------------------------------------------------------------------------------------
-
-
-class _Answers:
-    """What a request says to the questions of one run.
-
-    Attributes:
-        run_id: The run.
-        given: The answers, by the ids of their questions.
-        left: The ids of the questions that shall not be answered.
-    """
-
-    def __init__(self, run_id: str) -> None:
-        self.run_id = run_id
-        self.given: dict[str, Any] = {}
-        self.left: set[str] = set()
-
-    @property
-    def ids(self) -> set[str]:
-        """The questions that it names."""
-        return {*self.given, *self.left}
-
-
-def _answers_in(asked: RunAgentInput) -> _Answers | None:
-    """The answers that a request has, if any. Raises `ValueError` where they make no sense."""
-    answers: _Answers | None = None
-    for entry in asked.resume or ():
-        run_id, colon, question = entry.interrupt_id.partition(":")
-        if not colon:
-            raise ValueError(f"resume: {entry.interrupt_id!r} is no id of an interrupt")
-        answers = answers or _Answers(run_id)
-        if run_id != answers.run_id:
-            raise ValueError(f"resume: it names two runs, {answers.run_id!r} and {run_id!r}")
-        if question in answers.ids:
-            raise ValueError(f"resume: {entry.interrupt_id!r} is there twice")
-        if entry.status == "resolved":
-            answers.given[question] = entry.payload
-        else:
-            answers.left.add(question)
-    return answers
-
-
-async def _answer(runs: Runs, request: Request, answers: _Answers) -> list[Event]:
-    """Give a run its answers, all or none; returns what of it was told before.
-
-    A run that waits for what it shall not get is cancelled.
-
-    Raises `HTTPException`, `UnknownRun`, and `ReplyError` where an answer is refused.
-    """
-    run_id, flow = answers.run_id, request.path_params["flow"]
-    if answers.given:
-        await runs.authorize(request, "reply", run_id)
-    if answers.left:
-        await runs.authorize(request, "cancel", run_id)
-    await runs.authorize(request, "watch", run_id)
-    check_flow(runs, flow)
-    return await run_sync(_put, runs.journal, flow, answers)
-
-
-def _put(journal: Journal, flow: str, answers: _Answers) -> list[Event]:
-    run_id = answers.run_id
-    summary = journal.summary(run_id)
-    if summary.flow != flow:
-        raise HTTPException(404, f"Run {run_id} is one of the flow {summary.flow!r}.")
-    open_now = {each.id: each for each in summary.interrupts}
-    told = told_before(journal.read(run_id), answers.ids)
-    if not told:
-        raise HTTPException(404, f"Run {run_id} has not asked all of {sorted(answers.ids)}.")
-    for id, value in answers.given.items():
-        if id in open_now:
-            check_answer(open_now[id], value)
-    if answers.left & open_now.keys():
-        journal.cancel(run_id)
-        return told
-    for id, value in answers.given.items():
-        journal.reply(run_id, value, id)
-    return told
-
-
-def told_before(log: Iterable[Event], asked: Collection[str]) -> list[Event]:
-    """What the request told that ended with these questions, which nobody had answered then.
-
-    Nothing, where none did.
-    """
-    telling = Telling()
-    told: list[Event] = []
-    first = newest = 0
-    for event in log:
-        told.append(event)
-        telling.fold(event)
-        if isinstance(event, Reply) and event.id in asked:
-            newest = 0
-        elif not newest and telling.waits() and telling.questions.keys() >= set(asked):
-            newest = len(told)
-            first = first or newest
-    return told[: newest or first]

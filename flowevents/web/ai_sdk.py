@@ -7,8 +7,6 @@ the SDK looks for a stream to go on with, the chat's run is told from its beginn
 
 from __future__ import annotations
 
-import logging
-from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from anyio.to_thread import run_sync
@@ -16,8 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from flowevents.errors import JournalError
-from flowevents.journal.follower import Follower
+from flowevents.events import Event
 from flowevents.journal.journal import Journal
 from flowevents.web.ai_sdk_parts import DONE, UIMessageParts, failure, frames
 from flowevents.web.bodies import object_of
@@ -26,7 +23,6 @@ from flowevents.web.protocol import SharedOf, check_flow, conversation, shared_o
 
 __all__ = ["ai_sdk_routes"]
 
-_logger: Final = logging.getLogger("flowevents")
 _MOST: Final = 1_000  # runs that have not ended, of which one may be a chat's
 
 
@@ -76,18 +72,24 @@ def _newest(journal: Journal, flow: str, chat: str) -> str | None:
 
 async def _told(runs: Runs, run_id: str) -> Response:
     follower = await run_sync(runs.journal.follow, run_id)
-    return stream(_frames(runs, run_id, follower), x_vercel_ai_ui_message_stream="v1")
+    teller = _Teller(UIMessageParts(run_id))
+    return stream(runs, run_id, follower, teller, x_vercel_ai_ui_message_stream="v1")
 
 
-async def _frames(runs: Runs, run_id: str, follower: Follower) -> AsyncIterator[bytes]:
-    parts = UIMessageParts(run_id)
-    with runs.watched(run_id), follower:
-        yield frames(parts.begin())
-        try:
-            async for event in follower:
-                yield frames(parts.translate(event))
-        except JournalError as error:
-            _logger.warning("The events of run %s end here: %s", run_id, error)
-    if not parts.has_ended:
-        yield frames([failure("The server tells no more of this run, which may go on.")])
-    yield DONE
+class _Teller:
+    """Tells of a run by these parts."""
+
+    def __init__(self, parts: UIMessageParts) -> None:
+        self._parts = parts
+        self.has_ended = False
+
+    def begin(self) -> bytes:
+        return frames(self._parts.begin())
+
+    async def tell(self, event: Event) -> bytes:
+        told = frames(self._parts.translate(event))
+        self.has_ended = self._parts.has_ended
+        return told + DONE if self.has_ended else told
+
+    def lose(self) -> bytes:
+        return frames([failure("The server tells no more of this run, which may go on.")]) + DONE

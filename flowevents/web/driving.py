@@ -26,6 +26,7 @@ from flowevents.engine.shape import shape_of
 from flowevents.errors import JournalError, RunCancelled
 from flowevents.journal.journal import Journal
 from flowevents.journal.records import RunSummary
+from flowevents.plain import plain
 from flowevents.run import Run
 from flowevents.web.access import Access, RunAction
 from flowevents.web.viewers import Viewers
@@ -85,6 +86,10 @@ class Runs:
     def watched(self, run_id: str) -> AbstractContextManager[None]:
         """Somebody watches this run, as long as the block runs."""
         return self.viewers.watching(run_id)
+
+    def state(self, run_id: str) -> Any:
+        """`shared` of a run as its last record left it, in plain values; for a thread."""
+        return plain(self.journal.state(run_id, self._options.get("state_types", ())))
 
     # -- starting ---------------------------------------------------------------------------------
 

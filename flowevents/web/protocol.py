@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable
-from typing import Any, Final
+import logging
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, Final, Protocol
 
+import anyio
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from flowevents.errors import JournalError
+from flowevents.events import Event
+from flowevents.journal.follower import Follower
 from flowevents.web.driving import Runs
+from flowevents.web.watching import COMMENT, COMMENT_EVERY, GRACE, close_at
 
-__all__ = ["SharedOf", "check_flow", "conversation", "shared_of", "stream"]
+__all__ = ["SharedOf", "Teller", "check_flow", "conversation", "shared_of", "stream"]
 
-_COMMENT_EVERY: Final = 15  # seconds
+_logger: Final = logging.getLogger("flowevents")
 
 SharedOf = Callable[[Request, dict[str, Any]], Any]
 """Makes a run's `shared` of a request and its JSON body; plain or async. An `HTTPException` that it
@@ -50,12 +57,56 @@ def conversation(body: dict[str, Any], field: str) -> dict[str, Any]:
     return {**(given or {}), "messages": messages}
 
 
-def stream(frames: AsyncIterator[bytes], **headers: str) -> Response:
-    """These frames as Server-Sent Events, with a comment where nothing comes for a while."""
+class Teller(Protocol):
+    """Tells a client what happens in a run, in the frames of a protocol."""
+
+    has_ended: bool
+    """Whether the last event ended the stream."""
+
+    def begin(self) -> bytes:
+        """What comes first."""
+        ...
+
+    async def tell(self, event: Event) -> bytes:
+        """What the event says."""
+        ...
+
+    def lose(self) -> bytes:
+        """What comes last, where nothing more of the run can be told."""
+        ...
+
+
+def stream(runs: Runs, run_id: str, events: Follower, teller: Teller, **headers: str) -> Response:
+    """What is told of a run, as Server-Sent Events: up to its end, or to that of the stream."""
+    stopping = anyio.Event()
     return EventSourceResponse(
-        frames,
+        _told(runs, run_id, events, teller, stopping),
         headers={name.replace("_", "-"): value for name, value in headers.items()},
-        ping=_COMMENT_EVERY,
-        ping_message_factory=lambda: ServerSentEvent(comment="still here", sep="\n"),
-        sep="\n",
+        ping=COMMENT_EVERY,
+        ping_message_factory=lambda: ServerSentEvent(comment=COMMENT, sep="\n"),
+        shutdown_event=stopping,
+        shutdown_grace_period=GRACE,
     )
+
+
+async def _told(
+    runs: Runs, run_id: str, events: Follower, teller: Teller, stopping: anyio.Event
+) -> AsyncGenerator[bytes, None]:
+    stop = asyncio.create_task(close_at(stopping, events))
+    try:
+        with runs.watched(run_id), events:
+            yield teller.begin()
+            async for event in events:
+                told = []
+                for each in (event, *events.ready()):
+                    told.append(await teller.tell(each))
+                    if teller.has_ended:
+                        break
+                yield b"".join(told)
+                if teller.has_ended:
+                    return
+    except JournalError as error:
+        _logger.warning("The events of run %s end here: %s", run_id, error)
+    finally:
+        stop.cancel()
+    yield teller.lose()

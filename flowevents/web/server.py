@@ -17,6 +17,8 @@ from flowevents.errors import GraphError
 from flowevents.journal.journal import Journal
 from flowevents.journal.memory import MemoryJournal
 from flowevents.web.access import Access, Authorize
+from flowevents.web.ag_ui import ag_ui_routes
+from flowevents.web.ai_sdk import ai_sdk_routes
 from flowevents.web.driving import Runs
 from flowevents.web.guard import LOOPBACK, Guard
 from flowevents.web.page import page_routes
@@ -98,7 +100,12 @@ class RunServer:
             unwatched=None if unwatched == "continue" else float(unwatched),
         )
         self._going: asyncio.Task[None] | None = None
-        self.routes: list[Route] = [*run_routes(self._runs, shared), *page_routes(self._runs)]
+        self.routes: list[Route] = [
+            *run_routes(self._runs, shared),
+            *page_routes(self._runs),
+            *ag_ui_routes(self._runs, shared),
+            *ai_sdk_routes(self._runs, shared),
+        ]
         app = Starlette(routes=self.routes, exception_handlers=HANDLERS, lifespan=self.lifespan)
         app.router.redirect_slashes = False
         self._app = Guard(app, allowed_hosts, allowed_origins)

@@ -24,7 +24,7 @@ from flowevents.journal.records import ENDED
 from flowevents.web.bodies import whole_number
 from flowevents.web.driving import Runs
 
-__all__ = ["COMMENT", "COMMENT_EVERY", "sse_frame", "watch"]
+__all__ = ["COMMENT", "COMMENT_EVERY", "GRACE", "close_at", "sse_frame", "watch"]
 
 COMMENT: Final = "still here"
 COMMENT_EVERY: Final = 15  # seconds
@@ -32,7 +32,7 @@ COMMENT_EVERY: Final = 15  # seconds
 _logger: Final = logging.getLogger("flowevents")
 _LINES: Final = "application/x-ndjson"
 _STREAM: Final = "text/event-stream"
-_GRACE: Final = 1.0  # seconds in which a stream ends when the server stops
+GRACE: Final = 1.0  # seconds in which a stream ends when the server stops
 
 Form = Callable[[Event], bytes]
 
@@ -57,7 +57,7 @@ async def watch(runs: Runs, request: Request) -> Response:
         ping=0 if as_lines else COMMENT_EVERY,
         ping_message_factory=lambda: ServerSentEvent(comment=COMMENT, sep="\n"),
         shutdown_event=stopping,
-        shutdown_grace_period=_GRACE,
+        shutdown_grace_period=GRACE,
     )
 
 
@@ -71,7 +71,7 @@ def _after(request: Request) -> int:
 async def _written(
     runs: Runs, run_id: str, events: Follower, form: Form, stopping: anyio.Event
 ) -> AsyncGenerator[bytes, None]:
-    stop = asyncio.create_task(_close_at(stopping, events))
+    stop = asyncio.create_task(close_at(stopping, events))
     try:
         with runs.watched(run_id), events:
             async for event in events:
@@ -82,7 +82,8 @@ async def _written(
         stop.cancel()
 
 
-async def _close_at(stopping: anyio.Event, events: Follower) -> None:
+async def close_at(stopping: anyio.Event, events: Follower) -> None:
+    """End a stream of events when the server stops."""
     await stopping.wait()
     events.close()
 

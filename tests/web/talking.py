@@ -1,0 +1,214 @@
+"""A server of flows in which everything happens that a protocol has to tell: `uvicorn` runs it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from flowevents import (
+    Ask,
+    AsyncFlow,
+    AsyncNode,
+    AsyncParallelBatchFlow,
+    AsyncParallelBatchNode,
+    AsyncStreamNode,
+    BatchFlow,
+    Flow,
+    Node,
+    StreamNode,
+)
+from flowevents.web import RunServer
+from tests.hostile import HOSTILE
+
+__all__ = ["app"]
+
+
+class Echo(StreamNode):
+    """Says what was said last, and keeps it."""
+
+    def prep(self, shared: Any) -> Any:
+        return shared["messages"][-1]["content"], shared.get("greeting", "You said")
+
+    def exec_stream(self, prep_res: Any) -> Iterator[str]:
+        said, greeting = prep_res
+        yield f"{greeting}: "
+        yield said
+
+    def post(self, shared: Any, prep_res: Any, exec_res: Any) -> str:
+        shared["answer"] = "".join(exec_res)
+        return "said"
+
+
+class Quiet(Node):
+    """Says nothing."""
+
+
+class Fails(StreamNode):
+    def exec_stream(self, prep_res: Any) -> Iterator[str]:
+        yield "half"
+        raise ValueError("no page")
+
+
+class Retries(StreamNode):
+    """Fails twice, having said something, then says it."""
+
+    def __init__(self) -> None:
+        super().__init__(max_retries=3)
+
+    def exec_stream(self, prep_res: Any) -> Iterator[str]:
+        yield f"try {self.cur_retry} "
+        yield "void" if self.cur_retry < 2 else "done"
+        if self.cur_retry < 2:
+            raise OSError("reset")
+
+
+class Work(AsyncNode):
+    """Publishes what is no text."""
+
+    async def exec_async(self, prep_res: Any) -> None:
+        self.progress(1, 2, "half")
+        self.emit({"title": "a source"}, kind="source")
+        self.emit("a thought", kind="thought")
+        self.emit({"no": "text"})
+        self.progress(2, 2, "whole")
+
+
+class Read(AsyncParallelBatchNode, AsyncStreamNode):
+    """Streams from three items at the same time; the second is tried twice."""
+
+    def __init__(self) -> None:
+        super().__init__(max_retries=2)
+
+    async def prep_async(self, shared: Any) -> list[int]:
+        return [0, 1, 2]
+
+    def item_label(self, item: int) -> str:
+        return f"page {item}"
+
+    async def exec_stream_async(self, item: int) -> AsyncIterator[str]:
+        for word in ("one ", "two "):
+            await asyncio.sleep(0)
+            yield f"{item} {word}"
+        tries = self.params.setdefault("tries", set())
+        if item == 1 and item not in tries:
+            tries.add(item)
+            raise OSError("reset")
+
+
+class Pages(AsyncParallelBatchFlow):
+    async def prep_async(self, shared: Any) -> list[dict[str, Any]]:
+        return [{"page": 0}, {"page": 1}]
+
+
+class Say(AsyncStreamNode):
+    async def exec_stream_async(self, prep_res: Any) -> AsyncIterator[str]:
+        await asyncio.sleep(0)
+        yield f"page {self.params['page']} "
+        await asyncio.sleep(0)
+        yield "said"
+
+
+@dataclass
+class Form:
+    """What is asked for."""
+
+    title: str
+    copies: int
+
+
+class Asks(AsyncStreamNode):
+    """Speaks, asks twice, and goes on speaking."""
+
+    async def exec_stream_async(self, prep_res: Any) -> AsyncIterator[Any]:
+        yield "before "
+        answer = yield Ask("Ship it?", choices=["yes", "no"])
+        yield f"{answer} "
+        form = yield Ask("Which?", type=Form)
+        yield f"{form.copies} of {form.title}"
+
+
+class Team(AsyncParallelBatchNode, AsyncStreamNode):
+    """Two items ask while a third speaks."""
+
+    async def prep_async(self, shared: Any) -> list[int]:
+        return [0, 1, 2]
+
+    async def exec_stream_async(self, item: int) -> AsyncIterator[Any]:
+        yield f"{item} begins "
+        if item < 2:
+            answer = yield Ask(f"Item {item}?", choices=["yes", "no"])
+            yield f"{item} {answer}"
+        else:
+            for index in range(20):
+                await asyncio.sleep(0)
+                yield f"{index} "
+
+
+class Late(AsyncNode):
+    """Asks what nobody answers in time."""
+
+    async def exec_async(self, prep_res: Any) -> str:
+        return str(await self.ask("Still there?", expires=0.2))
+
+
+class Forever(AsyncStreamNode):
+    async def exec_stream_async(self, prep_res: Any) -> AsyncIterator[str]:
+        index = 0
+        while True:
+            yield f"{index} "
+            index += 1
+            await asyncio.sleep(0.01)
+
+
+class Counts(AsyncStreamNode):
+    """Speaks for about a second."""
+
+    async def exec_stream_async(self, prep_res: Any) -> AsyncIterator[str]:
+        for index in range(50):
+            yield f"{index} "
+            await asyncio.sleep(0.02)
+
+
+class Hostile(StreamNode):
+    """Says and asks what would harm who does not escape it."""
+
+    node_name = "Hostile </script>\n\ndata: forged"
+
+    def exec_stream(self, prep_res: Any) -> Iterator[Any]:
+        yield from HOSTILE.values()
+        yield {text: text for text in HOSTILE.values()}
+        yield "data: forged\n\nevent: end\r\rid: 1\r\n\r\n"
+        yield Ask("".join(HOSTILE.values()), choices=list(HOSTILE.values()))
+
+
+class Rounds(BatchFlow):
+    def prep(self, shared: Any) -> list[dict[str, Any]]:
+        return [{"round": 0}, {"round": 1}]
+
+
+def chain(*nodes: Any) -> Any:
+    """The first of these nodes, which lead from one to the next."""
+    for one, other in zip(nodes, nodes[1:], strict=False):
+        one >> other
+    return nodes[0]
+
+
+app = RunServer(
+    {
+        "echo": Flow(chain(Echo())),
+        "empty": Flow(chain(Quiet(), Quiet())),
+        "fails": Flow(chain(Quiet(), Fails())),
+        "retries": Flow(Retries()),
+        "much": AsyncFlow(chain(Work(), AsyncFlow(chain(Read(), Read())), Pages(Say()))),
+        "rounds": Rounds(chain(Quiet(), Flow(Retries()))),
+        "asks": AsyncFlow(Asks()),
+        "team": AsyncFlow(Team()),
+        "late": AsyncFlow(Late()),
+        "forever": AsyncFlow(Forever()),
+        "counts": AsyncFlow(Counts()),
+        "hostile": Flow(Hostile()),
+    },
+    state_types=[Form],
+)
