@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # else Gradio looks hosts up
+os.environ["GRADIO_HEARTBEAT_INTERVAL"] = "0.1"  # with which its client notices that it is closed
 
 import gradio
 from fastapi import FastAPI

@@ -15,6 +15,8 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from tests.driving import PATIENCE
 from tests.web.site import Site, chromium, serving
 
+pytestmark = pytest.mark.usefixtures("threads_end")
+
 Open = Callable[[], Client]
 
 
@@ -46,7 +48,6 @@ def open_client(site: Site, kind: str) -> Iterator[Open]:
 
         def opened() -> Client:
             client = Client(f"{site.url}{kind}/", verbose=False, analytics_enabled=False)
-            stack.callback(client.executor.shutdown)
             stack.callback(client.close)
             return client
 
