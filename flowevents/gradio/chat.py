@@ -76,7 +76,7 @@ def chat(
     paths = reply_paths(flow, answer)
     for name in ("id", "on_pause"):
         if name in options:
-            raise ValueError(f"chat: {name}={options[name]!r} is not for many runs. Leave it out.")
+            raise ValueError(f"chat: {name}={options.get(name)!r} is not for many runs. Leave it out.")
     seats = Cache(per_session=True, max_size=_SESSIONS)
 
     def talk_of(message: Any, history: list[Message], more: tuple[Any, ...]) -> Talk:
