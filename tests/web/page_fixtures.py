@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page
 
 from tests.web.site import Site, Watched, chromium, serving
 
-__all__ = ["Gate", "browser", "gate", "page", "site"]
+__all__ = ["EVERYWHERE", "Gate", "browser", "gate", "page", "site"]
 
 Gate = Callable[[str], None]
 
@@ -29,10 +29,14 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
-@pytest.fixture(params=["1280 light", "360 dark"])
+EVERYWHERE = pytest.mark.parametrize("page", ["1280 light", "360 dark"], indirect=True)
+"""Wide and narrow, light and dark."""
+
+
+@pytest.fixture
 def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     """A page, in a profile of its own, whose console stays empty."""
-    width, scheme = request.param.split()
+    width, scheme = getattr(request, "param", "1280 light").split()
     context = browser.new_context(
         viewport={"width": int(width), "height": 800},
         color_scheme="dark" if scheme == "dark" else "light",

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from playwright.sync_api import Locator, Page, expect
 
-from tests.web.page_fixtures import Gate
+from tests.web.page_fixtures import EVERYWHERE, Gate
 from tests.web.site import Site
+
+pytestmark = EVERYWHERE
 
 LEFT = "Left 1\nLeft 2\nLeft 3\n"
 RIGHT = "Right 1\nRight 2\nRight 3\n"

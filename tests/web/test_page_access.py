@@ -8,9 +8,11 @@ from typing import Any, Final
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.web.page_fixtures import Gate
+from tests.web.page_fixtures import EVERYWHERE, Gate
 from tests.web.site import Site
 from tests.web.test_page import status, step
+
+pytestmark = EVERYWHERE
 
 CONTROLS: Final = {"button", "checkbox", "combobox", "link", "textbox", "DisclosureTriangle"}
 

@@ -70,9 +70,7 @@ def test_a_tab_that_waits_for_its_stream_gets_one(site: Site, context: BrowserCo
     tabs[4].wait_for_function("async () => (await navigator.locks.query()).held.length === 4")
 
 
-def test_the_server_is_killed_and_comes_back(
-    browser: Browser, gate: Gate, tmp_path: Path
-) -> None:
+def test_the_server_is_killed_and_comes_back(browser: Browser, gate: Gate, tmp_path: Path) -> None:
     """The page says that the connection is lost, comes back by itself, and has each event once."""
     with serving(tmp_path, tmp_path / "runs.db") as site:
         page = browser.new_page()
