@@ -6,16 +6,18 @@ import re
 from typing import Any, Final, TypeVar
 
 import msgspec
+from anyio.to_thread import run_sync
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from flowevents.plain import is_deep
+from flowevents.plain import DEEPEST, is_deep
 
 __all__ = ["ReplyBody", "StartBody", "check_id", "is_id", "object_of", "read", "whole_number"]
 
 T = TypeVar("T")
 
 _ID: Final = re.compile(r"[A-Za-z0-9._~-]{1,128}")
+_LARGE: Final = 10_000  # bytes of JSON from which on it is read in a thread
 _NUMBER: Final = re.compile(r"[0-9]{1,20}")
 
 
@@ -48,7 +50,15 @@ async def read(request: Request, kind: type[T]) -> T:
     Raises `HTTPException`: 415 for what is not sent as JSON, 400 for what is none, and 422 for one
     that does not fit.
     """
-    return as_kind(await _json_of(request), kind)
+    sent = request.headers.get("content-type", "")
+    if sent.partition(";")[0].strip().lower() != "application/json":
+        raise HTTPException(415, f"The body is sent as {sent!r}; send JSON, as 'application/json'.")
+    raw = await request.body()
+    given = _decoded(raw) if len(raw) < _LARGE else await run_sync(_decoded, raw)
+    try:
+        return msgspec.convert(given, kind)
+    except msgspec.ValidationError as error:
+        raise HTTPException(422, f"The body does not fit: {error}.") from None
 
 
 async def object_of(request: Request) -> dict[str, Any]:
@@ -56,24 +66,20 @@ async def object_of(request: Request) -> dict[str, Any]:
     return await read(request, dict[str, Any])
 
 
-async def _json_of(request: Request) -> bytes:
-    sent = request.headers.get("content-type", "")
-    if sent.partition(";")[0].strip().lower() != "application/json":
-        raise HTTPException(415, f"The body is sent as {sent!r}; send JSON, as 'application/json'.")
-    raw = await request.body()
-    if is_deep(raw, 0):
-        raise HTTPException(422, "The body is nested too deep: more than 100 objects and arrays.")
-    return raw
-
-
-def as_kind(raw: bytes, kind: type[T]) -> T:
-    """JSON as this type. Raises `HTTPException`."""
+def _decoded(raw: bytes) -> Any:
     try:
-        return msgspec.json.decode(raw, type=kind)
-    except msgspec.ValidationError as error:
-        raise HTTPException(422, f"The body does not fit: {error}.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        given = msgspec.json.decode(raw)
+    except RecursionError:
+        raise _too_deep() from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise HTTPException(400, f"The body is no JSON: {error}.") from None
+    if is_deep(raw, 0):
+        raise _too_deep()
+    return given
+
+
+def _too_deep() -> HTTPException:
+    return HTTPException(422, f"The body is nested too deep: more than {DEEPEST} around a value.")
 
 
 def is_id(text: str) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
@@ -23,7 +24,7 @@ from starlette.requests import Request
 
 from flowevents.engine.options import ResumeOptions
 from flowevents.engine.shape import shape_of
-from flowevents.errors import JournalError, RunCancelled
+from flowevents.errors import Conflict, FlowEventsError, JournalError, RunCancelled
 from flowevents.journal.journal import Journal
 from flowevents.journal.records import RunSummary
 from flowevents.plain import plain
@@ -53,6 +54,7 @@ class Runs:
     Attributes:
         viewers: Who watches which run.
         live: Those that live here, by their ids.
+        stuck: Those that could not go on here, and when that was, by the monotonic clock.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Runs:
         self.access: Access = access
         self.viewers: Viewers = Viewers()
         self.live: dict[str, Run] = {}
+        self.stuck: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()  # the loop itself holds them weakly
         self._room = max_runs
         self._ended: dict[str, None] | None = {} if forgets else None  # in order
@@ -147,6 +150,7 @@ class Runs:
         else:
             await run_sync(run.start)
         self.live[run.id] = run
+        self.stuck.pop(run.id, None)
         self.viewers.seen(run.id)
         task = asyncio.create_task(self._until_end(run))
         self._tasks.add(task)
@@ -178,8 +182,10 @@ class Runs:
             await run.wait_async()
         except RunCancelled:
             pass
+        except Conflict as error:
+            _logger.warning("Run %s goes on elsewhere: %s", run.id, error)
         except JournalError as error:
-            _logger.warning("Run %s goes on here no more: %s", run.id, error)
+            self.stick(run.id, error)
         except Exception as error:
             _logger.error("Run %s failed", run.id, exc_info=error)
         finally:
@@ -188,6 +194,11 @@ class Runs:
             self._room += 1
         if self._ended is not None:
             await self._forget_after(run.id)
+
+    def stick(self, run_id: str, error: FlowEventsError) -> None:
+        """Note that a run cannot go on here, as it is."""
+        self.stuck[run_id] = time.monotonic()
+        _logger.warning("Run %s cannot go on here: %s", run_id, error)
 
     async def _forget_after(self, run_id: str) -> None:
         assert self._ended is not None

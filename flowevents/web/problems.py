@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
@@ -83,12 +83,17 @@ async def _refused_by_runs(request: Request, error: Exception) -> Response:
     return problem(500, "The server failed. Its log says why.")
 
 
+async def _left(request: Request, error: Exception) -> Response:
+    return problem(400, "The body was not sent to its end.")
+
+
 async def _failed(request: Request, error: Exception) -> Response:
     return problem(500, "The server failed. Its log says why.")
 
 
 HANDLERS: Final[dict[Any, Any]] = {
     HTTPException: _refused,
+    ClientDisconnect: _left,
     FlowEventsError: _refused_by_runs,
     Exception: _failed,
 }

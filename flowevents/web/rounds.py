@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
+from math import inf
 from typing import Final
 
-import anyio
 from anyio.to_thread import run_sync
 
 from flowevents.errors import FlowEventsError, JournalError, RunStateError, UnknownRun
@@ -15,6 +17,7 @@ __all__ = ["Rounds"]
 
 _logger: Final = logging.getLogger("flowevents")
 _EVERY: Final = 2.0  # seconds
+_AGAIN: Final = 60.0  # seconds after which a run is tried that could not go on
 
 
 class Rounds:
@@ -30,15 +33,13 @@ class Rounds:
         self._runs = runs
         self._resume = resume
         self._unwatched = unwatched
-        self._refused: set[str] = set()  # that cannot go on here
 
     async def go(self) -> None:
         """Do it, again and again."""
-        async with anyio.create_task_group() as tasks:
-            if self._resume:
-                tasks.start_soon(self._go_on)
-            if self._unwatched is not None:
-                tasks.start_soon(self._cancel_unwatched, self._unwatched)
+        what = [self._go_on()] if self._resume else []
+        if self._unwatched is not None:
+            what.append(self._cancel_unwatched(self._unwatched))
+        await asyncio.gather(*what)
 
     # -- what is due ------------------------------------------------------------------------------
 
@@ -46,18 +47,18 @@ class Rounds:
         while True:
             try:
                 due = await run_sync(self._runs.journal.due)
-                self._refused.intersection_update(due)
                 for run_id in due:
                     await self._go_on_with(run_id)
             except JournalError as error:
                 _logger.warning("What is due is not known: %s", error)
             except Exception:
                 _logger.exception("Going on with what is due failed")
-            await anyio.sleep(_EVERY)
+            await asyncio.sleep(_EVERY)
 
     async def _go_on_with(self, run_id: str) -> None:
         runs = self._runs
-        if run_id in runs.live or run_id in self._refused or not runs.has_room():
+        is_stuck = time.monotonic() - runs.stuck.get(run_id, -inf) < _AGAIN
+        if run_id in runs.live or is_stuck or not runs.has_room():
             return
         try:
             flow = (await run_sync(runs.journal.summary, run_id)).flow
@@ -66,8 +67,7 @@ class Rounds:
         except (RunStateError, UnknownRun):
             pass  # another process was faster
         except FlowEventsError as error:
-            self._refused.add(run_id)
-            _logger.warning("Run %s cannot go on here: %s", run_id, error)
+            runs.stick(run_id, error)
 
     # -- what nobody watches ----------------------------------------------------------------------
 
@@ -75,7 +75,7 @@ class Rounds:
         """Another process may have the viewers of a run: it tells whoever drives it."""
         runs, viewers, journal = self._runs, self._runs.viewers, self._runs.journal
         while True:
-            await anyio.sleep(min(_EVERY, seconds / 3))
+            await asyncio.sleep(min(_EVERY, seconds / 3))
             try:
                 for run_id in viewers.here.keys() - runs.live.keys():
                     await run_sync(journal.tell_watched, run_id)
