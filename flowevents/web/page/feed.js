@@ -1,9 +1,9 @@
 /* The events of a run, as they come, each once, for as long as it goes on.
  *
  * A browser opens at most six connections to a server over HTTP/1.1, for all tabs together. So at
- * most four tabs at a time hold a stream, those that are visible, and have a lock for it. The others
- * ask every second whether there is something new, and so does a page without locks, which come with
- * https and loopback addresses only.
+ * most four tabs at a time hold a stream, and have a lock for it. The others ask every second whether
+ * there is something new; where one of these is looked at, those that are not give up their stream.
+ * A page without locks, which come with https and loopback addresses only, always asks.
  */
 
 import { reasonOf } from "./server.js";
@@ -26,10 +26,12 @@ export async function follow(id, to) {
   const place = { id, to, seq: 0, over: false, failures: 0 };
   while (!place.over) {
     try {
-      const streamed = !document.hidden && (await withLock(() => read(place, Infinity)));
-      if (streamed) continue;
-      await poll(place);
-      if (!place.over) await pause(document.hidden ? POLL_HIDDEN : POLL);
+      const streamed = await withLock(() => read(place, Infinity));
+      if (!streamed && !document.hidden) wanted.postMessage("a stream");
+      if (!streamed) await poll(place);
+      if (!place.over && (!streamed || document.hidden)) {
+        await pause(document.hidden ? POLL_HIDDEN : POLL);
+      }
     } catch (error) {
       if (error instanceof Refused) throw error;
       place.failures += 1;
@@ -38,6 +40,8 @@ export async function follow(id, to) {
     }
   }
 }
+
+const wanted = new BroadcastChannel("flowevents-stream");
 
 class Refused extends Error {}
 
@@ -60,7 +64,7 @@ async function poll(place) {
   await read(place, (await response.json()).seq);
 }
 
-/** Read events up to one of that number, or until the run has ended, or the tab is hidden. */
+/** Read events up to one of that number, the run's last one, or until another tab wants the stream. */
 async function read(place, until) {
   const control = new AbortController();
   const leave = () => until === Infinity && document.hidden && control.abort();
@@ -69,7 +73,7 @@ async function read(place, until) {
     clearTimeout(silence);
     silence = setTimeout(() => control.abort(), SILENCE);
   };
-  document.addEventListener("visibilitychange", leave);
+  wanted.addEventListener("message", leave);
   heard();
   try {
     const response = check(
@@ -89,7 +93,7 @@ async function read(place, until) {
     if (error.name !== "AbortError") throw error;
   } finally {
     clearTimeout(silence);
-    document.removeEventListener("visibilitychange", leave);
+    wanted.removeEventListener("message", leave);
     control.abort();
   }
 }
