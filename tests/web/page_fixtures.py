@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.web.site import Site, Watched, chromium, serving
+from tests.web.servers import serving
+from tests.web.site import Site, Watched, chromium
 
-__all__ = ["EVERYWHERE", "Gate", "browser", "gate", "page", "site"]
+__all__ = ["EVERYWHERE", "PAGE", "Gate", "browser", "gate", "page", "site"]
+
+PAGE = "tests.web.page_flows:app"
 
 Gate = Callable[[str], None]
 
@@ -18,8 +21,8 @@ Gate = Callable[[str], None]
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A server for tests that leave it as it is."""
-    with serving(tmp_path_factory.mktemp("site")) as site:
-        yield site
+    with serving(tmp_path_factory.mktemp("site"), PAGE) as server:
+        yield Site(server.url)
 
 
 @pytest.fixture(scope="module")

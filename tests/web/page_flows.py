@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from flowevents import (
     Ask,
@@ -262,3 +264,5 @@ database = os.environ.get("PAGE_DB")
 app = RunServer(
     FLOWS, journal=SQLiteJournal(database, lease=2) if database else None, state_types=[Release]
 )
+
+mounted = Starlette(routes=[Mount("/deep/below", app)])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-import httpx
 import pytest
 from playwright.sync_api import Page, Route, expect
 
+from tests.web.servers import http
 from tests.web.site import Site
 from tests.web.test_page import status, step
 
@@ -107,7 +107,7 @@ def test_too_late(site: Site, page: Page) -> None:
 
 def first(view: str) -> None:
     """Answer from elsewhere."""
-    sent = httpx.post(view.removesuffix("view") + "replies", json={"value": "first"})
+    sent = http.post(view.removesuffix("view") + "replies", json={"value": "first"})
     assert sent.status_code == 202
 
 

@@ -10,8 +10,9 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.driving import PATIENCE
-from tests.web.page_fixtures import Gate
-from tests.web.site import Site, serving
+from tests.web.page_fixtures import PAGE, Gate
+from tests.web.servers import serving
+from tests.web.site import Site
 from tests.web.test_page import LEFT, says, status, step
 
 LATER = "  Left 4\n  Left 5\n  Left 6\n"
@@ -87,13 +88,13 @@ def test_a_tab_that_waits_for_a_stream_gets_one(site: Site, context: BrowserCont
 
 def test_the_server_is_killed_and_comes_back(browser: Browser, gate: Gate, tmp_path: Path) -> None:
     """The page says that the connection is lost, comes back by itself, and has each event once."""
-    with serving(tmp_path, tmp_path / "runs.db") as site:
+    with serving(tmp_path, PAGE, PAGE_DB=tmp_path / "runs.db") as server:
         page = browser.new_page()
-        page.goto(site.start_run("desk", gates=str(tmp_path)))
+        page.goto(Site(server.url).start_run("desk", gates=str(tmp_path)))
         says(step(page, "Sides/Left"), LEFT)
-        site.kill()
+        server.end()
         expect(page.locator("#connection")).to_contain_text("The connection is lost")
-        site.start()
+        server.start()
         expect(step(page, "Sides/Left")).to_contain_text("attempt 2")
         expect(page.locator("#connection")).to_be_hidden()
         for name in ("Wrong", "Left", "Right"):
@@ -103,9 +104,9 @@ def test_the_server_is_killed_and_comes_back(browser: Browser, gate: Gate, tmp_p
         step(page, "Choose").get_by_role("button", name="the right one").click()
         fill = step(page, "Fill")
         fill.get_by_label("version").fill("typed")
-        site.kill()
+        server.end()
         expect(page.locator("#connection")).to_contain_text("The connection is lost")
-        site.start()
+        server.start()
         expect(fill.locator("fieldset[data-state=open]")).to_be_visible()
         expect(page.locator("#connection")).to_be_hidden()
         expect(fill.get_by_label("version")).to_have_value("typed")
