@@ -2,9 +2,10 @@
 
 The rules of this file:
 
-* Each flow, step and item in the run is an AG-UI step, each attempt's text a message.
-* What a request has opened is closed before its end. A request that goes on with the run opens
-  what is still open once more; a message goes on under its id.
+* Each flow, step and item in the run is an AG-UI step. What an attempt says is a message; after a
+  question it says another.
+* What a request has opened is closed before its end. A request that goes on with the run opens the
+  steps that are still open once more.
 * A request ends with its run, or where nothing goes on without an answer.
 """
 
@@ -33,6 +34,7 @@ from flowevents.events import (
     Reply,
     Retry,
 )
+from flowevents.opened import End
 from flowevents.web.telling import Telling, Told, text_of
 
 try:
@@ -95,6 +97,8 @@ class AgUiEvents:
         self._ids: dict[str, Any] = {"thread_id": thread_id, "run_id": request_id}
         self._answered = answered
         self._telling = Telling()
+        self._names: dict[int, str] = {}  # of the open steps, by their spans
+        self._taken: set[str] = set()  # by them
         self.has_ended = False
 
     def begin(self, told: Iterable[Event] = ()) -> list[Part]:
@@ -105,14 +109,14 @@ class AgUiEvents:
         began = core.RunStartedEvent(
             **self._ids, protocol_version=core.PROTOCOL_VERSION, metadata={"run": self._run_id}
         )
-        return [began, *map(_step_started, self._steps())]
+        return [began, *map(self._step_started, self._steps())]
 
     def translate(self, event: Event) -> list[Part]:
         """What the event says, in the protocol's events; the last one may end the request."""
         parts = self._translate(event)
         if not self.has_ended and self._telling.waits(self._answered):
             self.has_ended = True
-            steps = [_step_finished(each) for each in reversed(self._steps())]
+            steps = [self._step_finished(each) for each in reversed(self._steps())]
             parts = [*parts, *self._end_texts(), *steps, self._interrupted()]
         return parts
 
@@ -121,7 +125,7 @@ class AgUiEvents:
         match event:
             case FlowStart() | NodeStart() | ItemStart():
                 told = self._telling.begin(event)
-                return [] if _is_run(event) else [_step_started(told)]
+                return [] if _is_run(told) else [self._step_started(told)]
             case FlowEnd() | NodeEnd() | ItemEnd():
                 return self._end(event)
             case Chunk() if (text := text_of(event)) is not None:
@@ -131,10 +135,11 @@ class AgUiEvents:
             case Progress():
                 return [_progress(event)]
             case Retry():
-                ended, void = self._telling.retry(event)
-                return [*_text_end(ended), _custom("retry", event, messageIds=void)]
+                ended = _text_end(self._telling.end_text(event))
+                void = self._telling.retry(event)
+                return [*ended, _custom("retry", event, messageIds=void)]
             case Interrupt():
-                return [_custom("interrupt", event)]
+                return [*_text_end(self._telling.end_text(event)), _custom("interrupt", event)]
             case Reply():
                 return [_custom("reply", event)]
         return []
@@ -152,14 +157,15 @@ class AgUiEvents:
         )
         return [start, content]
 
-    def _end(self, event: FlowEnd | NodeEnd | ItemEnd) -> list[Part]:
+    def _end(self, event: End) -> list[Part]:
         closed = self._telling.end(event)
         parts: list[Part] = []
         for each in closed:
             parts += _text_end(each.text)
-            if not _is_run(each.event):
-                parts.append(_step_finished(each, event if each.span == event.span else None))
-        if isinstance(event, FlowEnd) and _is_run(event) and not self.has_ended:
+            if not _is_run(each):
+                parts.append(self._step_finished(each, event if each.span == event.span else None))
+                self._taken.discard(self._names.pop(each.span))
+        if isinstance(event, FlowEnd) and closed and _is_run(closed[-1]):
             self.has_ended = True
             parts.append(self._ended(event))
         return parts
@@ -183,8 +189,32 @@ class AgUiEvents:
             **self._ids, outcome=core.RunFinishedInterruptOutcome(interrupts=asked)
         )
 
+    def _step_started(self, told: Told) -> Part:
+        start = told.event
+        label = {"label": start.label} if isinstance(start, ItemStart) and start.label else {}
+        return core.StepStartedEvent(
+            step_name=self._name(told), timestamp=_time(start), metadata=_place(start) | label
+        )
+
+    def _step_finished(self, told: Told, end: End | None = None) -> Part:
+        if end is None:  # that of the request only
+            return core.StepFinishedEvent(step_name=self._name(told))
+        how = {"status": end.status, "duration": end.duration, "error": end.error}
+        return core.StepFinishedEvent(
+            step_name=self._name(told), timestamp=_time(end), metadata=_place(end) | how
+        )
+
+    def _name(self, told: Told) -> str:
+        """The name of an open step, which no other has."""
+        if told.span not in self._names:
+            name = _name_of(told.event)
+            name = f"{name} {told.span}" if name in self._taken else name
+            self._taken.add(name)
+            self._names[told.span] = name
+        return self._names[told.span]
+
     def _steps(self) -> list[Told]:
-        return [each for each in self._telling.open.by_span.values() if not _is_run(each.event)]
+        return [each for each in self._telling.open.by_span.values() if not _is_run(each)]
 
     def _end_texts(self) -> list[Part]:
         parts: list[Part] = []
@@ -197,31 +227,14 @@ class AgUiEvents:
 # -- one event -------------------------------------------------------------------------------------
 
 
-def _is_run(event: Event) -> bool:
-    return not event.node and not event.items
+def _is_run(told: Told) -> bool:
+    return told.parent is None and told.kind == "flow"
 
 
-def _name(event: Event) -> str:
-    """Its name as a step, which no other that is open has: what follows the last space is ours."""
+def _name_of(event: Event) -> str:
+    """Its name as a step: no node can be called what comes after the last space."""
     items = "".join(f"[{index}]" for index in event.items)
     return f"{event.node} {event.step}{items}" if event.node else items
-
-
-def _step_started(told: Told) -> Part:
-    start = told.event
-    label = {"label": start.label} if isinstance(start, ItemStart) and start.label else {}
-    return core.StepStartedEvent(
-        step_name=_name(start), timestamp=_time(start), metadata=_place(start) | label
-    )
-
-
-def _step_finished(told: Told, end: FlowEnd | NodeEnd | ItemEnd | None = None) -> Part:
-    if end is None:
-        return core.StepFinishedEvent(step_name=_name(told.event))
-    how = {"status": end.status, "duration": end.duration, "error": end.error}
-    return core.StepFinishedEvent(
-        step_name=_name(told.event), timestamp=_time(end), metadata=_place(end) | how
-    )
 
 
 def _text_end(id: str | None) -> list[Part]:

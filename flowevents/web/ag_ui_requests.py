@@ -171,10 +171,13 @@ def _put(journal: Journal, flow: str, answers: _Answers) -> list[Event]:
     summary = journal.summary(run_id)
     if summary.flow != flow:
         raise HTTPException(404, f"Run {run_id} is one of the flow {summary.flow!r}.")
-    open_now = {each.id: each for each in summary.interrupts}
     told = told_before(journal.read(run_id), answers.ids)
     if not told:
-        raise HTTPException(404, f"Run {run_id} has not asked all of {sorted(answers.ids)}.")
+        asked = ", ".join(map(repr, sorted(answers.ids)))
+        raise HTTPException(
+            404, f"No request ended with just these questions of run {run_id}: {asked}."
+        )
+    open_now = {each.id: each for each in summary.interrupts}
     for id, value in answers.given.items():
         if id in open_now:
             check_answer(open_now[id], value)
@@ -187,9 +190,9 @@ def _put(journal: Journal, flow: str, answers: _Answers) -> list[Event]:
 
 
 def told_before(log: Iterable[Event], asked: Collection[str]) -> list[Event]:
-    """What the request told that ended with these questions, which nobody had answered then.
+    """What of a run was told when a request ended with these questions; nothing, if none did.
 
-    Nothing, where none did.
+    Where a question was asked anew after its answer, it is the time after that.
     """
     telling = Telling()
     told: list[Event] = []
@@ -199,7 +202,7 @@ def told_before(log: Iterable[Event], asked: Collection[str]) -> list[Event]:
         telling.fold(event)
         if isinstance(event, Reply) and event.id in asked:
             newest = 0
-        elif not newest and telling.waits() and telling.questions.keys() >= set(asked):
+        elif not newest and telling.waits() and telling.questions.keys() == set(asked):
             newest = len(told)
             first = first or newest
     return told[: newest or first]

@@ -2,8 +2,8 @@
 
 https://ai-sdk.dev/docs/ai-sdk-ui/stream-protocol. Only what the SDK knows since version 5 is sent.
 A run is a message. Each flow, step and item in it is a part `data-node`, each question a part
-`data-interrupt`, which are replaced where something new is known of them; each attempt's text is a
-part of its own, named in its `providerMetadata`.
+`data-interrupt`, which are replaced where something new is known of them. What an attempt says is a
+part of its own, named in its `providerMetadata`; after a question it says another.
 """
 
 from __future__ import annotations
@@ -92,12 +92,12 @@ class UIMessageParts:
                 return self._retry(event)
             case Interrupt():
                 self._asked[event.id] = event
-                return [_question(event)]
+                return [*_text_end(self._telling.end_text(event)), _question(event)]
         return []
 
     def _start(self, event: FlowStart | NodeStart | ItemStart) -> list[Part]:
-        self._telling.begin(event)
-        if not event.node and not event.items:
+        told = self._telling.begin(event)
+        if told.parent is None and told.kind == "flow":
             return []
         self._nodes[event.span] = {**_place(event), "status": "running"}
         label = {"label": event.label} if isinstance(event, ItemStart) and event.label else {}
@@ -122,16 +122,16 @@ class UIMessageParts:
         return [{"type": "text-start", "id": id, "providerMetadata": whose}, delta]
 
     def _retry(self, event: Retry) -> list[Part]:
-        ended, void = self._telling.retry(event)
+        ended = _text_end(self._telling.end_text(event))
         data = {
             **_place(event),
             "error": event.error,
             "wait": event.wait,
             "fallback": event.fallback,
-            "texts": void,
+            "texts": self._telling.retry(event),
         }
         return [
-            *_text_end(ended),
+            *ended,
             {"type": "data-retry", "data": data},
             *self._node(event.span, attempt=event.attempt + 1),
         ]
@@ -148,7 +148,7 @@ class UIMessageParts:
             self._nodes.pop(each.span, None)
         if closed and isinstance(event, ItemEnd) and closed[-1].parent is not None:
             parts += self._node(closed[-1].parent.span, done=event.done, total=event.total)
-        if isinstance(event, FlowEnd) and not event.node and not event.items:
+        if isinstance(event, FlowEnd) and closed and closed[-1].parent is None:
             parts += self._ended(event)
         return parts
 

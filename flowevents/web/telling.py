@@ -73,25 +73,33 @@ class Telling:
     def say(self, event: Chunk) -> tuple[str, bool] | None:
         """A piece of text: the id of its text, and whether that begins now.
 
-        An attempt has one text. Its id is the same whenever the events are told. `None` is given
-        where the chunk belongs to nothing that is open.
+        An attempt has one text, or more where it asks in between. `None` is given where the chunk
+        belongs to nothing that is open.
         """
         told = self.open.of(event)
         if told is None:
             return None
-        id = f"{event.run_id}:{event.span}:{event.attempt}"
-        begins, told.text = told.text != id, id
-        if begins and id not in told.texts:
-            told.texts.append(id)
-        return id, begins
+        begins = told.text is None
+        if told.text is None:
+            told.text = f"{event.run_id}:{event.seq}"
+            told.texts.append(told.text)
+        return told.text, begins
 
-    def retry(self, event: Retry) -> tuple[str | None, list[str]]:
-        """An attempt is void: the id of its text that was open, and those of all its texts."""
+    def end_text(self, event: Event) -> str | None:
+        """End the text of what the event belongs to, if one is open: its id."""
         told = self.open.of(event)
         if told is None:
-            return None, []
-        (ended, void), told.text, told.texts = (told.text, told.texts), None, []
-        return ended, void
+            return None
+        text, told.text = told.text, None
+        return text
+
+    def retry(self, event: Retry) -> list[str]:
+        """An attempt is void: the ids of all its texts."""
+        told = self.open.of(event)
+        if told is None:
+            return []
+        void, told.texts = told.texts, []
+        return void
 
     def end(self, event: End) -> list[Told]:
         """Something ends, and what is open in it: innermost first, itself as the last."""

@@ -1,11 +1,18 @@
-"""A server of flows in which everything happens that a protocol has to tell: `uvicorn` runs it."""
+"""Servers of flows in which everything happens that a protocol has to tell; `uvicorn` runs them.
+
+`RUNS_DB` names the file of their journal; without it runs are kept in memory.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
+
+from starlette.requests import Request
 
 from flowevents import (
     Ask,
@@ -17,12 +24,13 @@ from flowevents import (
     BatchFlow,
     Flow,
     Node,
+    SQLiteJournal,
     StreamNode,
 )
 from flowevents.web import RunServer
 from tests.hostile import HOSTILE
 
-__all__ = ["app"]
+__all__ = ["FLOWS", "app", "greeting"]
 
 
 class Echo(StreamNode):
@@ -121,12 +129,26 @@ class Form:
 class Asks(AsyncStreamNode):
     """Speaks, asks twice, and goes on speaking."""
 
-    async def exec_stream_async(self, prep_res: Any) -> AsyncIterator[Any]:
+    async def exec_stream_async(self, prep_res: Any) -> AsyncGenerator[Any, Any]:
         yield "before "
         answer = yield Ask("Ship it?", choices=["yes", "no"])
         yield f"{answer} "
         form = yield Ask("Which?", type=Form)
         yield f"{form.copies} of {form.title}"
+
+
+class Pair(AsyncParallelBatchNode):
+    """Two items that both have begun when the first asks."""
+
+    async def prep_async(self, shared: Any) -> list[int]:
+        return [0, 1]
+
+    async def exec_async(self, item: int) -> str:
+        await asyncio.sleep(0.01)
+        return str(await self.ask(f"Item {item}?", choices=["yes", "no"]))
+
+    async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> None:
+        shared["answers"] = exec_res
 
 
 class Team(AsyncParallelBatchNode, AsyncStreamNode):
@@ -135,7 +157,7 @@ class Team(AsyncParallelBatchNode, AsyncStreamNode):
     async def prep_async(self, shared: Any) -> list[int]:
         return [0, 1, 2]
 
-    async def exec_stream_async(self, item: int) -> AsyncIterator[Any]:
+    async def exec_stream_async(self, item: int) -> AsyncGenerator[Any, Any]:
         yield f"{item} begins "
         if item < 2:
             answer = yield Ask(f"Item {item}?", choices=["yes", "no"])
@@ -190,25 +212,45 @@ class Rounds(BatchFlow):
 
 def chain(*nodes: Any) -> Any:
     """The first of these nodes, which lead from one to the next."""
-    for one, other in zip(nodes, nodes[1:], strict=False):
+    for one, other in pairwise(nodes):
         one >> other
     return nodes[0]
 
 
-app = RunServer(
-    {
-        "echo": Flow(chain(Echo())),
-        "empty": Flow(chain(Quiet(), Quiet())),
-        "fails": Flow(chain(Quiet(), Fails())),
-        "retries": Flow(Retries()),
-        "much": AsyncFlow(chain(Work(), AsyncFlow(chain(Read(), Read())), Pages(Say()))),
-        "rounds": Rounds(chain(Quiet(), Flow(Retries()))),
-        "asks": AsyncFlow(Asks()),
-        "team": AsyncFlow(Team()),
-        "late": AsyncFlow(Late()),
-        "forever": AsyncFlow(Forever()),
-        "counts": AsyncFlow(Counts()),
-        "hostile": Flow(Hostile()),
-    },
-    state_types=[Form],
-)
+def may(request: Request, action: str, run_id: str | None) -> bool:
+    """Whether the request says so itself; anything, where it says nothing."""
+    return action in request.headers.get("x-may", action).split()
+
+
+def greeted(request: Request, body: dict[str, Any]) -> dict[str, Any]:
+    """What a run gets: with the greeting that the request wants."""
+    return {
+        "messages": [{"role": "user", "content": "Hello"}],
+        "greeting": request.headers.get("x-greeting", f"From {sorted(body)}"),
+    }
+
+
+FLOWS: dict[str, Any] = {
+    "echo": Flow(Echo()),
+    "empty": Flow(chain(Quiet(), Quiet())),
+    "fails": Flow(chain(Quiet(), Fails())),
+    "retries": Flow(Retries()),
+    "much": AsyncFlow(chain(Work(), AsyncFlow(chain(Read(), Read())), Pages(Say()))),
+    "rounds": Rounds(chain(Quiet(), Flow(Retries()))),
+    "asks": AsyncFlow(Asks()),
+    "pair": AsyncFlow(Pair()),
+    "team": AsyncFlow(Team()),
+    "late": AsyncFlow(Late()),
+    "forever": AsyncFlow(Forever()),
+    "counts": AsyncFlow(Counts()),
+    "hostile": Flow(Hostile()),
+}
+
+_database = os.environ.get("RUNS_DB")
+_options: Any = {
+    "journal": SQLiteJournal(_database, lease=1) if _database else None,
+    "authorize": may,
+    "state_types": [Form],
+}
+app = RunServer(FLOWS, **_options)
+greeting = RunServer(FLOWS, shared=greeted, **_options)

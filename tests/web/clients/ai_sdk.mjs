@@ -50,7 +50,7 @@ async function converse(asked) {
       const watched = stream.pipeThrough(
         new TransformStream({
           async transform(chunk, controller) {
-            came.chunks.push(chunk);
+            came.chunks.push(structuredClone(chunk));
             if (came.chunks.length === asked.abortAfter) abort.abort();
             const { type, data } = chunk;
             const asks = type === "data-interrupt" && data.open && !answered.has(data.id);
