@@ -44,7 +44,7 @@ async def passed(gates: str, name: str) -> None:
 class Gated(AsyncStreamNode):
     """Says half of it, waits at the gate that is named as itself, and says the rest."""
 
-    async def prep_async(self, shared: Shared) -> str:
+    async def prep_async(self, shared: Shared) -> Any:
         return shared["gates"]
 
     async def exec_stream_async(self, gates: str) -> AsyncIterator[str]:
@@ -75,7 +75,7 @@ class Right(Gated):
 class Fork(AsyncNode):
     """Leads to the side that the pass is for."""
 
-    async def post_async(self, shared: Shared, prep_res: Any, exec_res: Any) -> str:
+    async def post_async(self, shared: Shared, prep_res: Any, exec_res: Any) -> Any:
         return self.params["side"]
 
 
@@ -145,7 +145,7 @@ class Any_(AsyncAskNode):
         "maybe": int | None,
     }
 
-    async def prep_async(self, shared: Shared) -> str:
+    async def prep_async(self, shared: Shared) -> Any:
         return shared["kind"]
 
     def question(self, prep_res: str) -> Ask:
