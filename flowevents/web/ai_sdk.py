@@ -52,7 +52,7 @@ def ai_sdk_routes(runs: Runs, shared: SharedOf | None = None) -> list[Route]:
 
     return [
         Route("/ai-sdk/{flow}", start, methods=["POST"]),
-        Route("/ai-sdk/{flow}/{chat}/stream", go_on, methods=["GET"]),
+        Route("/ai-sdk/{flow}/{chat:path}/stream", go_on, methods=["GET"]),
     ]
 
 
