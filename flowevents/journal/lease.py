@@ -93,7 +93,7 @@ class Lease:
 
         Args:
             on_message: Is called with each message once that waits now or comes later; not with
-                those that `inbox` or `pause` has given.
+                those that `inbox` or `pause` has given before the first cancel.
             on_lost: Is called once, where it is the journal's thread that finds the lease lost, or
                 that cannot store what waits.
         """
@@ -238,6 +238,8 @@ class Lease:
 
     def _has_heard(self, messages: list[Message]) -> list[Message]:
         for each in messages:
+            if each.kind == "cancel":  # is told to who listens
+                break
             self._ears.heard = max(self._ears.heard, each.id)
         return messages
 
@@ -267,7 +269,7 @@ class Lease:
         for message in messages:
             with self._lock:
                 is_new = message.id > ears.heard and self.held is not None
-                self._has_heard([message])
+                ears.heard = max(ears.heard, message.id)
             if is_new:
                 ears.on_message(message)
 
