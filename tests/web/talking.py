@@ -1,12 +1,14 @@
 """Servers of flows in which everything happens that a protocol has to tell; `uvicorn` runs them.
 
-`RUNS_DB` names the file of their journal; without it runs are kept in memory.
+`RUNS_DB` names the file of their journal; without it runs are kept in memory. `WITHOUT` names a
+package that is not there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -245,6 +247,9 @@ FLOWS: dict[str, Any] = {
     "counts": AsyncFlow(Counts()),
     "hostile": Flow(Hostile()),
 }
+
+if "WITHOUT" in os.environ:
+    sys.modules[os.environ["WITHOUT"]] = None  # type: ignore[assignment]
 
 _database = os.environ.get("RUNS_DB")
 _options: Any = {

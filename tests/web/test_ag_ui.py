@@ -412,3 +412,14 @@ def test_shared_is_made_of_the_request(tmp_path: Path) -> None:
     with serving(tmp_path, "tests.web.talking:greeting") as server:
         assert "Welcome: " in post(server.url, headers={"x-greeting": "Welcome"}).text
         assert "From ['messages', 'runId', 'threadId']: " in post(server.url).text
+
+
+def test_a_server_without_the_package(tmp_path: Path) -> None:
+    """It says which extra is missing, to who may start a run, and serves everything else."""
+    with serving(tmp_path, APP, WITHOUT="ag_ui") as server:
+        response = post(server.url)
+        assert response.status_code == 501
+        assert "pip install flowevents[agui]" in response.json()["detail"]
+        assert post(server.url, headers={"x-may": "watch"}).status_code == 403
+        body = {"messages": [{"role": "user", "content": "Hi"}]}
+        assert httpx.post(f"{server.url}/ai-sdk/echo", json=body).status_code == 200

@@ -1,21 +1,15 @@
-"""The fixtures of the tests of the page."""
+"""A server of the page's flows, a browser, and a page in it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page
 
+from tests.web.page.site import PAGE, Gate, Site, Watched, chromium
 from tests.web.servers import serving
-from tests.web.site import Site, Watched, chromium
-
-__all__ = ["EVERYWHERE", "PAGE", "Gate", "browser", "gate", "page", "site"]
-
-PAGE = "tests.web.page_flows:app"
-
-Gate = Callable[[str], None]
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +24,6 @@ def browser() -> Iterator[Browser]:
     """A browser."""
     with chromium() as browser:
         yield browser
-
-
-EVERYWHERE = pytest.mark.parametrize("page", ["1280 light", "360 dark"], indirect=True)
-"""Wide and narrow, light and dark."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Flows for the tests of the page, and their server: `uvicorn tests.web.page_flows:app`.
+"""Flows for the tests of the page, and their server: `uvicorn tests.web.page.flows:app`.
 
 They wait at gates: `shared["gates"]` is a folder, and a gate is open once there is a file of its
 name in it.

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from tests.driving import PATIENCE
 from tests.programs import program
 from tests.web.servers import http
 
-__all__ = ["Site", "Watched", "chromium"]
+__all__ = ["EVERYWHERE", "PAGE", "Gate", "Site", "Watched", "chromium"]
+
+PAGE: Final = "tests.web.page.flows:app"
+
+Gate = Callable[[str], None]
+"""Opens a gate of the flows."""
+
+EVERYWHERE: Final = pytest.mark.parametrize("page", ["1280 light", "360 dark"], indirect=True)
+"""Wide and narrow, light and dark."""
 
 QUIET: Final = [
     "--no-sandbox",

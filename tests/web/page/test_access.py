@@ -8,9 +8,8 @@ from typing import Any, Final
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.web.page_fixtures import EVERYWHERE, Gate
-from tests.web.site import Site
-from tests.web.test_page import status, step
+from tests.web.page.site import EVERYWHERE, Gate, Site
+from tests.web.page.test_person import status, step
 
 pytestmark = EVERYWHERE
 

@@ -10,14 +10,15 @@ from playwright.sync_api import Browser, expect
 from starlette.requests import Request
 from starlette.testclient import TestClient
 
+import flowevents.web
 from flowevents.web import RunServer
 from tests.hostile import HOSTILE
-from tests.web.page_flows import FLOWS
+from tests.web.page.flows import FLOWS
+from tests.web.page.site import Site, Watched
+from tests.web.page.test_person import start, status, step
 from tests.web.servers import http, serving
-from tests.web.site import Site, Watched
-from tests.web.test_page import start, status, step
 
-FILES = Path(__file__).parent.parent.parent / "flowevents" / "web" / "page"
+FILES = Path(flowevents.web.__file__).parent / "page"
 LOADED = sorted(each.name for each in FILES.iterdir() if each.suffix != ".html")
 
 
@@ -92,7 +93,7 @@ def test_names_of_flows_are_text() -> None:
 
 def test_below_a_prefix(browser: Browser, tmp_path: Path) -> None:
     """Mounted in another app it works as it does by itself."""
-    with serving(tmp_path, "tests.web.page_flows:mounted") as server:
+    with serving(tmp_path, "tests.web.page.flows:mounted") as server:
         page = browser.new_page()
         watched = Watched(page)
         below = Site(f"{server.url}/deep/below")

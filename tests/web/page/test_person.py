@@ -7,8 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import Locator, Page, expect
 
-from tests.web.page_fixtures import EVERYWHERE, Gate
-from tests.web.site import Site
+from tests.web.page.site import EVERYWHERE, Gate, Site
 
 pytestmark = EVERYWHERE
 

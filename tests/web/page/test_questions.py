@@ -7,9 +7,9 @@ from typing import Final
 import pytest
 from playwright.sync_api import Page, Route, expect
 
+from tests.web.page.site import Site
+from tests.web.page.test_person import status, step
 from tests.web.servers import http
-from tests.web.site import Site
-from tests.web.test_page import status, step
 
 TYPED: Final = [
     ("text", "", ""),

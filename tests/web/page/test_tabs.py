@@ -10,10 +10,9 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.driving import PATIENCE
-from tests.web.page_fixtures import PAGE, Gate
+from tests.web.page.site import PAGE, Gate, Site
+from tests.web.page.test_person import LEFT, says, status, step
 from tests.web.servers import serving
-from tests.web.site import Site
-from tests.web.test_page import LEFT, says, status, step
 
 LATER = "  Left 4\n  Left 5\n  Left 6\n"
 TABS = 8

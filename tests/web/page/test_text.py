@@ -8,9 +8,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from flowevents.escape import escape_controls
 from tests.hostile import CONTROLS, HOSTILE
-from tests.web.page_fixtures import EVERYWHERE
-from tests.web.site import Site
-from tests.web.test_page import status, step
+from tests.web.page.site import EVERYWHERE, Site
+from tests.web.page.test_person import status, step
 
 
 @EVERYWHERE
