@@ -57,7 +57,8 @@ pythons: .venv/.mermaid .venv/.clients
 pytest-%: .venv-%/.test
 	FLOWEVENTS_HYPOTHESIS_PROFILE=quick \
 	    .venv-$*/bin/python -m pytest -q -p no:cacheprovider --basetemp=.venv-$*/tmp \
-	    --ignore-glob='*/test_demos*.py' --ignore-glob='*/test_gradio*.py' $(ARGS)
+	    --ignore-glob='*/test_demos*.py' --ignore-glob='*/test_gradio*.py' \
+	    --ignore-glob='*/web/page' $(ARGS)
 
 soak: .venv/.dev
 	FLOWEVENTS_SOAK=1 $(PY) -m pytest -o faulthandler_timeout=3600 -p no:logging tests/reliability $(ARGS)
