@@ -2,29 +2,49 @@
 
 from __future__ import annotations
 
-import time
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from gradio_client import Client
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.driving import PATIENCE
-from tests.web.site import Site, chromium, serving
+from tests.web.page.site import chromium
+from tests.web.servers import free_port, http, until
 
 pytestmark = pytest.mark.usefixtures("threads_end")
+
+ROOT = Path(__file__).parent.parent
 
 Open = Callable[[], Client]
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A server with a chat at `sync` and one at `async`."""
-    with serving(tmp_path_factory.mktemp("site"), app="tests.gradio_flows:app") as site:
-        yield site
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server with a chat at `sync` and one at `async`; Gradio itself warns, so it is not strict."""
+    port, log = free_port(), tmp_path_factory.mktemp("site") / "log"
+    command = [sys.executable, "-m", "uvicorn", "tests.gradio_flows:app", "--port", str(port)]
+    with (
+        log.open("wb") as written,
+        subprocess.Popen(command, cwd=ROOT, stdout=written, stderr=written) as server,
+    ):
+
+        def answers() -> bool:
+            assert server.poll() is None, log.read_text()
+            with suppress(httpx.TransportError):
+                return http.get(f"http://127.0.0.1:{port}/sync/").is_success
+            return False
+
+        try:
+            until(answers, "the server answers")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.kill()
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +62,12 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def open_client(site: Site, kind: str) -> Iterator[Open]:
+def open_client(site: str, kind: str) -> Iterator[Open]:
     """Opens a session of Gradio's client."""
     with ExitStack() as stack:
 
         def opened() -> Client:
-            client = Client(f"{site.url}{kind}/", verbose=False, analytics_enabled=False)
+            client = Client(f"{site}/{kind}/", verbose=False, analytics_enabled=False)
             stack.callback(client.close)
             return client
 
@@ -56,10 +76,7 @@ def open_client(site: Site, kind: str) -> Iterator[Open]:
 
 def wait_for(path: Path) -> None:
     """Until there is such a file."""
-    until = time.monotonic() + PATIENCE
-    while not path.exists():
-        assert time.monotonic() < until, f"{path.name!r} has not come."
-        time.sleep(0.01)
+    until(path.exists, path.name)
 
 
 def send(client: Client, text: object) -> list[dict[str, Any]]:
@@ -120,11 +137,11 @@ def test_a_client_that_goes_cancels_its_run(open_client: Open, tmp_path: Path) -
 
 
 @pytest.fixture
-def page(browser: Browser, site: Site, kind: str) -> Iterator[Page]:
+def page(browser: Browser, site: str, kind: str) -> Iterator[Page]:
     """A tab with the chat."""
     context = browser.new_context(viewport={"width": 1_000, "height": 900})
     page = context.new_page()
-    page.goto(f"{site.url}{kind}/")
+    page.goto(f"{site}/{kind}/")
     yield page
     context.close()
 
