@@ -24,6 +24,7 @@ from flowevents import (
     AsyncParallelBatchNode,
     AsyncStreamNode,
     BatchFlow,
+    Expired,
     Flow,
     Node,
     SQLiteJournal,
@@ -140,9 +141,10 @@ class Asks(AsyncStreamNode):
 
 
 class Pair(AsyncParallelBatchNode):
-    """Two items that both have begun when the first asks."""
+    """Speaks before and after its two items, which both have begun when the first asks."""
 
     async def prep_async(self, shared: Any) -> list[int]:
+        self.emit("Both: ")
         return [0, 1]
 
     async def exec_async(self, item: int) -> str:
@@ -151,6 +153,7 @@ class Pair(AsyncParallelBatchNode):
 
     async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> None:
         shared["answers"] = exec_res
+        self.emit(" and ".join(exec_res))
 
 
 class Team(AsyncParallelBatchNode, AsyncStreamNode):
@@ -170,11 +173,14 @@ class Team(AsyncParallelBatchNode, AsyncStreamNode):
                 yield f"{index} "
 
 
-class Late(AsyncNode):
-    """Asks what nobody answers in time."""
+class Late(AsyncStreamNode):
+    """Asks what nobody answers in time, and goes on."""
 
-    async def exec_async(self, prep_res: Any) -> str:
-        return str(await self.ask("Still there?", expires=0.2))
+    async def exec_stream_async(self, prep_res: Any) -> AsyncGenerator[Any, Any]:
+        try:
+            yield Ask("Still there?", expires=0.2)
+        except Expired:
+            yield "nobody"
 
 
 class Forever(AsyncStreamNode):

@@ -9,8 +9,21 @@ import pytest
 from hypothesis import given
 from msgspec.structs import replace
 
-from flowevents import Chunk, Event, Interrupt, NodeStart, Retry
+from flowevents import (
+    Action,
+    Chunk,
+    Event,
+    FlowEnd,
+    FlowStart,
+    Interrupt,
+    ItemEnd,
+    ItemStart,
+    NodeEnd,
+    NodeStart,
+    Retry,
+)
 from flowevents.events import UnknownEvent
+from flowevents.testing import check_events
 from flowevents.web.ag_ui_events import AgUiEvents, frames
 from flowevents.web.ag_ui_requests import told_before
 from tests.graphs import Graph, graphs
@@ -170,6 +183,29 @@ def test_what_nobody_began_says_nothing() -> None:
     telling = AgUiEvents("run", "thread", "request")
     assert telling.translate(Chunk("run", 2, 0.0, 1, "Plan", data="text")) == []
     assert telling.translate(UnknownEvent("run", 3, 0.0, 1, "Plan")) == []
+
+
+def test_a_batch_that_is_lost(client: Client) -> None:
+    """A retry of a batch makes void what its items have said, those that have ended included."""
+    events: list[Event] = [
+        FlowStart("run", 1, 1.0, 1, "", parent=0, flow="Main"),
+        NodeStart("run", 2, 1.0, 2, "Read", step=1, attempt=1, parent=1),
+        Chunk("run", 3, 1.0, 2, "Read", step=1, attempt=1, data="Pages: "),
+        ItemStart("run", 4, 1.0, 4, "Read", (0,), 1, 1, parent=2),
+        Chunk("run", 5, 1.0, 4, "Read", (0,), 1, 1, data="half"),
+        Retry("run", 6, 1.0, 4, "Read", (0,), 1, 1, error="OSError: reset"),
+        Chunk("run", 7, 1.0, 4, "Read", (0,), 1, 2, data="whole"),
+        ItemEnd("run", 8, 1.0, 4, "Read", (0,), 1, 2, status="ok", duration=0.0, done=1),
+        Retry("run", 9, 1.0, 2, "Read", step=1, attempt=1, error="Lost: its process"),
+        NodeEnd("run", 10, 1.0, 2, "Read", step=1, attempt=2, status="ok", duration=0.0),
+        Action("run", 11, 1.0, 2, "Read", step=1, attempt=2, action=None),
+        FlowEnd("run", 12, 1.0, 1, "", status="ok", duration=0.0),
+    ]
+    check_events(events)
+    check(client, events)
+    (parts,) = requests_of(events)
+    void = [part.value["messageIds"] for part in parts if part.type == "CUSTOM"]
+    assert void == [["run:5"], ["run:3", "run:7"]]
 
 
 def test_a_question_that_is_asked_anew() -> None:
