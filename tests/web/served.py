@@ -168,6 +168,7 @@ def _steps() -> AsyncFlow:
     step - "step" >> step
     step - "ask" >> choice
     choice - "no" >> step
+    choice - "yes" >> Node()
     return AsyncFlow(step)
 
 
