@@ -58,7 +58,7 @@ function fieldFor(schema, name, id, required) {
   return { element: element("div", { class: isCheckbox ? "field check" : "field" }, ...parts, hint), value };
 }
 
-const KINDS = { string: text, number, integer: number, boolean };
+const KINDS = { __proto__: null, string: text, number, integer: number, boolean };
 
 /** What stands for a field that is left empty: `null` where that will do, nothing where that may be. */
 const empty = (schema, required) => (schema.nullable ? null : required ? "" : undefined);

@@ -57,6 +57,7 @@ export function written(value) {
 }
 
 const TAKES = {
+  __proto__: null,
   FlowStart: begin,
   NodeStart: begin,
   ItemStart: begin,

@@ -6,8 +6,18 @@ import { drawQuestion } from "./question.js";
 
 const PIECE = 4_000; // characters of a text node: what is appended to, and what is let go
 
-/** Draw a step or an item. Gives its element, and `update()`, to be called when it has changed. */
+const rows = new WeakMap(); // by step
+
+/** Draw a step or an item; what changes in it is drawn by `updateStep`. */
 export function drawStep(step) {
+  const row = rowOf(step);
+  rows.set(step, row);
+  return { element: row.element, update() {} };
+}
+
+export const updateStep = (step) => rows.get(step)?.update();
+
+function rowOf(step) {
   const isItem = step.kind === "item";
   const state = element("span", { class: "state" });
   const tries = element("span", { class: "chip", hidden: true });

@@ -4,7 +4,7 @@ import { alertIn, element, setText } from "./element.js";
 import { follow } from "./feed.js";
 import { fold, newRun, statusOf } from "./fold.js";
 import { post } from "./server.js";
-import { drawStep, keyed } from "./step.js";
+import { drawStep, keyed, updateStep } from "./step.js";
 
 const HIDDEN = 500; // ms between two drawings of a tab that nobody sees
 const NEAR = 60; // px from the end, within which the page follows what comes
@@ -17,12 +17,7 @@ const failure = document.getElementById("failure");
 const lost = document.getElementById("lost");
 const cancel = document.getElementById("cancel");
 const top = document.getElementById("top");
-const rows = new Map(); // by step
-const list = keyed(document.getElementById("steps"), (step) => {
-  const made = drawStep(step);
-  rows.set(step, made);
-  return { element: made.element, update() {} };
-});
+const list = keyed(document.getElementById("steps"), drawStep);
 
 let run = newRun();
 let waiting = false;
@@ -39,8 +34,7 @@ function draw() {
   const page = document.scrollingElement;
   const atEnd = page.scrollTop + page.clientHeight >= page.scrollHeight - NEAR;
   list.show(run.steps);
-  for (const step of rows.keys()) if (!run.rows.has(step.span)) rows.delete(step);
-  for (const step of run.changed) rows.get(step)?.update();
+  run.changed.forEach(updateStep);
   run.changed.clear();
   drawHead();
   if (atEnd) page.scrollTop = page.scrollHeight;
@@ -86,4 +80,5 @@ const hear = {
   },
 };
 
+document.addEventListener("visibilitychange", draw);
 follow(id, hear).catch((error) => hear.lost(error.message));

@@ -23,6 +23,7 @@ from flowevents import (
     Progress,
     Reply,
     Retry,
+    UnknownEvent,
 )
 from flowevents.events import encode
 from tests.web.page.site import Site
@@ -198,6 +199,15 @@ def test_an_item_of_a_flow_that_fails_by_itself(model: Any) -> None:
     log.add(ItemEnd, item, items=(1,), status="error", duration=1.0, error="KeyError: 'a'", done=1)
     (row,) = model(log.events)["steps"]
     assert row["entries"] == [{"type": "value", "kind": "item 2", "text": "KeyError: 'a'"}]
+
+
+def test_unknown_events(model: Any) -> None:
+    """A newer server may send them, by any name; they take their numbers."""
+    log = Log()
+    for name in ("Future", "constructor", "__proto__", "toString"):
+        log.add(UnknownEvent, fields={"type": name, "run_id": "r", "seq": len(log.events) + 1})
+    told = model(log.events)
+    assert (told["seq"], told["statuses"]) == (5, ["running"] * 5)
 
 
 def test_actions_that_lead_nowhere(model: Any) -> None:
