@@ -272,7 +272,13 @@ def run(flow: str, shared: str | None, log: bool, record: str | None, otel: bool
 @click.argument("flows", nargs=-1, required=True, metavar="[NAME=]MODULE:FLOW…")
 @click.option("--db", metavar="FILE", help="Keep the runs there, or at a redis:// URL.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
-@click.option("--port", type=int, default=8321, show_default=True, help="0 is any that is free.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=8321,
+    show_default=True,
+    help="0 is any that is free.",
+)
 def serve(flows: Sequence[str], db: str | None, host: str, port: int) -> None:
     """Serve flows over HTTP, with a page to start and watch them.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from typing import Final
 
@@ -55,8 +55,10 @@ class _Sent:
             return None
         if asyncio._get_running_loop() is self._loop:
             return self._queue.put(event)
-        added: Future[None] = asyncio.run_coroutine_threadsafe(self._queue.put(event), self._loop)
-        return added.result()
+        added = asyncio.run_coroutine_threadsafe(self._queue.put(event), self._loop)
+        with suppress(CancelledError):  # the loop ends
+            added.result()
+        return None
 
     async def next(self) -> Event | None:
         """The next event; `None` where none has come for a while."""

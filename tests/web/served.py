@@ -8,15 +8,17 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from fastapi import FastAPI
 from msgspec import Struct
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.routing import Mount
+from starlette.responses import StreamingResponse
+from starlette.routing import Mount, Route
 
 from flowevents import (
     Ask,
@@ -26,12 +28,14 @@ from flowevents import (
     AsyncNode,
     AsyncStreamNode,
     Flow,
+    FlowEnd,
     Journal,
     Node,
+    Run,
     SQLiteJournal,
     StreamNode,
 )
-from flowevents.web import RunServer
+from flowevents.web import RunServer, sse
 from tests.hostile import HOSTILE
 
 Shared = dict[str, Any]
@@ -221,8 +225,59 @@ app = RunServer(
     unwatched=float(os.environ["UNWATCHED"]) if "UNWATCHED" in os.environ else "continue",
 )
 
+owned = FastAPI()
+_ended: list[str] = []
+
+
+class Owned(AsyncStreamNode):
+    """Says a word, and then nothing, for ever; notes how it ended."""
+
+    async def exec_stream_async(self, prep_res: Any) -> AsyncIterator[str]:
+        yield "one"
+        await asyncio.Event().wait()
+
+
+def noted(how: str) -> Callable[[FlowEnd], None]:
+    """Notes that a run was cancelled."""
+
+    def note(event: Any) -> None:
+        if isinstance(event, FlowEnd) and event.status == "cancelled":
+            _ended.append(how)
+
+    return note
+
+
+@owned.get("/fastapi")
+async def in_fastapi() -> StreamingResponse:
+    """A run that the request owns."""
+    run = Run(AsyncFlow(Owned()), {}, observers=[noted("fastapi")])
+    return StreamingResponse(sse(run), media_type="text/event-stream")
+
+
+@owned.get("/fastapi-plain")
+async def in_fastapi_plain() -> StreamingResponse:
+    """The same of a sync flow, which is in its thread, and says more and more."""
+    given = {"words": 10**6, "pause": 0.01}
+    run = Run(Flow(PlainWords()), given, observers=[noted("fastapi plain")])
+    return StreamingResponse(sse(run), media_type="text/event-stream")
+
+
+@owned.get("/ended")
+async def ended() -> list[str]:
+    """How those were called that were cancelled."""
+    return _ended
+
+
+async def in_starlette(request: Request) -> StreamingResponse:
+    """A run that the request owns."""
+    run = Run(AsyncFlow(Owned()), {}, observers=[noted("starlette")])
+    return StreamingResponse(sse(run), media_type="text/event-stream")
+
+
 apart = Starlette(
     routes=[
+        Route("/owned/starlette", in_starlette),
+        Mount("/owned", owned),
         Mount("/small", RunServer(FLOWS, max_runs=1)),
         Mount("/left", RunServer(FLOWS, unwatched=0.6)),
         Mount("/refuses", RunServer(FLOWS, authorize=refuses)),

@@ -17,7 +17,7 @@ import httpx
 
 from tests.driving import PATIENCE
 
-__all__ = ["Server", "free_port", "http", "serving", "until"]
+__all__ = ["ROOT", "Server", "free_port", "http", "serving", "until"]
 
 ROOT: Final = Path(__file__).parent.parent.parent
 
