@@ -1,6 +1,7 @@
 # The project's commands. They need CPython 3.11 to 3.14, make and git; the rest goes into .venv.
 #
 #   make demo [ASK="a question"] [DOCS=folder]   the agent at work
+#   make serve [PORT=8321]                       the agent behind a page, in a browser
 #   make test                                    everything that .ci/run runs: check, then pythons
 #   make check                                   linters, type checkers and the layer contract
 #   make pytest [ARGS="-k chunk"]                the tests, with the Python of .venv
@@ -28,10 +29,13 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 unexport PYRIGHT_PYTHON_FORCE_VERSION PYRIGHT_PYTHON_PYLANCE_VERSION
 
 .NOTPARALLEL:
-.PHONY: demo test check pytest pythons soak bench bench-peers clean
+.PHONY: demo serve test check pytest pythons soak bench bench-peers clean
 
 demo: .venv/.demos
 	@$(PY) demos/agent.py
+
+serve: .venv/.demos
+	@PORT=$(PORT) $(PY) demos/page.py
 
 test: check pythons
 

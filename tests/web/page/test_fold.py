@@ -56,8 +56,8 @@ class Log:
     def add(self, event: type[Event], /, span: int = 0, node: str = "", **fields: Any) -> int:
         """One more event, by default with a span of its own; gives that."""
         seq = len(self.events) + 1
-        fields = {"items": (), "step": 1, "attempt": 1} | fields
-        self.events.append(event("r", seq, 0.0, span or seq, node, **fields))
+        given: dict[str, Any] = {"items": (), "step": 1, "attempt": 1} | fields
+        self.events.append(event("r", seq, 0.0, span or seq, node, **given))
         return span or seq
 
     def step(self, node: str, parent: int = 1) -> int:
