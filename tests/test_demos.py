@@ -19,6 +19,8 @@ from gradio_client import Client
 
 from demos.standin_server import StandInHandler, StandInServer
 from tests.terminal import Terminal
+from tests.web.servers import free_port, http, until
+from tests.web.streams import started
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMOS = ROOT / "demos"
@@ -353,6 +355,32 @@ def test_enter_stops_a_stream_and_the_flow_goes_on() -> None:
     whole = screen("12_stop.py", said=None)
     kept, all_of_it = (int(re.findall(r"kept (\d+)", each)[0]) for each in (person.shown, whole))
     assert 0 < kept < all_of_it
+
+
+def test_fastapi() -> None:
+    """The letter is revised and approved by requests, below the path that it is mounted at."""
+    port = free_port()
+    with subprocess.Popen(
+        command("13_fastapi.py"),
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environ({"PORT": str(port)}),
+    ) as demo:
+        assert demo.stderr is not None
+        while "Uvicorn running on" not in demo.stderr.readline():
+            assert demo.poll() is None
+        url = f"http://127.0.0.1:{port}/agents"
+        run_id = started(url, "letter", {"question": "Lunch on Friday"})
+        for wish in ("bring the cake", "yes"):
+            until(lambda: http.get(f"{url}/runs/{run_id}").json()["interrupts"], "it asks")
+            http.post(f"{url}/runs/{run_id}/replies", json={"value": wish})
+            until(lambda: not http.get(f"{url}/runs/{run_id}").json()["interrupts"], "it goes on")
+        until(lambda: http.get(f"{url}/runs/{run_id}").json()["status"] == "done", "it is sent")
+        events = http.get(f"{url}/runs/{run_id}/events").text
+        demo.send_signal(signal.SIGINT)
+        demo.communicate(timeout=60)
+    assert demo.returncode == 130
+    assert '"cake' in events
 
 
 @pytest.mark.usefixtures("threads_end")
