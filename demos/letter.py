@@ -53,7 +53,7 @@ class Send(Node):
 
 
 def letter(model: Model) -> Flow:
-    """The flow; `shared` holds the `question`, what the letter is about; the `wishes` come to it."""
+    """The flow; `shared` has the `question`, what the letter is about, and gets the `wishes`."""
     draft, approve = Draft(model), Approve()
     draft >> approve
     approve - "revise" >> draft
