@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any
 
@@ -27,6 +28,7 @@ from flowevents.events import Event
 from flowevents.gradio import chat
 from flowevents.gradio.messages import Message, Messages
 from flowevents.testing import check_events
+from tests.driving import PATIENCE
 from tests.hostile import CONTROLS, HOSTILE
 
 Reply = Callable[..., AsyncGenerator[list[Message]]]
@@ -587,6 +589,24 @@ def test_updates_come_twenty_times_a_second_at_most() -> None:
         assert 1 < len(chat_.updates) <= 20 * spent + 2
 
     asyncio.run(session())
+
+
+def test_plain_code_of_an_async_flow_does_not_hold_up_the_loop() -> None:
+    """Others chat meanwhile."""
+
+    class Blocks(StreamNode):
+        def exec_stream(self, prep_res: Any) -> Iterator[str]:
+            yield "so far"
+            yield str(seen.wait(PATIENCE))
+
+    async def session() -> list[Message]:
+        async for update in chat(AsyncFlow(Blocks()))("Go", []):
+            if said(update) == ["so far"]:
+                seen.set()
+        return update
+
+    seen = threading.Event()
+    assert said(asyncio.run(session())) == ["so farTrue"]
 
 
 def test_a_run_takes_options() -> None:

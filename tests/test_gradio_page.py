@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -26,7 +27,7 @@ Open = Callable[[], Client]
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server with a chat at `sync` and one at `async`; Gradio itself warns, so it is not strict."""
+    """A server with a chat at `sync` and one at `async`, not strict: Gradio itself warns."""
     port, log = free_port(), tmp_path_factory.mktemp("site") / "log"
     command = [sys.executable, "-m", "uvicorn", "tests.gradio_flows:app", "--port", str(port)]
     with (
@@ -41,7 +42,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             return False
 
         try:
-            until(answers, "the server answers")
+            deadline = time.monotonic() + 120  # Gradio's imports take their time
+            while not answers():
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.1)
             yield f"http://127.0.0.1:{port}"
         finally:
             server.kill()
@@ -131,6 +135,15 @@ def test_a_client_that_goes_cancels_its_run(open_client: Open, tmp_path: Path) -
     wait_for(tmp_path / "Approve ended")
     assert not (theirs / "Approve ended").exists()
     assert contents(send(stays, "yes"))[-1] == "Done: ask, yes, after 0 messages."
+
+
+def test_who_reads_no_further_cancels_the_run(site: str, kind: str, tmp_path: Path) -> None:
+    """A program without a session: Gradio notices with the next update, so there always is one."""
+    calls = f"{site}/{kind}/gradio_api/call/chat"
+    event = http.post(calls, json={"data": [f"wait {tmp_path}"]}).json()["event_id"]
+    with http.stream("GET", f"{calls}/{event}") as answer:
+        assert any("looking" in line for line in answer.iter_lines())
+    wait_for(tmp_path / "Look ended")
 
 
 # -- Gradio's page ----------------------------------------------------------------------------
