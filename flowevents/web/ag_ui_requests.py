@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from flowevents.errors import RunStateError
-from flowevents.events import Event, Reply
+from flowevents.events import Event
 from flowevents.journal.journal import Journal
 from flowevents.journal.mail import check_answer
 from flowevents.web.ag_ui_events import AgUiEvents, failure, frames, input_of, snapshot
@@ -190,19 +190,12 @@ def _put(journal: Journal, flow: str, answers: _Answers) -> list[Event]:
 
 
 def told_before(log: Iterable[Event], asked: Collection[str]) -> list[Event]:
-    """What of a run was told when a request ended with these questions; nothing, if none did.
-
-    Where a question was asked anew after its answer, it is the time after that.
-    """
+    """What of a run was told when a request ended with these questions; nothing, if none did."""
     telling = Telling()
     told: list[Event] = []
-    first = newest = 0
     for event in log:
         told.append(event)
         telling.fold(event)
-        if isinstance(event, Reply) and event.id in asked:
-            newest = 0
-        elif not newest and telling.waits() and telling.questions.keys() == set(asked):
-            newest = len(told)
-            first = first or newest
-    return told[: newest or first]
+        if telling.waits() and telling.questions.keys() == set(asked):
+            return told
+    return []

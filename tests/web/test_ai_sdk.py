@@ -138,24 +138,37 @@ def test_a_run_that_fails(url: str, client: Client) -> None:
     assert [each["status"] for each in parts_of(came, "data-node")] == ["ok", "error"]
 
 
-def test_a_run_that_is_cancelled(url: str, client: Client) -> None:
-    """The message is aborted, and everything in it is closed."""
+def cancelled(url: str, client: Client, flow: str, *, asking: bool) -> dict[str, Any]:
+    """What came of a run that was cancelled while it went on, or asked."""
     with ThreadPoolExecutor(1) as pool:
-        asking = pool.submit(client.ask, url=f"{url}/ai-sdk/forever", chat="to be cancelled")
+        talk = pool.submit(client.ask, url=f"{url}/ai-sdk/{flow}", chat="to be cancelled")
 
         def going() -> list[str]:
             runs = httpx.get(f"{url}/runs?status=running").json()
-            return [each["id"] for each in runs if each["metadata"] == {"chat": "to be cancelled"}]
+            mine = [each for each in runs if each["metadata"] == {"chat": "to be cancelled"}]
+            return [each["id"] for each in mine if bool(each["interrupts"]) is asking]
 
         (run_id,) = until(going, "the run is there")
         assert httpx.post(f"{url}/runs/{run_id}/cancel").status_code == 202
-        came = asking.result()
+        came: dict[str, Any] = talk.result()
     assert (came["error"], came["errors"]) == (None, [])
     assert [each["type"] for each in came["chunks"][-2:]] == ["abort", "finish"]
     assert came["message"]["metadata"]["status"] == "cancelled"
-    assert {each["state"] for each in came["message"]["parts"] if each["type"] == "text"} == {
-        "done"
-    }
+    return came
+
+
+def test_a_run_that_is_cancelled(url: str, client: Client) -> None:
+    """The message is aborted, and everything in it is closed."""
+    came = cancelled(url, client, "forever", asking=False)
+    texts = [each for each in came["message"]["parts"] if each["type"] == "text"]
+    assert {each["state"] for each in texts} == {"done"}
+    assert [each["status"] for each in parts_of(came, "data-node")] == ["cancelled"]
+
+
+def test_a_run_that_is_cancelled_while_it_asks(url: str, client: Client) -> None:
+    """Nobody can answer any more."""
+    came = cancelled(url, client, "asks", asking=True)
+    assert [each["open"] for each in parts_of(came, "data-interrupt")] == [False]
 
 
 def test_who_leaves_changes_nothing(url: str, client: Client) -> None:
