@@ -21,8 +21,10 @@ def step(page: Page, name: str) -> Locator:
 
 
 def says(row: Locator, text: str) -> None:
-    """It says just this, white space included."""
-    expect(row.locator(".entries .text").last).to_have_js_property("textContent", text)
+    """It says just this, white space included, and nothing else but what is struck out."""
+    said = row.locator(".entries div.text")
+    expect(said).to_have_count(1)
+    expect(said).to_have_js_property("textContent", text)
 
 
 def start(page: Page, site: Site, flow: str, shared: object) -> None:
