@@ -22,7 +22,7 @@ from starlette.staticfiles import StaticFiles
 
 from flowevents.errors import UnknownRun
 from flowevents.escape import escape_xml
-from flowevents.journal.records import RunSummary
+from flowevents.journal.records import ENDED, RunSummary
 from flowevents.web.driving import Runs
 
 __all__ = ["page_routes"]
@@ -39,7 +39,7 @@ _HEADERS: Final = {
         "require-trusted-types-for 'script'; trusted-types 'none'"
     ),
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
 
@@ -60,8 +60,14 @@ def page_routes(runs: Runs) -> list[Route]:
             run = await run_sync(runs.journal.summary, run_id)
         except UnknownRun:
             return _filled("unknown.html", {"id": escape_xml(run_id)}, 404)
-        said = {"id": run.id, "flow": run.flow, "status": run.status}
-        return _filled("view.html", {name: escape_xml(text) for name, text in said.items()})
+        said = {
+            "id": escape_xml(run.id),
+            "flow": escape_xml(run.flow),
+            "status": run.status,
+            "seq": str(run.seq),
+            "ended": "hidden" if run.status in ENDED else "",
+        }
+        return _filled("view.html", said)
 
     async def file(request: Request) -> Response:
         name: str = request.path_params["file"]

@@ -9,7 +9,7 @@ import { drawStep, keyed, updateStep } from "./step.js";
 const HIDDEN = 500; // ms between two drawings of a tab that nobody sees
 const NEAR = 60; // px from the end, within which the page follows what comes
 
-const id = document.querySelector("main").dataset.run;
+const { run: id, seq } = document.querySelector("main").dataset;
 const flow = document.querySelector("h1").textContent;
 const status = document.querySelector("[role=status]");
 const connection = document.getElementById("connection");
@@ -19,6 +19,7 @@ const cancel = document.getElementById("cancel");
 const top = document.getElementById("top");
 const list = keyed(document.getElementById("steps"), drawStep);
 
+let known = Number(seq); // up to which event the page knew how the run stands when it was loaded
 let run = newRun();
 let waiting = false;
 
@@ -36,7 +37,7 @@ function draw() {
   list.show(run.steps);
   run.changed.forEach(updateStep);
   run.changed.clear();
-  drawHead();
+  if (run.seq >= known) drawHead();
   if (atEnd) page.scrollTop = page.scrollHeight;
 }
 
@@ -72,6 +73,7 @@ const hear = {
   },
   restart() {
     run = newRun();
+    known = 0;
     changed();
   },
   lost(reason) {

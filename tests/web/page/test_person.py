@@ -161,3 +161,36 @@ def test_the_latest_runs(site: Site, page: Page) -> None:
     page.get_by_role("link", name="Start another").click()
     page.get_by_role("link", name='a "quoted" <flow>').first.click()
     status(page, "done")
+
+
+def test_a_run_that_has_ended(site: Site, page: Page) -> None:
+    """Its view says so from the beginning, and offers nothing that cannot be done any more."""
+    view = site.start_run("research")
+    page.goto(view)
+    status(page, "done")
+    page.add_init_script(
+        """
+        window.seen = [];
+        new MutationObserver(() => {
+            const status = document.querySelector("[role=status]");
+            if (status) seen.push(status.textContent + document.getElementById("cancel")?.hidden);
+        }).observe(document, { childList: true, subtree: true, characterData: true });
+        const real = window.fetch;
+        window.fetch = async (...asked) => {
+            const response = await real(...asked);
+            const slow = new TransformStream({
+                async transform(bytes, control) {
+                    for (let at = 0; at < bytes.length; at += 300) {
+                        control.enqueue(bytes.slice(at, at + 300));
+                        await new Promise(requestAnimationFrame);
+                    }
+                },
+            });
+            return new Response(response.body.pipeThrough(slow), response);
+        };
+        """
+    )
+    page.goto(view)
+    expect(step(page, "Pages").first).to_contain_text("3/3 items")
+    assert "donetrue" in page.evaluate("seen")
+    assert set(page.evaluate("seen")) <= {"donetrue", "doneundefined"}
