@@ -1,14 +1,21 @@
-"""Runs over HTTP; needs the extra `web`.
+"""Runs over HTTP, and a page for them; needs the extra `web`.
 
-server.py     RunServer: an ASGI app
-routes.py     what can be asked of runs
-access.py     who may do what: `authorize`, asked before anything is looked up
-driving.py    Runs: the runs that live in the server
-watching.py   the events of a run as Server-Sent Events, or as lines
-owned.py      `sse`: a run that one request alone owns
-bodies.py     what a request may say
-guard.py      hosts, origins and sizes
-problems.py   refusals
+    server.py     RunServer: an ASGI app
+    routes.py     what can be asked of runs
+    watching.py   the events of a run as Server-Sent Events, or as lines
+    owned.py      `sse`: a run that one request alone owns
+    page.py       the page; its files are in page/
+    ag_ui.py      the AG-UI protocol: what a request asks in ag_ui_requests.py, the events in
+                  ag_ui_events.py
+    ai_sdk.py     the protocol of the AI SDK; its parts in ai_sdk_parts.py
+    protocol.py   what the two have in common; in telling.py what a client was told and is open
+    driving.py    Runs: the runs that live in the server
+    rounds.py     what a server does every few seconds
+    viewers.py    who watches which run
+    bodies.py     what a request may say
+    access.py     who may do what: `authorize`, asked before anything is looked up
+    guard.py      hosts, origins and sizes
+    problems.py   refusals
 """
 
 from __future__ import annotations
