@@ -259,11 +259,13 @@ class Asks(StreamNode):
 
 def test_what_is_open_at_a_question_goes_on_in_the_next_turn() -> None:
     """Nothing that was said before it is said again, and no spinner stays."""
-    first, second = turns(Flow(Asks()), "yes")
-    assert steps(first) == [("Asks", "before ", "done")]
-    assert first[0]["metadata"]["log"] == "waits for an answer"
+    begins = Node()
+    begins >> Asks()
+    first, second = turns(Flow(begins), "yes")
+    assert steps(first) == [("Node", "", "done"), ("Asks", "before ", "done")]
+    assert first[1]["metadata"]["log"] == "waits for an answer"
     assert said(first) == ["Go on?"]
-    assert first[1]["options"] == [{"value": "yes"}, {"value": "no"}]
+    assert first[2]["options"] == [{"value": "yes"}, {"value": "no"}]
     assert steps(second) == [("Asks", "after yes", "done")]
 
 
@@ -556,6 +558,24 @@ def test_a_message_that_comes_meanwhile_stops_the_run() -> None:
         await anext(second)
         assert said([update async for update in first][-1])[1] == "*(cancelled)*"
         await second.aclose()
+
+    asyncio.run(session())
+
+
+def test_a_message_that_comes_while_an_answer_is_worked_on_stops_that() -> None:
+    """Gradio's history ends with the question then, which is answered already."""
+
+    async def session() -> None:
+        asks, slow = Asks(), Slow()
+        asks >> slow
+        chat_ = Chat(chat(AsyncFlow(asks)))
+        await chat_.send("Go")
+        first = chat_._reply("yes", list(chat_.history))
+        while not said(await anext(first)):
+            pass
+        assert said(await chat_.send("no, wait")) == ["Go on?"]
+        await asyncio.wait_for(slow.stopped.wait(), PATIENCE)
+        assert said([update async for update in first][-1])[-1] == "*(cancelled)*"
 
     asyncio.run(session())
 
