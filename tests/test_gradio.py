@@ -576,6 +576,7 @@ def test_a_message_that_comes_while_an_answer_is_worked_on_stops_that() -> None:
         assert said(await chat_.send("no, wait")) == ["Go on?"]
         await asyncio.wait_for(slow.stopped.wait(), PATIENCE)
         assert said([update async for update in first][-1])[-1] == "*(cancelled)*"
+        assert "OSError: gone" in said(await chat_.send("no"))[-1]
 
     asyncio.run(session())
 
