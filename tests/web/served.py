@@ -70,7 +70,7 @@ class PlainWords(StreamNode):
 class Choice(AskNode):
     """Asks for a choice."""
 
-    def question(self, prep_res: Any) -> Ask[Any]:
+    def question(self, prep_res: Any) -> Ask:
         return Ask("Ship it?", choices=["yes", "no"])
 
     def post(self, shared: Shared, prep_res: Any, exec_res: Any) -> str:
@@ -81,7 +81,7 @@ class Choice(AskNode):
 class AsyncChoice(AsyncAskNode):
     """The same, in the loop."""
 
-    def question(self, prep_res: Any) -> Ask[Any]:
+    def question(self, prep_res: Any) -> Ask:
         return Ask("Ship it?", choices=["yes", "no"])
 
     async def post_async(self, shared: Shared, prep_res: Any, exec_res: Any) -> str:
@@ -99,7 +99,7 @@ class Address(Struct):
 class Form(AsyncAskNode):
     """Asks for something with a schema."""
 
-    def question(self, prep_res: Any) -> Ask[Any]:
+    def question(self, prep_res: Any) -> Ask:
         return Ask("Where to?", type=Address)
 
 
@@ -126,7 +126,7 @@ class Says(StreamNode):
 class Asks(AskNode):
     """Asks with the same."""
 
-    def question(self, prep_res: Any) -> Ask[Any]:
+    def question(self, prep_res: Any) -> Ask:
         return Ask("\n".join(HOSTILE.values()), choices=list(HOSTILE.values()))
 
 

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,11 @@ BOTH = pytest.mark.parametrize("flow", ["choice", "plain choice"])
 def status(url: str, run_id: str) -> str:
     """The run's status."""
     return str(http.get(f"{url}/runs/{run_id}").json()["status"])
+
+
+def is_(url: str, run_id: str, what: str) -> bool:
+    """Whether that is the run's status."""
+    return status(url, run_id) == what
 
 
 def asked(url: str, run_id: str) -> Any:
@@ -64,15 +70,18 @@ def test_a_run_that_is_watched_goes_on(apart: str, flow: str) -> None:
     with watching(url, run_id):
         others = [started(url, flow) for _ in range(2)]
         for other in others:
-            until(lambda id=other: status(url, id) == "cancelled", "others are cancelled")
+            until(partial(is_, url, other, "cancelled"), "others are cancelled")
         assert status(url, run_id) == "running"
     until(lambda: status(url, run_id) == "cancelled", "it is cancelled")
 
 
 def test_a_viewer_in_another_process(tmp_path: Path) -> None:
     """He counts as well, for as long as he is there."""
-    told = {"RUNS_DB": tmp_path / "runs.db", "UNWATCHED": 1.0}
-    with serving(tmp_path, **told) as one, serving(tmp_path, **told) as two:
+    database = tmp_path / "runs.db"
+    with (
+        serving(tmp_path, RUNS_DB=database, UNWATCHED=1.0) as one,
+        serving(tmp_path, RUNS_DB=database, UNWATCHED=1.0) as two,
+    ):
         watched, other = started(one.url, "choice"), started(one.url, "choice")
         with watching(two.url, watched) as stream:
             next(stream)
@@ -97,7 +106,7 @@ def test_a_stop_ends_the_streams_and_leaves_the_runs(
         runs.append(started(server.url, "words", {"words": 100_000, "pause": 0.01}))
         viewers = [Viewer(run_id) for run_id in runs]
         for run_id in runs[:2]:
-            until(lambda id=run_id: asked(server.url, id), "it asks")
+            until(partial(asked, server.url, run_id), "it asks")
         threads = [threading.Thread(target=viewer.look, args=(server.url,)) for viewer in viewers]
         for thread in threads:
             thread.start()
@@ -111,7 +120,7 @@ def test_a_stop_ends_the_streams_and_leaves_the_runs(
             assert {each.status for each in journal.runs()} <= {"running", "paused"}
         server.start()
         for run_id in runs[:2]:
-            until(lambda id=run_id: asked(server.url, id), "it asks again")
+            until(partial(asked, server.url, run_id), "it asks again")
             answer = http.post(f"{server.url}/runs/{run_id}/replies", json={"value": "yes"})
             assert answer.status_code == 202
         until(lambda: http.post(f"{server.url}/runs/{runs[2]}/cancel").is_success, "cancelled")
@@ -128,7 +137,7 @@ def test_what_was_cancelled_or_answered_meanwhile(tmp_path: Path) -> None:
     with serving(tmp_path, RUNS_DB=database) as server:
         answered, cancelled = started(server.url, "choice"), started(server.url, "choice")
         for run_id in (answered, cancelled):
-            until(lambda id=run_id: asked(server.url, id), "it asks")
+            until(partial(asked, server.url, run_id), "it asks")
         server.end(signal.SIGTERM)
         with SQLiteJournal(database) as journal:
             journal.reply(answered, "no")
@@ -200,8 +209,8 @@ def test_memory_keeps_the_last_thousand(monkeypatch: pytest.MonkeyPatch) -> None
             body = {"flow": "choice", "id": "open"}
             await client.post("/runs", json=body)
             for number in range(1_050):
-                body = {"flow": "words", "id": f"r{number}", "shared": {"words": 0}}
-                assert (await client.post("/runs", json=body)).status_code == 201
+                given = {"flow": "words", "id": f"r{number}", "shared": {"words": 0}}
+                assert (await client.post("/runs", json=given)).status_code == 201
             while len(server.journal.runs(limit=9_999)) > 1_001:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             ids = [each.id for each in server.journal.runs(limit=9_999)]

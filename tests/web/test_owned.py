@@ -44,12 +44,12 @@ class SaysAsync(AsyncStreamNode):
 
 
 class Question(AskNode):
-    def question(self, prep_res: Any) -> Ask[Any]:
+    def question(self, prep_res: Any) -> Ask:
         return Ask("Well?")
 
 
 class AsyncQuestion(AsyncAskNode):
-    def question(self, prep_res: Any) -> Ask[Any]:
+    def question(self, prep_res: Any) -> Ask:
         return Ask("Well?")
 
 

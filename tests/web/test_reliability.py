@@ -8,13 +8,14 @@ import threading
 import time
 from collections import Counter
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from flowevents import Interrupt, NodeEnd, NodeStart, Retry, SQLiteJournal
+from flowevents import Event, Interrupt, NodeEnd, NodeStart, Retry, SQLiteJournal
 from flowevents.testing import check_events
 from tests.driving import PATIENCE
 from tests.web.proxy import proxied
@@ -111,14 +112,12 @@ def test_a_server_that_is_killed_again_and_again(tmp_path: Path) -> None:
         run_id = started(server.url, "steps", {"counts": str(counts)})
         viewers = [Watching(server.url, run_id) for _ in range(3)]
         for kill in range(1, KILLS + 1):
-            asked = Interrupt if kill > 3 else NodeStart
-            until(
-                lambda kind=asked, n=kill: viewers[0].has_seen(kind, n if n < 4 else 1), "it runs"
-            )
+            asked: type[Event] = Interrupt if kill > 3 else NodeStart
+            until(partial(viewers[0].has_seen, asked, kill if kill < 4 else 1), "it runs")
             server.end(signal.SIGKILL)
             server.start()
         answer(server.url, run_id, "no")
-        until(lambda: len(counted(counts)) == 10, "it does five more steps")
+        until(partial(_have, [counts], 10), "it does five more steps")
         server.end(signal.SIGKILL)
         server.start()
         until(lambda: _asks(server.url, run_id), "it asks again")
@@ -149,14 +148,14 @@ def test_four_servers_of_one_journal(tmp_path: Path) -> None:
         gone = _started(proxy.url, "words", {"words": 10**6, "pause": 0.01})
         viewers = [Watching(proxy.url, run_id) for run_id in [*runs, *runs, asks, gone]]
         for n, server in enumerate(servers):
-            until(lambda n=n: len(counted(counts[0])) > n, "it runs")
+            until(partial(_have, counts[:1], n + 1), "it runs")
             server.end(signal.SIGKILL)
             server.start()
         until(lambda: all(_asks(urls[0], run_id) for run_id in runs), "they ask")
         for value, steps in (("no", 10), ("yes", 10)):
             for run_id in runs:
                 answer(proxy.url, run_id, value)
-            until(lambda n=steps: all(len(counted(each)) == n for each in counts), "they go on")
+            until(partial(_have, counts, steps), "they go on")
             if value == "no":
                 until(lambda: all(_asks(urls[1], run_id) for run_id in runs), "they ask again")
         answer(proxy.url, asks, "yes")
@@ -171,6 +170,11 @@ def test_four_servers_of_one_journal(tmp_path: Path) -> None:
     with SQLiteJournal(database) as journal:
         for run_id, log in zip(runs, logs, strict=False):
             assert list(journal.read(run_id)) == log
+
+
+def _have(counts: list[Path], steps: int) -> bool:
+    """Whether so many steps were done, in each run."""
+    return all(each.exists() and len(counted(each)) >= steps for each in counts)
 
 
 def _started(url: str, flow: str, shared: dict[str, Any]) -> str:

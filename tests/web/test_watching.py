@@ -62,7 +62,7 @@ def test_what_is_no_number_is_refused(url: str, done: str, wrong: str) -> None:
     """Wherever it comes from."""
     events = f"{url}/runs/{done}/events"
     problem(http.get(events, params={"after": wrong}), 400, "after")
-    problem(http.get(events, headers={"last-event-id": wrong.encode()}), 400, "Last-Event-ID")
+    problem(http.get(events, headers={b"last-event-id": wrong.encode()}), 400, "Last-Event-ID")
 
 
 @pytest.mark.parametrize("beyond", ["1000", "9" * 20])
