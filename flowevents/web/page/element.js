@@ -22,13 +22,15 @@ const hex = (code, digits) => code.toString(16).padStart(digits, "0");
 export function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
-    if (value != null && value !== false) made.setAttribute(key, value === true ? "" : visible(value));
+    if (value != null && value !== false)
+      made.setAttribute(key, value === true ? "" : visible(value));
   }
   made.append(...children.filter((each) => each != null).map(node));
   return made;
 }
 
-export const node = (child) => (child instanceof Node ? child : document.createTextNode(visible(child)));
+export const node = (child) =>
+  child instanceof Node ? child : document.createTextNode(visible(child));
 
 /** Change the text of an element, where it is another. */
 export function setText(target, text) {

@@ -1,9 +1,9 @@
 /* The events of a run, as they come, each once, for as long as it goes on.
  *
  * A browser opens at most six connections to a server over HTTP/1.1, for all tabs together. So at
- * most four tabs at a time hold a stream, and have a lock for it. The others ask every second whether
- * there is something new; where one of these is looked at, those that are not give up their stream.
- * A page without locks, which come with https and loopback addresses only, always asks.
+ * most four tabs at a time hold a stream, and have a lock for it. The others ask every second
+ * whether there is something new; where one of these is looked at, those that are not give up their
+ * stream. Without locks, which come with https and loopback addresses only, a page always asks.
  */
 
 import { reasonOf } from "./server.js";
@@ -49,10 +49,14 @@ class Refused extends Error {}
 async function withLock(work) {
   if (!navigator.locks) return false;
   for (let n = 0; n < STREAMS; n += 1) {
-    const had = await navigator.locks.request(`flowevents-stream-${n}`, { ifAvailable: true }, async (lock) => {
-      if (lock) await work();
-      return lock !== null;
-    });
+    const had = await navigator.locks.request(
+      `flowevents-stream-${n}`,
+      { ifAvailable: true },
+      async (lock) => {
+        if (lock) await work();
+        return lock !== null;
+      },
+    );
     if (had) return true;
   }
   return false;
@@ -64,7 +68,7 @@ async function poll(place) {
   await read(place, (await response.json()).seq);
 }
 
-/** Read events up to one of that number, the run's last one, or until another tab wants the stream. */
+/** Read events up to that one, the run's last, or until another tab wants the stream. */
 async function read(place, until) {
   const control = new AbortController();
   const leave = () => until === Infinity && document.hidden && control.abort();

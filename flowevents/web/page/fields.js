@@ -3,7 +3,7 @@
  * A field is what one types: it checks nothing, because the server does, and says why not. */
 
 import { element } from "./element.js";
-import { written } from "./fold.js";
+import { written } from "./written.js";
 
 /**
  * Make the fields of a schema, or of `null`: any text.
@@ -48,19 +48,24 @@ function resolved(part, root, depth = 0) {
 function fieldFor(schema, name, id, required) {
   const make = Array.isArray(schema.enum) ? choice : (KINDS[schema.type] ?? json);
   const { control, value } = make(schema, required);
-  const help = [schema.title, schema.description].filter((each) => each && each !== name).join(": ");
+  const help = [schema.title, schema.description]
+    .filter((each) => each && each !== name)
+    .join(": ");
   control.id = id;
   if (help) control.setAttribute("aria-describedby", `${id}-help`);
   const label = element("label", { for: id }, name);
   const isCheckbox = control.type === "checkbox";
   const parts = isCheckbox ? [control, label] : [label, control];
   const hint = help ? element("small", { id: `${id}-help` }, help) : null;
-  return { element: element("div", { class: isCheckbox ? "field check" : "field" }, ...parts, hint), value };
+  return {
+    element: element("div", { class: isCheckbox ? "field check" : "field" }, ...parts, hint),
+    value,
+  };
 }
 
 const KINDS = { __proto__: null, string: text, number, integer: number, boolean };
 
-/** What stands for a field that is left empty: `null` where that will do, nothing where that may be. */
+/** What stands for an empty field: `null` where that will do, nothing where that may be. */
 const empty = (schema, required) => (schema.nullable ? null : required ? "" : undefined);
 
 function text(schema, required) {
@@ -69,13 +74,17 @@ function text(schema, required) {
 }
 
 function number(schema, required) {
-  const control = line(schema, schema.minimum >= 0 ? (schema.type === "integer" ? "numeric" : "decimal") : null);
+  const control = line(
+    schema,
+    schema.minimum >= 0 ? (schema.type === "integer" ? "numeric" : "decimal") : null,
+  );
   return {
     control,
     value() {
       const typed = control.value.trim();
       const given = typed === "" ? NaN : Number(typed);
-      const exact = Number.isFinite(given) && (!Number.isInteger(given) || Number.isSafeInteger(given));
+      const exact =
+        Number.isFinite(given) && (!Number.isInteger(given) || Number.isSafeInteger(given));
       return exact ? given : control.value || empty(schema, required);
     },
   };
@@ -93,9 +102,16 @@ function boolean(schema, required) {
 }
 
 function choice(schema, required) {
-  const values = [...(required && !schema.nullable ? [] : [empty(schema, required)]), ...schema.enum];
+  const values = [
+    ...(required && !schema.nullable ? [] : [empty(schema, required)]),
+    ...schema.enum,
+  ];
   const options = values.map((each, n) =>
-    element("option", { value: String(n), selected: each === schema.default }, each == null ? "" : written(each)),
+    element(
+      "option",
+      { value: String(n), selected: each === schema.default },
+      each == null ? "" : written(each),
+    ),
   );
   const control = element("select", {}, ...options);
   return { control, value: () => values[control.selectedIndex] };

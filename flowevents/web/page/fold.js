@@ -15,6 +15,8 @@
  *   astray            the action that leads nowhere, where it does
  */
 
+import { written } from "./written.js";
+
 export const MOST_TEXT = 100_000; // characters of a text
 export const MOST_STEPS = 400; // of a run
 export const MOST_ITEMS = 200; // of a step
@@ -51,11 +53,6 @@ export function statusOf(run) {
 
 export const asks = (step) => step.entries.some((each) => each.state === "open");
 
-/** A value as a text: a string as it is, anything else as JSON. */
-export function written(value) {
-  return typeof value === "string" ? value : JSON.stringify(value) ?? String(value);
-}
-
 const TAKES = {
   __proto__: null,
   FlowStart: begin,
@@ -89,7 +86,13 @@ const TAKES = {
     const text = said.map((each) => each.text).join("\n");
     step.entries = step.entries.filter((each) => !said.includes(each));
     forget(run, step, "lost");
-    Object.assign(step, { attempt: event.attempt + 1, children: [], lost: 0, done: 0, progress: null });
+    Object.assign(step, {
+      attempt: event.attempt + 1,
+      children: [],
+      lost: 0,
+      done: 0,
+      progress: null,
+    });
     const { error, wait, fallback, attempt } = event;
     add(run, step, { type: "void", error, wait, fallback, attempt, text: text.slice(-MOST_VALUE) });
   },
@@ -171,7 +174,10 @@ function end(run, event, step) {
   const row = rowOf(step);
   if (event.error && row !== step && event.error !== run.told) {
     add(run, row, { type: "value", kind: `item ${step.items.at(-1) + 1}`, text: event.error });
-  } else if (event.error && (step.kind !== "flow" || step === run.root || event.error !== run.told)) {
+  } else if (
+    event.error &&
+    (step.kind !== "flow" || step === run.root || event.error !== run.told)
+  ) {
     step.error = event.error;
   }
   run.told = event.error ?? run.told;
@@ -198,7 +204,8 @@ function forget(run, step, state) {
 }
 
 /** Where a step is shown: the items of a flow have no row, their nodes have. */
-const rowOf = (step) => (step?.kind === "item" && step.parent?.kind === "flow" ? step.parent : step);
+const rowOf = (step) =>
+  step?.kind === "item" && step.parent?.kind === "flow" ? step.parent : step;
 
 // -- what is kept --------------------------------------------------------------------------------
 
@@ -223,11 +230,12 @@ function add(run, step, entry) {
   touch(run, step);
 }
 
-/** A step has changed, and with an item its batch; a flow has a row once it has something to say. */
+/** A step has changed, with an item its batch; a flow has a row once it has something to say. */
 function touch(run, step) {
   run.changed.add(step);
   if (step.kind === "item" && step.parent) touch(run, step.parent);
-  else if (step.entries.length && !run.rows.has(step.span) && run.open.has(step.span)) list(run, step);
+  else if (step.entries.length && !run.rows.has(step.span) && run.open.has(step.span))
+    list(run, step);
 }
 
 function say(entry, text) {

@@ -1,9 +1,9 @@
-/* A question where it stands: what is asked, a way to answer it while it is open, and the answer. */
+/* A question where it stands: what is asked, a way to answer it while it is open, the answer. */
 
 import { alertIn, element, setText } from "./element.js";
 import { fieldsFor } from "./fields.js";
-import { written } from "./fold.js";
 import { post } from "./server.js";
+import { written } from "./written.js";
 
 let made = 0;
 
@@ -23,6 +23,7 @@ export function drawQuestion(question) {
       form ??= whole.insertBefore(formFor(question, id), answer);
       form.removeAttribute("aria-busy");
       form.hidden = false;
+      answer.hidden = true;
     }
     if (question.state === "lost" && form) form.hidden = true;
     if (question.state === "answered" || question.state === "closed") settle();
@@ -34,7 +35,10 @@ export function drawQuestion(question) {
     form?.remove();
     form = null;
     answer.hidden = false;
-    setText(answer, question.state === "answered" ? `Answer: ${written(question.answer)}` : "Not answered");
+    setText(
+      answer,
+      question.state === "answered" ? `Answer: ${written(question.answer)}` : "Not answered",
+    );
   }
 
   update();
@@ -56,7 +60,10 @@ function formFor(question, id) {
     form.append(element("div", { class: "choices" }, ...buttons));
   } else {
     const fields = fieldsFor(question.schema, id);
-    form.append(...fields.elements, element("div", { class: "choices" }, element("button", { class: "first" }, "Send")));
+    form.append(
+      ...fields.elements,
+      element("div", { class: "choices" }, element("button", { class: "first" }, "Send")),
+    );
     form.addEventListener("submit", () => send(form, question, fields.value));
   }
   form.addEventListener("submit", (event) => event.preventDefault());

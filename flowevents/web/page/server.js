@@ -1,6 +1,6 @@
 /* What the page asks of the server, and why it refuses. */
 
-/** Post JSON, or nothing. Gives the answer's JSON, if any; throws an `Error` whose message is the reason. */
+/** Post JSON, or nothing. Gives the answer's JSON, if any; throws an `Error` with the reason. */
 export async function post(url, body) {
   const response = await fetch(url, {
     method: "POST",

@@ -1,10 +1,9 @@
 /* The row of a step: its name, how it stands, what it said, and in a batch its items. */
 
-import { element, node, setText, visible } from "./element.js";
-import { asks, MOST_TEXT, written } from "./fold.js";
-import { drawQuestion } from "./question.js";
-
-const PIECE = 4_000; // characters of a text node: what is appended to, and what is let go
+import { element, setText } from "./element.js";
+import { drawEntry } from "./entry.js";
+import { asks } from "./fold.js";
+import { figure, written } from "./written.js";
 
 const rows = new WeakMap(); // by step
 
@@ -28,7 +27,16 @@ function rowOf(step) {
   const items = keyed(element("ol", { class: "items", role: "list", hidden: true }), drawStep);
   const error = element("p", { class: "error", hidden: true });
   const astray = element("p", { class: "astray", hidden: true });
-  const row = element("li", { class: isItem ? "item" : "step" }, head, entries, progress.element, items.element, error, astray);
+  const row = element(
+    "li",
+    { class: isItem ? "item" : "step" },
+    head,
+    entries,
+    progress.element,
+    items.element,
+    error,
+    astray,
+  );
   const drawn = keyed(entries, drawEntry);
   row.style.setProperty("--depth", isItem ? 0 : depthOf(step));
 
@@ -95,24 +103,28 @@ function pathOf(step) {
 
 const itemName = (item) => `Item ${item.items.at(-1) + 1}${item.label ? `: ${item.label}` : ""}`;
 
+/** What encloses a step, from inside out. */
+function* enclosing(step) {
+  for (let each = step.parent; each; each = each.parent) yield each;
+}
+
 function chipsOf(step) {
   if (step.kind === "item") return [];
   const around = [];
-  for (let each = step.parent; each; each = each.parent) if (each.kind === "item") around.unshift(itemName(each));
+  for (const each of enclosing(step)) if (each.kind === "item") around.unshift(itemName(each));
   if (step.step > 1) around.unshift(`step ${step.step}`);
   if (step.kind === "flow") around.unshift("flow");
   return around.map((each) => element("span", { class: "chip" }, each));
 }
 
 function depthOf(step) {
-  let depth = 0;
-  for (let each = step.parent; each; each = each.parent) if (each.kind === "flow" && each.parent) depth += 1;
-  return Math.min(depth, 4);
+  const flows = [...enclosing(step)].filter((each) => each.kind === "flow" && each.parent);
+  return Math.min(flows.length, 4);
 }
 
 function stateOf(step) {
   if (step.status === "running") return asks(step) ? "asks" : "running";
-  const took = `${step.duration < 10 ? step.duration.toFixed(1) : Math.round(step.duration)} s`;
+  const took = `${figure(step.duration < 10 ? step.duration : Math.round(step.duration))} s`;
   return { ok: took, error: `failed after ${took}`, cancelled: "cancelled" }[step.status];
 }
 
@@ -129,55 +141,9 @@ function drawProgress(name) {
       if (!shown) return;
       bar.hidden = !(shown.total > 0 && status === "running");
       if (!bar.hidden) Object.assign(bar, { max: shown.total, value: shown.done });
-      const of = shown.total == null ? `${round(shown.done)}` : `${round(shown.done)}/${round(shown.total)}`;
-      setText(text, [of, shown.label, lost ? `(${lost} are not shown)` : ""].filter(Boolean).join(" "));
+      const of = shown.total == null ? "" : `/${figure(shown.total)}`;
+      const rest = lost ? `(${lost} are not shown)` : "";
+      setText(text, [figure(shown.done) + of, shown.label, rest].filter(Boolean).join(" "));
     },
   };
-}
-
-const round = (number) => (Number.isInteger(number) ? number : number.toFixed(1));
-
-// -- what it said --------------------------------------------------------------------------------
-
-function drawEntry(entry) {
-  return { text: drawText, value: drawValue, question: drawQuestion, void: drawVoid }[entry.type](entry);
-}
-
-/** A text that grows: what is new is appended, and of a long one the beginning is let go. */
-function drawText(entry) {
-  const block = element("div", { class: "text", dir: "auto" });
-  const cut = element("p", { class: "note", hidden: true }, "What came before is not shown.");
-  let until = 0; // how much of it was appended
-  let size = 0; // how many characters stand there
-
-  function update() {
-    const fresh = visible(entry.text.slice(Math.max(0, until - entry.from)));
-    until = entry.from + entry.text.length;
-    if (!fresh) return;
-    const last = block.lastChild;
-    if (last && last.length < PIECE) last.appendData(fresh);
-    else block.append(node(fresh));
-    size += fresh.length;
-    while (size - block.firstChild.length > MOST_TEXT) {
-      size -= block.firstChild.length;
-      block.firstChild.remove();
-    }
-    cut.hidden = size >= until;
-  }
-
-  update();
-  return { element: element("div", {}, cut, block), update };
-}
-
-function drawValue({ kind, text }) {
-  const label = kind === "output" ? null : element("span", { class: "kind" }, kind);
-  return { element: element("div", { class: "value", dir: "auto" }, label, text), update() {} };
-}
-
-function drawVoid({ attempt, error, wait, fallback, text }) {
-  const then = fallback ? "retry by its fallback" : wait > 0 ? `retry in ${round(wait)} s` : "retry";
-  const said = `Attempt ${attempt} failed, ${then}: ${error}`;
-  if (!text.trim()) return { element: element("p", { class: "void" }, said), update() {} };
-  const whole = element("details", { class: "void" }, element("summary", {}, said), element("del", { class: "text" }, text));
-  return { element: whole, update() {} };
 }

@@ -35,8 +35,9 @@ function draw() {
   const page = document.scrollingElement;
   const atEnd = page.scrollTop + page.clientHeight >= page.scrollHeight - NEAR;
   list.show(run.steps);
-  run.changed.forEach(updateStep);
+  const steps = [...run.changed];
   run.changed.clear();
+  steps.forEach(updateStep);
   if (run.seq >= known) drawHead();
   if (atEnd) page.scrollTop = page.scrollHeight;
 }
@@ -58,10 +59,12 @@ function drawHead() {
 }
 
 cancel.addEventListener("click", async () => {
+  cancel.setAttribute("aria-busy", "true");
   try {
     await post("cancel");
     alertIn(top, null);
   } catch (error) {
+    cancel.removeAttribute("aria-busy");
     alertIn(top, error.message);
   }
 });
