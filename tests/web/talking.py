@@ -18,6 +18,7 @@ from starlette.requests import Request
 
 from flowevents import (
     Ask,
+    AskNode,
     AsyncFlow,
     AsyncNode,
     AsyncParallelBatchFlow,
@@ -213,6 +214,29 @@ class Hostile(StreamNode):
         yield Ask("".join(HOSTILE.values()), choices=list(HOSTILE.values()))
 
 
+class Draft(StreamNode):
+    """The letter of docs/front-ends.md; what it begins with is void."""
+
+    def __init__(self) -> None:
+        super().__init__(max_retries=2)
+
+    def exec_stream(self, prep_res: Any) -> Iterator[str]:
+        if not self.cur_retry:
+            yield "Hi "
+            raise OSError("reset")
+        yield from ("Dear ", "Ada, …")
+
+
+class Approve(AskNode):
+    def question(self, prep_res: Any) -> Ask:
+        return Ask("Send it?", choices=["yes", "no"])
+
+
+class Send(StreamNode):
+    def exec_stream(self, prep_res: Any) -> Iterator[str]:
+        yield "Sent."
+
+
 class Rounds(BatchFlow):
     def prep(self, shared: Any) -> list[dict[str, Any]]:
         return [{"round": 0}, {"round": 1}]
@@ -252,6 +276,7 @@ FLOWS: dict[str, Any] = {
     "forever": AsyncFlow(Forever()),
     "counts": AsyncFlow(Counts()),
     "hostile": Flow(Hostile()),
+    "letter": Flow(chain(Draft(), Approve(), Send())),
 }
 
 if "WITHOUT" in os.environ:

@@ -325,8 +325,9 @@ def test_authorize_is_asked(url: str) -> None:
     with httpx.stream("POST", address, json={"id": "secret", "messages": [HI]}) as stream:
         next(stream.iter_bytes())
         runs = httpx.get(f"{url}/runs?status=running").json()
-        response = httpx.get(f"{address}/secret/stream", headers={"x-may": "list"})
-        assert response.status_code == 403
+        again = f"{address}/secret/stream"
+        with httpx.stream("GET", again, headers={"x-may": "list"}) as response:
+            assert response.status_code == 403
         for each in runs:
             httpx.post(f"{url}/runs/{each['id']}/cancel")
 
