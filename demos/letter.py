@@ -21,6 +21,7 @@ class Draft(StreamNode):
         self.model = model
 
     def prep(self, shared: Shared) -> list[Any]:
+        shared.setdefault("wishes", [])
         return prompts.messages(prompts.DRAFT, **shared)
 
     def exec_stream(self, prep_res: list[Any]) -> Iterator[str]:
@@ -52,7 +53,7 @@ class Send(Node):
 
 
 def letter(model: Model) -> Flow:
-    """The flow; `shared` holds the `question`, what the letter is about, and the `wishes`."""
+    """The flow; `shared` has the `question`, what the letter is about, and gets the `wishes`."""
     draft, approve = Draft(model), Approve()
     draft >> approve
     approve - "revise" >> draft

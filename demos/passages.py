@@ -35,7 +35,7 @@ class Passages:
 
     def __init__(self, root: Path, *paths: Path) -> None:
         self.files = 0
-        self._db = sqlite3.connect(":memory:")
+        self._db = sqlite3.connect(":memory:", check_same_thread=False)  # SQLite takes turns itself
         self._db.execute(
             "CREATE VIRTUAL TABLE passages"
             " USING fts5(file, text, line UNINDEXED, tokenize='porter unicode61')"

@@ -3,6 +3,7 @@
 The layers; each module imports only from those below it:
 
     cli/          the command line, `python -m flowevents`
+    web/          runs over HTTP, and the page; gradio/ beside it: a chat
     testing/      checks and stand-ins for users' tests
     flow.py       flows: nodes made of nodes
     nodes/        what users write: prep, exec and post as steps of the engine

@@ -82,7 +82,15 @@ class ReplyError(FlowEventsError, ValueError):
     """An answer that a question does not take, or to a question that is not open.
 
     The question, where there is one, stays open.
+
+    Attributes:
+        asked: Whether it is open, so that another answer may do; not where it is unknown, answered,
+            expired or withdrawn.
     """
+
+    def __init__(self, text: str, *, asked: bool = True) -> None:
+        super().__init__(text)
+        self.asked: bool = asked
 
 
 class Expired(FlowEventsError, TimeoutError):

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
-__all__ = ["encode", "is_deep", "plain", "text_in"]
+__all__ = ["DEEPEST", "encode", "is_deep", "plain", "text_in"]
 
 DEEPEST: Final = 100
 """The most containers around a value that is written: a reader may have little stack left."""

@@ -81,6 +81,7 @@ def restored(
         "metadata": kept.metadata,
         "capture": kept.capture,
         "max_steps": kept.max_steps,
+        "name": kept.name,
         "transient": transient,
         **options,
     }

@@ -47,6 +47,7 @@ class Run(Driven):
         observers: Callables of one event or objects with `on_<signal>` methods, which hear this
             run only, until it ends; `None` is none.
         id: The run's id; by default 128 random bits as 32 hexadecimal digits.
+        name: What the flow is called in its first event and in a journal; by default its own name.
         metadata: What the first event's `metadata` holds; JSON values.
         capture: Put each step's `prep_res` and `exec_res` into its `NodeEnd`, as `input` and
             `result`.
@@ -80,6 +81,7 @@ class Run(Driven):
         *,
         observers: Iterable[object] | None = (),
         id: str | None = None,
+        name: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         capture: bool = False,
         max_steps: int | None = None,
@@ -103,6 +105,7 @@ class Run(Driven):
         own = [(observer, handlers_of(observer)) for observer in observers]
         options = options_of(
             id,
+            name,
             metadata,
             capture,
             max_steps,

@@ -14,12 +14,14 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from tests.driving import Driver, connected, driving
+from tests.driving import PATIENCE, Driver, connected, driving
 from tests.watching import Way
 
 settings.register_profile("full", deadline=None, print_blob=True)
 settings.register_profile("quick", deadline=None, derandomize=True, max_examples=15)
 settings.load_profile(os.environ.get("FLOWEVENTS_HYPOTHESIS_PROFILE", "full"))
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # else Gradio looks hosts up, and its client
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -45,6 +47,16 @@ def _nothing_is_left() -> Iterator[None]:
     yield
     assert connected() == []
     assert {each for each in threading.enumerate() if each.is_alive()} <= before
+
+
+@pytest.fixture
+def threads_end() -> Iterator[None]:
+    """Wait for threads that end on their own, as those of anyio and of an executor do."""
+    before = set(threading.enumerate())
+    yield
+    gc.collect()
+    for each in set(threading.enumerate()) - before:
+        each.join(PATIENCE)
 
 
 @pytest.fixture(params=["sync", "async"])

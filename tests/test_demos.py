@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -14,9 +15,12 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from gradio_client import Client
 
 from demos.standin_server import StandInHandler, StandInServer
 from tests.terminal import Terminal
+from tests.web.servers import free_port, http, until
+from tests.web.streams import started
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMOS = ROOT / "demos"
@@ -111,7 +115,7 @@ class SaysALine(StandInHandler):
 def test_every_demo_is_listed_and_fits_a_screen() -> None:
     """The table names each demo with its command, and none is long."""
     table = (DEMOS / "README.md").read_text(encoding="utf-8")
-    assert len(NUMBERED) == 12
+    assert len(NUMBERED) == 14
     for name in NUMBERED:
         assert f"`.venv/bin/python demos/{name}`" in table
         assert len((DEMOS / name).read_text(encoding="utf-8").splitlines()) <= 100
@@ -351,6 +355,63 @@ def test_enter_stops_a_stream_and_the_flow_goes_on() -> None:
     whole = screen("12_stop.py", said=None)
     kept, all_of_it = (int(re.findall(r"kept (\d+)", each)[0]) for each in (person.shown, whole))
     assert 0 < kept < all_of_it
+
+
+def test_fastapi() -> None:
+    """The letter is revised and approved by requests, below the path that it is mounted at."""
+    port = free_port()
+    with subprocess.Popen(
+        command("13_fastapi.py"),
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environ({"PORT": str(port)}),
+    ) as demo:
+        assert demo.stderr is not None
+        while "Uvicorn running on" not in demo.stderr.readline():
+            assert demo.poll() is None
+        url = f"http://127.0.0.1:{port}/agents"
+        run_id = started(url, "letter", {"question": "Lunch on Friday"})
+        for wish in ("bring the cake", "yes"):
+            until(lambda: http.get(f"{url}/runs/{run_id}").json()["interrupts"], "it asks")
+            http.post(f"{url}/runs/{run_id}/replies", json={"value": wish})
+            until(lambda: not http.get(f"{url}/runs/{run_id}").json()["interrupts"], "it goes on")
+        until(lambda: http.get(f"{url}/runs/{run_id}").json()["status"] == "done", "it is sent")
+        events = http.get(f"{url}/runs/{run_id}/events").text
+        demo.send_signal(signal.SIGINT)
+        demo.communicate(timeout=60)
+    assert demo.returncode == 0
+    assert "Bring the cake" in "".join(re.findall(r'"data":"([^"]*)"', events))
+
+
+@pytest.mark.usefixtures("threads_end")
+def test_gradio() -> None:
+    """It asks before it searches, goes on with the answer, and shows what its nodes do."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    with subprocess.Popen(
+        command("14_gradio.py", strict=False),  # Gradio itself warns
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environ({"GRADIO_SERVER_PORT": port, "GRADIO_HEARTBEAT_INTERVAL": "0.1"}),
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    ) as demo:
+        assert demo.stdout is not None
+        while "Running on local URL" not in demo.stdout.readline():
+            assert demo.poll() is None
+        client = Client(f"http://127.0.0.1:{port}", verbose=False, analytics_enabled=False)
+        shown = client.predict("How is a run cancelled?", api_name="/chat")
+        assert [each["metadata"].get("title") for each in shown] == ["Plan", "AskedSearch", None]
+        assert shown[-1]["content"] == "Search the docs for “run cancelled”?"
+        while "options" in shown[-1]:
+            assert shown[-1]["options"] == [{"value": "yes"}, {"value": "no"}]
+            shown = client.predict("yes", api_name="/chat")
+        assert "docs/" in shown[0]["content"]
+        assert shown[-1]["content"].startswith("The files say:")
+        client.close()
+        demo.send_signal(signal.SIGINT)
+        demo.communicate(timeout=60)
+    assert demo.returncode == 0
 
 
 # -- the agent ------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@
     output.py     where they write, and what is said where that fails
     replaying.py  events with the pauses that were between them
     watching.py   a run of another process, shown, and its questions answered
+    serving.py    flows over HTTP
     telemetry.py  where traces are sent
 
 What a command needs is imported inside it, so that none pays for another.

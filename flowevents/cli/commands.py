@@ -245,6 +245,28 @@ def run(flow: str, shared: str | None, **shown: Any) -> int:
     return 0 if drive_shown(loaded, partial(Run, loaded, given), **shown) else FAILED
 
 
+@_commands.command()
+@click.argument("flows", nargs=-1, required=True, metavar="[NAME=]MODULE:FLOW…")
+@click.option("--db", metavar="FILE", help="Keep the runs there, or at a redis:// URL.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=8321,
+    show_default=True,
+    help="0 is any that is free.",
+)
+def serve(flows: Sequence[str], db: str | None, host: str, port: int) -> None:
+    """Serve flows over HTTP, with a page to start and watch them.
+
+    Each is called what it is called in its module, or NAME. Without --db runs are kept in memory.
+    With it the server goes on with those that another one has left. Ctrl-C ends it.
+    """
+    from flowevents.cli.serving import flows_of, serve_flows
+
+    serve_flows(flows_of(flows), db, host, port, lambda address: click.echo(f"Open {address}"))
+
+
 # -- runs in a journal ------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ from flowevents.journal.journal import Journal
 from flowevents.journal.records import RunSummary
 from flowevents.observers.questions import choices_of, parse, wording
 
-__all__ = ["is_journal", "journal_events", "lines_of", "opened", "typed_answer"]
+__all__ = ["is_journal", "journal_events", "lines_of", "made", "opened", "typed_answer"]
 
 _SQLITE: Final = b"SQLite format 3\0"
 _URLS: Final = ("redis://", "rediss://", "unix://")
@@ -34,12 +34,17 @@ def is_journal(place: str) -> bool:
 
 def opened(place: str) -> Journal:
     """The journal there."""
+    if not place.startswith(_URLS) and not os.path.exists(place):
+        raise WrongInput(f"There is no journal {place}. Give the file, or redis://….")
+    return made(place)
+
+
+def made(place: str) -> Journal:
+    """`opened`, where a file that is not there is made."""
     if place.startswith(_URLS):
         from flowevents.journal.redis import RedisJournal
 
         return RedisJournal(place)
-    if not os.path.exists(place):
-        raise WrongInput(f"There is no journal {place}. Give the file, or redis://….")
     from flowevents.journal.sqlite import SQLiteJournal
 
     return SQLiteJournal(place)

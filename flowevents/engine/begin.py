@@ -58,7 +58,7 @@ def begin(
     """
     if loop is None:
         _check_sync(state.options, observers)
-    plan = root_plan(flow) if frames is None else frames[0].plan
+    plan = root_plan(flow, state.options.name) if frames is None else frames[0].plan
     recorder = state.options.recorder
     if recorder is None:
         claim_id(state)
@@ -71,6 +71,7 @@ def begin(
             state.questions,
             capture=options.capture,
             max_steps=options.max_steps,
+            name=options.name,
             metadata=options.metadata,
         )
     if frames is None:
@@ -94,16 +95,18 @@ def begin(
     return driver
 
 
-def root_plan(node: Any) -> Plan:
+def root_plan(node: Any, name: str | None = None) -> Plan:
     """Return the plan of a run of this flow, or of this node by itself; see `plan_of`.
+
+    It has the name that is given, or its own.
 
     The object itself runs, as in PocketFlow, not a copy.
     """
-    root = plan_of(node)
+    root = plan_of(node, name)
     if root.shape.nests:
         return root
     alone = _Alone(node)
-    plan = Plan(alone, alone.node_name, "")
+    plan = Plan(alone, name or alone.node_name, "")
     plan.stand_alone(node)
     return plan
 

@@ -149,7 +149,7 @@ class Course:
             return
         if not questions.any_asked() or (life.is_over and not questions.knows(id)):
             if life.status in ("running", "paused"):
-                raise ReplyError(f"No question is open in run {life.run_id}.")
+                raise ReplyError(f"No question is open in run {life.run_id}.", asked=False)
             raise life.refusal("reply", ".")
         if type(self.driver) is AsyncDriver and self.driver.has_lost_its_loop():
             raise life.without_loop("reply")

@@ -167,10 +167,10 @@ def ways(node: Any) -> list[tuple[Any, Any]]:
     return list(successors.items()) if hasattr(successors, "items") else []
 
 
-def plan_of(node: Any) -> Plan:
+def plan_of(node: Any, name: str | None = None) -> Plan:
     """Return the plan of a node; of a flow with those of all that can be reached, so that all have
     names."""
-    root = Plan(node, node_name(node), "")
+    root = Plan(node, name or node_name(node), "")
     seen = {id(node)}
     waiting = deque([root] if root.shape.is_flow else ())
     while waiting:

@@ -87,11 +87,16 @@ class Notes:
         self._asked: dict[int, int] = {}  # how many questions each has asked in its attempt
 
     def begin(
-        self, shared: Any, capture: bool, max_steps: int | None, metadata: dict[str, Any]
+        self,
+        shared: Any,
+        capture: bool,
+        max_steps: int | None,
+        name: str | None,
+        metadata: dict[str, Any],
     ) -> None:
         """Keep, with the first record, the options and all of `shared`. Raises `JournalError`."""
         transient = [Raw(self._codec.encode(key, "transient")) for key in self._transient]
-        options = KeptOptions(capture, max_steps, transient, metadata)
+        options = KeptOptions(capture, max_steps, name, transient, metadata)
         self._shared = SharedLog(shared, self._codec, self._transient)
         self._kept = Kept(options=options, shared=self._shared.changes())
 

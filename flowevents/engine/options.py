@@ -38,6 +38,7 @@ class RunOptions(TypedDict, total=False):
 
     observers: Iterable[object] | None
     id: str | None
+    name: str | None
     metadata: Mapping[str, Any] | None
     capture: bool
     max_steps: int | None
@@ -56,6 +57,7 @@ class Options(msgspec.Struct, frozen=True):
 
     Attributes:
         run_id: The run's id; `named` is whether it was given.
+        name: What its flow is called, where that was given.
         raise_handler_errors: `on_handler_error="raise"`.
         waits: `on_pause="wait"`.
         recorder: Stores its events, where it has a journal.
@@ -63,6 +65,7 @@ class Options(msgspec.Struct, frozen=True):
 
     run_id: str
     named: bool
+    name: str | None
     metadata: dict[str, Any]
     capture: bool
     max_steps: int | None
@@ -98,6 +101,7 @@ class Options(msgspec.Struct, frozen=True):
 
 def options_of(
     id: str | None = None,
+    name: str | None = None,
     metadata: Mapping[str, Any] | None = None,
     capture: bool = False,
     max_steps: int | None = None,
@@ -113,6 +117,8 @@ def options_of(
     """Check the options of a run. Raises `ValueError` for one that makes no sense."""
     if id is not None and (not isinstance(id, str) or not id):
         raise ValueError(f"id={id!r}: a run's id is a string that is not empty, or None.")
+    if name is not None and (not isinstance(name, str) or not name):
+        raise ValueError(f"name={name!r}: what the flow is called, not empty, or None.")
     if max_steps is not None and (type(max_steps) is not int or max_steps < 1):
         raise ValueError(f"max_steps={max_steps!r}: a whole number from 1, or None for no limit.")
     if metadata is not None and not isinstance(metadata, Mapping):
@@ -132,6 +138,7 @@ def options_of(
     return Options(
         run_id,
         id is not None,
+        name,
         dict(metadata) if metadata else {},
         capture,
         max_steps,

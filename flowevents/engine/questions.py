@@ -48,9 +48,9 @@ class Question:
         value = self._asked.check(value)
         with self._questions.lock:
             if not self.waits():
-                raise ReplyError(self._questions.why_not(self.event.id))
+                raise ReplyError(self._questions.why_not(self.event.id), asked=False)
             if self.expired():
-                raise ReplyError(_expired(self.event.id))
+                raise ReplyError(_expired(self.event.id), asked=False)
             self.answered, self._value = True, value
             self.wake()
 
@@ -241,7 +241,7 @@ class Questions:
         with self.lock:
             question = self._the_only() if id is None else self.open.get(id)
             if question is None:
-                raise ReplyError(self.why_not(id))
+                raise ReplyError(self.why_not(id), asked=False)
         question.accept(value)
 
     def check(self, value: Any, id: str | None) -> None:
@@ -267,8 +267,8 @@ class Questions:
             ids = ", ".join(f"{each.event.id!r} ({each.event.prompt!r})" for each in waiting)
             raise ReplyError(f"Several questions are open: say which by id=: {ids}.")
         for answered in self.open:
-            raise ReplyError(f"Question {answered!r} is answered already.")
-        raise ReplyError("No question is open.")
+            raise ReplyError(f"Question {answered!r} is answered already.", asked=False)
+        raise ReplyError("No question is open.", asked=False)
 
     def why_not(self, id: str | None) -> str:
         """Return why the question with that id takes no answer."""

@@ -112,6 +112,7 @@ class Recorder:
         *,
         capture: bool,
         max_steps: int | None,
+        name: str | None,
         metadata: dict[str, Any],
     ) -> None:
         """Begin the log of a new run.
@@ -119,7 +120,7 @@ class Recorder:
         Raises `JournalError` for what of `shared` cannot be kept, and `RunStateError` where the
         journal has a run of that id.
         """
-        self.notes.begin(shared, capture, max_steps, metadata)
+        self.notes.begin(shared, capture, max_steps, name, metadata)
         self._hold(self.journal.begin(run_id, flow, metadata), questions)
 
     def go_on(self, lease: Lease, shared: Any, questions: Questions) -> None:

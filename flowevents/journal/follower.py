@@ -45,6 +45,10 @@ class Follower(Iterator[Event], AsyncIterator[Event]):
         if hasattr(self, "_watch"):
             self._watch.is_over = True
 
+    def ready(self) -> list[Event]:
+        """Return the events that were read with the last one, without waiting."""
+        return [self._pop(StopIteration) for _ in range(len(self._ready))]
+
     # -- for ------------------------------------------------------------------------------------
 
     def __next__(self) -> Event:

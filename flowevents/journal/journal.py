@@ -20,7 +20,7 @@ from flowevents.journal.ends import cancelled_ends
 from flowevents.journal.follower import Follower
 from flowevents.journal.keeper import Keeper
 from flowevents.journal.lease import Lease, holder
-from flowevents.journal.mail import put, reply
+from flowevents.journal.mail import put, reply, take_watch, tell_watch
 from flowevents.journal.reading import check_after, event_of, read_on, unknown
 from flowevents.journal.records import Record, RunSummary, recorded
 from flowevents.journal.standing import Standing
@@ -165,6 +165,14 @@ class Journal:
             finally:
                 lease.release()
             return
+
+    def tell_watched(self, run_id: str) -> None:
+        """Tell whoever drives a run that somebody watches it, as of now."""
+        tell_watch(self._store, run_id)
+
+    def was_watched(self, run_id: str) -> bool:
+        """Whether that was told since this was last asked."""
+        return take_watch(self._store, run_id)
 
     def _end(self, lease: Lease) -> None:
         standing, begun = Standing(self.records(lease.run_id)), []

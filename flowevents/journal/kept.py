@@ -31,6 +31,7 @@ class KeptOptions(msgspec.Struct, omit_defaults=True):
 
     capture: bool = False
     max_steps: int | None = None
+    name: str | None = None
     transient: list[Raw] = msgspec.field(default_factory=list)
     metadata: dict[str, Any] = msgspec.field(default_factory=dict)
 

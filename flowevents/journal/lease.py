@@ -82,7 +82,7 @@ class Lease:
 
         Args:
             on_message: Is called with each message once that waits now or comes later; not with
-                those that `inbox`, `pause` or `take_again` has given.
+                those that `inbox`, `pause` or `take_again` has given before the first cancel.
             on_lost: Is called once, where it is the journal's thread that finds the lease lost, or
                 that cannot store what waits.
         """
@@ -227,9 +227,10 @@ class Lease:
     # -- the inbox ------------------------------------------------------------------------------
 
     def inbox(self) -> list[Message]:
-        """The messages that wait now."""
+        """What somebody wants that waits now."""
         row = self._keeping.store.find(self.run_id)
-        return self._has_heard([] if row is None else row.inbox)
+        inbox = [] if row is None else row.inbox
+        return self._has_heard([each for each in inbox if each.kind != "watch"])
 
     def drop(self, message: Message) -> None:
         """Remove a message that was refused, or has been acted on."""
@@ -241,7 +242,10 @@ class Lease:
             self._update(remove)
 
     def _has_heard(self, messages: list[Message]) -> list[Message]:
-        self._heard = max([self._heard, *(each.id for each in messages)])
+        for each in messages:
+            if each.kind == "cancel":  # is told to who listens
+                break
+            self._heard = max(self._heard, each.id)
         return messages
 
     # -- for the keeper -------------------------------------------------------------------------
@@ -270,7 +274,7 @@ class Lease:
         for message in messages:
             with self._lock:
                 is_new = message.id > self._heard and self.held is not None
-                self._has_heard([message])
+                self._heard = max(self._heard, message.id)
             if is_new:
                 on_message(message)
 

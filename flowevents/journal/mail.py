@@ -13,7 +13,7 @@ from flowevents.journal.reading import unknown
 from flowevents.journal.records import Message, MessageKind
 from flowevents.journal.store import Row, Store
 
-__all__ = ["check_answer", "put", "reply"]
+__all__ = ["check_answer", "put", "reply", "take_watch", "tell_watch"]
 
 
 def put(store: Store, run_id: str, kind: MessageKind, *, only_if_alive: bool = False) -> bool:
@@ -65,6 +65,36 @@ def reply(store: Store, run_id: str, value: Any, id: str | None) -> None:
         checked = asked
 
 
+def tell_watch(store: Store, run_id: str) -> None:
+    """Have the inbox of a run that somebody drives say, once, that it is watched."""
+
+    def add(row: Row | None, now: float) -> tuple[Row | None, None]:
+        if row is not None and row.is_alive(now) and not _is_watched(row):
+            _add(row, "watch")
+        return row, None
+
+    found = store.find(run_id)
+    if found is not None and not _is_watched(found):
+        store.update(run_id, add)
+
+
+def take_watch(store: Store, run_id: str) -> bool:
+    """Take that out again. Gives whether it was there."""
+
+    def remove(row: Row | None, _: float) -> tuple[Row | None, bool]:
+        told = row is not None and _is_watched(row)
+        if row is not None:
+            row.inbox = [each for each in row.inbox if each.kind != "watch"]
+        return row, told
+
+    found = store.find(run_id)
+    return found is not None and _is_watched(found) and store.update(run_id, remove)
+
+
+def _is_watched(row: Row) -> bool:
+    return any(each.kind == "watch" for each in row.inbox)
+
+
 def _add(row: Row, kind: MessageKind, question: str | None = None, value: Any = None) -> None:
     row.mails += 1
     row.inbox = [*row.inbox, Message(f"{row.mails:012}", kind, question, value)]
@@ -78,20 +108,24 @@ def open_question(row: Row, id: str | None, now: float) -> Interrupt:
         left = [each for each in asked if each.id not in answered] or list(asked)
         if len(left) != 1:
             ids = ", ".join(repr(each.id) for each in left)
-            which = f"{len(left)} questions: give the id, one of {ids}" if left else "nothing"
-            raise ReplyError(f"{run} asks {which}; it is {row.summary.status}.")
+            if not left:
+                raise ReplyError(f"{run} asks nothing; it is {row.summary.status}.", asked=False)
+            raise ReplyError(f"{run} asks {len(left)} questions: give the id, one of {ids}.")
         id = left[0].id
     found = next((each for each in asked if each.id == id), None)
     if found is None:
         ids = ", ".join(repr(each.id) for each in asked) or "none"
         raise ReplyError(
             f"{run} does not ask {id!r}, or not any more; it is {row.summary.status}, and the open "
-            f"questions are: {ids}."
+            f"questions are: {ids}.",
+            asked=False,
         )
     if id in answered:
-        raise ReplyError(f"Question {id!r} of run {row.summary.id} is answered already.")
+        raise ReplyError(
+            f"Question {id!r} of run {row.summary.id} is answered already.", asked=False
+        )
     if found.expires is not None and found.expires <= now:
-        raise ReplyError(f"Question {id!r} of run {row.summary.id} has expired.")
+        raise ReplyError(f"Question {id!r} of run {row.summary.id} has expired.", asked=False)
     return found
 
 

@@ -11,7 +11,7 @@ from flowevents.status import RunStatus
 
 __all__ = ["ENDED", "Entry", "Message", "MessageKind", "Record", "RunSummary", "recorded"]
 
-MessageKind = Literal["reply", "cancel", "pause"]
+MessageKind = Literal["reply", "cancel", "pause", "watch"]
 
 ENDED: frozenset[RunStatus] = frozenset({"done", "failed", "cancelled"})
 """The states that nothing follows."""

@@ -64,7 +64,8 @@ class Row(Struct):
         if self.summary.status == "paused":
             asked = self.summary.interrupts
             expired = any(each.expires is not None and each.expires <= now for each in asked)
-            return not self.is_alive(now) and (bool(self.inbox) or expired)
+            wanted = any(each.kind != "watch" for each in self.inbox)
+            return not self.is_alive(now) and (wanted or expired)
         return not self.is_over() and not self.is_alive(now)
 
 

@@ -31,6 +31,7 @@ from flowevents import (
     ReplyError,
     Retry,
     Run,
+    RunCancelled,
     RunStateError,
     SQLiteJournal,
     StreamNode,
@@ -310,6 +311,25 @@ def test_a_question_that_changed_is_asked_anew(
     other.reply("run", "yes")
     run.wait()
     assert run.shared == {"answers": ["yes"]}
+    check_events(other.read("run"))
+
+
+def test_a_cancel_that_nobody_took(handle: Handle, driver: Driver) -> None:
+    """Whose driver was lost before it did is taken by whoever goes on at the question."""
+    run, _ = _paused(handle(), SHIP)
+    del run
+    gc.collect()
+    other = handle()
+    lease = other.take("run")
+    other.cancel("run")
+    lease.release()
+    assert other.due() == ["run"]
+    ran: Counter[str] = Counter()
+    flow = _flow(ran, SHIP, is_async=driver.loop is not None)
+    run = Run.resume(flow, other, "run", on_pause="wait")
+    with pytest.raises(RunCancelled):
+        driver.wait(run)
+    assert (other.runs()[0].status, other.due()) == ("cancelled", [])
     check_events(other.read("run"))
 
 

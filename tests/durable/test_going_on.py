@@ -79,12 +79,13 @@ def test_it_is_forked_after_any_step(shape: str, journal: MemoryJournal) -> None
 def test_a_fork_says_where_it_comes_from(journal: MemoryJournal) -> None:
     """In the metadata of its first event, beside what the run had there."""
     flow = SHAPES["linear"](Counter())
-    Run(flow, {}, journal=journal, id="run", metadata={"user": "Ann"}).wait()
+    Run(flow, {}, journal=journal, id="run", name="mine", metadata={"user": "Ann"}).wait()
     fork = Run.fork(flow, journal, "run", id="fork")
     fork.wait()
     first = next(iter(journal.read("fork")))
     seq = max(each.seq for each in journal.read("run") if type(each).__name__ == "NodeEnd")
     assert isinstance(first, FlowStart)
+    assert (first.flow, journal.summary("fork").flow) == ("mine", "mine")
     assert first.metadata == {"user": "Ann", "forked_from": {"run_id": "run", "seq": seq}}
     with pytest.raises(EventsLost, match="no event 99"):
         Run.fork(flow, journal, "run", 99)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -11,9 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from tests.driving import PATIENCE
+from tests.programs import program
 
 __all__ = ["Server", "redis_server"]
 
@@ -67,24 +64,9 @@ class Server:
 @contextmanager
 def redis_server(folder: Path, *, durable: bool = True) -> Iterator[Server]:
     """A server that keeps what it is told, or, not `durable`, forgets all with its end."""
-    server = Server(_program(), folder, durable=durable)
+    server = Server(program("redis-server"), folder, durable=durable)
     server.start()
     try:
         yield server
     finally:
         server.kill()
-
-
-def _program() -> str:
-    """Debian's `redis-server`, installed if need be and may be."""
-    if shutil.which("redis-server") is None and shutil.which("apt-get") and os.geteuid() == 0:
-        subprocess.run(
-            ["apt-get", "install", "-y", "redis-server"], capture_output=True, check=False
-        )
-    found = shutil.which("redis-server")
-    if found is None:
-        missing = "redis-server is not installed: apt-get install redis-server"
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return found

@@ -48,6 +48,14 @@ def endless() -> Again:
     return again
 
 
+def test_a_name_is_what_the_flow_is_called(driver: Driver) -> None:
+    """In its first event; that of a node by itself stays the node's."""
+    for what in (driver.flow(Step()), Step()):
+        first, second, *_ = driver.pull(Run(what, {}, name="chat"))
+        assert isinstance(first, FlowStart)
+        assert (first.flow, first.node, second.node) == ("chat", "", "Step")
+
+
 def test_an_id_is_in_every_event(driver: Driver) -> None:
     """The one that was given, or 128 random bits."""
     run = Run(driver.flow(Step()), {}, id="mine")
@@ -373,6 +381,8 @@ def test_options_are_keywords_only() -> None:
     [
         ({"id": ""}, ValueError, "id=''"),
         ({"id": 5}, ValueError, "id=5"),
+        ({"name": ""}, ValueError, "name=''"),
+        ({"name": 5}, ValueError, "name=5"),
         ({"max_steps": 0}, ValueError, "max_steps=0"),
         ({"max_steps": -1}, ValueError, "max_steps=-1"),
         ({"max_steps": True}, ValueError, "max_steps=True"),

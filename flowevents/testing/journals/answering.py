@@ -25,7 +25,8 @@ def check_an_answer(bench: Bench) -> None:
     equal(script.lease.inbox(), [], "What waits then")
     (said,) = [each for each in bench.two.runs() if each.id == run_id]
     equal(said.interrupts, (), "The open questions")
-    raises(ReplyError, lambda: bench.two.reply(run_id, "yes", "q1"), run_id, "q1")
+    refused = raises(ReplyError, lambda: bench.two.reply(run_id, "yes", "q1"), run_id, "q1")
+    equal(refused.asked, False, "Whether it is asked any more")
     script.lease.release()
     check_events(bench.two.read(run_id), complete=False)
 
@@ -41,7 +42,8 @@ def check_refusals(bench: Bench) -> None:
     raises(ReplyError, lambda: reply(run_id, 1, "q0"), "q0")
     script.ask("q1", choices=[1, "a", [True]])
     for wrong in (True, 2, "b", None, [1, 2], {"a": 1}):
-        raises(ReplyError, partial(reply, run_id, wrong), repr(wrong), "choices")
+        refused = raises(ReplyError, partial(reply, run_id, wrong), repr(wrong), "choices")
+        equal(refused.asked, True, "Whether it is still asked")
     raises(ReplyError, lambda: reply(run_id, object()), "JSON")
     script.ask("q2", schema={"type": "object", "properties": {"n": {"type": "integer"}}})
     raises(ReplyError, lambda: reply(run_id, {"n": "x"}), "integer")
@@ -95,6 +97,27 @@ def check_none_is_lost_at_a_pause(bench: Bench) -> None:
         messages, _ = together(script.lease.pause, partial(bench.two.reply, run_id, 1))
         equal(bool(messages) or run_id in bench.two.due(), True, "Whether anybody finds it")
         equal(run_id in bench.others[0].due(), True, "Whether it is due")
+
+
+def check_watching(bench: Bench) -> None:
+    """Who drives a run is told, once each time, and nobody else; it is nothing to resume it for."""
+    run_id = bench.new_id()
+    script = Script(bench.one, run_id)
+    equal(bench.one.was_watched(run_id), False, "Whether it was told")
+    for _ in range(2):
+        bench.two.tell_watched(run_id)
+        bench.others[0].tell_watched(run_id)
+        equal(script.lease.inbox(), [], "What somebody wants")
+        equal(bench.one.was_watched(run_id), True, "Whether it was told")
+        equal(bench.two.was_watched(run_id), False, "Whether it was told again")
+    bench.two.tell_watched(run_id)
+    script.lease.pause()
+    equal(run_id in bench.two.due(), False, "Whether it is due")
+    bench.one.was_watched(run_id)
+    bench.two.tell_watched(run_id)
+    equal(bench.one.was_watched(run_id), False, "Whether it was told of what nobody drives")
+    bench.two.tell_watched("no such run")
+    bench.two.delete(run_id)
 
 
 def check_cancelling_what_is_driven(bench: Bench) -> None:

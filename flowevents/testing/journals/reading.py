@@ -49,6 +49,10 @@ def check_following(bench: Bench) -> None:
         with journal.follow(run_id, after, timeout=PATIENCE) as events:
             return [*range(1, after + 1), *(each.seq for each in events)]
 
+    def follow_in_portions(journal: Journal) -> list[int]:
+        with journal.follow(run_id, timeout=PATIENCE) as events:
+            return [each.seq for first in events for each in (first, *events.ready())]
+
     def follow_in_loop(journal: Journal) -> list[int]:
         async def all_of_them() -> list[int]:
             with journal.follow(run_id, timeout=PATIENCE) as events:
@@ -60,6 +64,7 @@ def check_following(bench: Bench) -> None:
         write,
         *(partial(follow, each, 0) for each in bench.all),
         lambda: follow(bench.two, 2),
+        partial(follow_in_portions, bench.two),
         *(partial(follow_in_loop, each) for each in bench.all),
     )
     for each in rest:

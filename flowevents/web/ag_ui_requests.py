@@ -1,0 +1,201 @@
+"""What a request of an AG-UI client wants: a new run, or one that goes on with its answers.
+
+A new run's `shared` is the request's `state` with its `messages`. What is wrong with a request is
+an HTTP error, as the protocol has it for what is refused before a run starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Any
+
+from anyio.to_thread import run_sync
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from flowevents.errors import RunStateError
+from flowevents.events import Event
+from flowevents.journal.journal import Journal
+from flowevents.journal.mail import check_answer
+from flowevents.web.ag_ui_events import AgUiEvents, failure, frames, input_of, snapshot
+from flowevents.web.bodies import is_id, object_of
+from flowevents.web.driving import Runs
+from flowevents.web.protocol import SharedOf, check_flow, conversation, shared_of, stream
+from flowevents.web.telling import Telling
+
+if TYPE_CHECKING:
+    from ag_ui.core import RunAgentInput
+
+__all__ = ["respond", "told_before"]
+
+
+async def respond(runs: Runs, shared: SharedOf | None, request: Request) -> Response:
+    """The stream of events that a request gets. Raises `HTTPException` and what `Runs` raises."""
+    try:
+        body = await object_of(request)
+        asked = input_of(body)
+        answers = _answers_in(asked)
+    except (HTTPException, ValueError) as error:
+        await runs.authorize(request, "start")  # who may not start learns nothing else
+        if isinstance(error, HTTPException):
+            raise
+        raise HTTPException(422, f"The body is no RunAgentInput: {error}.") from None
+    told: list[Event] = []
+    if answers is None:
+        run_id = await _start(runs, request, shared, asked, body)
+    else:
+        run_id, told = answers.run_id, await _answer(runs, request, answers)
+    events = AgUiEvents(run_id, asked.thread_id, asked.run_id, answers.ids if answers else ())
+    follower = await run_sync(runs.journal.follow, run_id, told[-1].seq if told else 0)
+    return stream(runs, run_id, follower, _Teller(runs, run_id, events, told))
+
+
+class _Teller:
+    """Tells of a run by AG-UI's events; before the last comes the run's state.
+
+    Args:
+        runs: Where the run is.
+        run_id: Its id.
+        events: Makes them.
+        told: What was told of the run before.
+    """
+
+    def __init__(self, runs: Runs, run_id: str, events: AgUiEvents, told: list[Event]) -> None:
+        self._runs = runs
+        self._run_id = run_id
+        self._events = events
+        self._before = told
+        self.has_ended = False
+
+    def begin(self) -> bytes:
+        return frames(self._events.begin(self._before))
+
+    async def tell(self, event: Event) -> bytes:
+        parts = self._events.translate(event)
+        self.has_ended = self._events.has_ended
+        if self.has_ended:
+            state = await run_sync(self._runs.state, self._run_id)
+            parts.insert(-1, snapshot(state))
+        return frames(parts)
+
+    def lose(self) -> bytes:
+        return frames([failure("The server tells no more of this run, which may go on.", "lost")])
+
+
+# -- a new run -------------------------------------------------------------------------------------
+
+
+async def _start(
+    runs: Runs,
+    request: Request,
+    shared: SharedOf | None,
+    asked: RunAgentInput,
+    body: dict[str, Any],
+) -> str:
+    """Start a run, under the id that the client gives it where it can have that; returns its id."""
+    await runs.authorize(request, "start")
+    flow = request.path_params["flow"]
+    check_flow(runs, flow)
+    given = await shared_of(shared, request, body, conversation(body, "state"))
+    metadata = {"thread": asked.thread_id}
+    if is_id(asked.run_id):
+        try:
+            return (await runs.start(flow, given, asked.run_id, metadata)).id
+        except RunStateError:
+            pass  # it is taken
+    return (await runs.start(flow, given, None, metadata)).id
+
+
+# -- answers ---------------------------------------------------------------------------------------
+
+
+class _Answers:
+    """What a request says to the questions of one run.
+
+    Attributes:
+        run_id: The run.
+        given: The answers, by the ids of their questions.
+        left: The ids of the questions that shall not be answered.
+    """
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        self.given: dict[str, Any] = {}
+        self.left: set[str] = set()
+
+    @property
+    def ids(self) -> set[str]:
+        """The questions that it names."""
+        return {*self.given, *self.left}
+
+
+def _answers_in(asked: RunAgentInput) -> _Answers | None:
+    """The answers that a request has, if any. Raises `ValueError` where they make no sense."""
+    answers: _Answers | None = None
+    for entry in asked.resume or ():
+        run_id, colon, question = entry.interrupt_id.partition(":")
+        if not colon:
+            raise ValueError(f"resume: {entry.interrupt_id!r} is no id of an interrupt")
+        answers = answers or _Answers(run_id)
+        if run_id != answers.run_id:
+            raise ValueError(f"resume: it names two runs, {answers.run_id!r} and {run_id!r}")
+        if question in answers.ids:
+            raise ValueError(f"resume: {entry.interrupt_id!r} is there twice")
+        if entry.status == "resolved":
+            answers.given[question] = entry.payload
+        else:
+            answers.left.add(question)
+    return answers
+
+
+async def _answer(runs: Runs, request: Request, answers: _Answers) -> list[Event]:
+    """Give a run its answers, all or none; returns what of it was told before.
+
+    A run that waits for what it shall not get is cancelled.
+
+    Raises `HTTPException`, `UnknownRun`, and `ReplyError` where an answer is refused.
+    """
+    run_id, flow = answers.run_id, request.path_params["flow"]
+    if answers.given:
+        await runs.authorize(request, "reply", run_id)
+    if answers.left:
+        await runs.authorize(request, "cancel", run_id)
+    await runs.authorize(request, "watch", run_id)
+    check_flow(runs, flow)
+    return await run_sync(_put, runs.journal, flow, answers)
+
+
+def _put(journal: Journal, flow: str, answers: _Answers) -> list[Event]:
+    run_id = answers.run_id
+    summary = journal.summary(run_id)
+    if summary.flow != flow:
+        raise HTTPException(404, f"Run {run_id} is one of the flow {summary.flow!r}.")
+    told = told_before(journal.read(run_id), answers.ids)
+    if not told:
+        asked = ", ".join(map(repr, sorted(answers.ids)))
+        raise HTTPException(
+            404, f"No request ended with just these questions of run {run_id}: {asked}."
+        )
+    open_now = {each.id: each for each in summary.interrupts}
+    for id, value in answers.given.items():
+        if id in open_now:
+            check_answer(open_now[id], value)
+    if answers.left & open_now.keys():
+        journal.cancel(run_id)
+        return told
+    for id, value in answers.given.items():
+        journal.reply(run_id, value, id)
+    return told
+
+
+def told_before(log: Iterable[Event], asked: Collection[str]) -> list[Event]:
+    """What of a run was told when a request ended with these questions; nothing, if none did."""
+    telling = Telling()
+    told: list[Event] = []
+    for event in log:
+        told.append(event)
+        telling.fold(event)
+        if telling.waits() and telling.questions.keys() == set(asked):
+            return told
+    return []

@@ -1,0 +1,20 @@
+/* What the page asks of the server, and why it refuses. */
+
+/** Post JSON, or nothing. Gives the answer's JSON, if any; throws an `Error` with the reason. */
+export async function post(url, body) {
+  const response = await fetch(url, {
+    method: "POST",
+    headers: body === undefined ? {} : { "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+  }).catch(() => {
+    throw new Error("The server cannot be reached. Try again.");
+  });
+  if (!response.ok) throw new Error(await reasonOf(response));
+  return response.json().catch(() => null);
+}
+
+/** The sentence of an `application/problem+json`, or what else there is. */
+export async function reasonOf(response) {
+  const problem = await response.json().catch(() => ({}));
+  return problem?.detail || problem?.title || `The server answers ${response.status}.`;
+}

@@ -1,0 +1,1 @@
+"""The page of `RunServer`, as a person has it: in a real Chromium."""
