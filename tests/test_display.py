@@ -278,6 +278,13 @@ def test_only_some_nodes_are_shown() -> None:
     lines = Lines(Watch(lambda path: path == "Plan"))
     told = [line for event in agent() for line in lines.take(event)]
     assert {line.split()[0].rstrip(":") for line in told} == {"agent", "Plan", "Approve"}
+    run = Recorder()
+    span = run.start(ev.NodeStart, "Quiet", run.root)
+    run.add(ev.NodeEnd, span, "Quiet", status="ok", duration=0.5, result="secret")
+    lines = Lines(Watch(lambda path: path == "Plan"))
+    assert [line for event in run.events for line in lines.take(event)] == [
+        "agent: start, run run-1"
+    ]
 
 
 @pytest.mark.parametrize("height", [4, 5, 8, 24])

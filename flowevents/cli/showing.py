@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from typing import Any, TextIO, cast
+from typing import Any, TextIO
 
 from flowevents.cli.loading import WrongInput
 from flowevents.cli.output import Guarded, say, why
@@ -46,9 +46,10 @@ def drive_shown(
     elif error is not None:
         watched = log or _is_one_place(sys.stdout, sys.stderr)
         _tell(error, shown=watched and run.status == "failed")
-    lost = [each for each in observers if isinstance(each, Guarded) and each.error is not None]
-    for each in lost:
-        say(why(each.name, cast(Exception, each.error)))
+    guarded = [each for each in observers if isinstance(each, Guarded)]
+    lost = [why(each.name, each.error) for each in guarded if each.error is not None]
+    for text in lost:
+        say(text)
     return not lost and error is None
 
 

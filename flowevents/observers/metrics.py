@@ -1,4 +1,4 @@
-"""The metrics of runs: what a meter of OpenTelemetry is told. The names are in `semconv`."""
+"""The metrics of runs: what a meter of OpenTelemetry is told."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names under which traces and metrics say what they say, and which of them may hold texts.
+"""The names that traces and metrics take from conventions, and which of them may hold texts.
 
 `gen_ai.*` are those of OpenTelemetry's semantic conventions for generative AI, version 0.1.0
 (repository `open-telemetry/semantic-conventions-genai`, status: development; before it they were
@@ -18,8 +18,6 @@ from typing import Any, Final
 from flowevents.observers.fields import as_attribute, as_text
 
 __all__ = ["error_type", "output_messages", "told", "whose"]
-
-# -- of OpenTelemetry -------------------------------------------------------------------------
 
 ERROR_TYPE: Final = "error.type"
 OTHER_ERROR: Final = "_OTHER"

@@ -55,7 +55,7 @@ class TraceObserver:
 
     A run, each flow in it, each step and each batch item is a span; retries, questions and answers
     are events of it. Inside a node's code its span is the current one. Metrics are the durations of
-    flows and steps, the times to the first chunk, and the errors. The names are in `semconv`.
+    flows and steps, the times to the first chunk, and the errors.
 
     Args:
         content: Tell prompts, outputs, answers, actions and the texts of errors too, and what each
@@ -296,12 +296,9 @@ class TraceObserver:
             told[semconv.OUTPUT_MESSAGES] = semconv.output_messages(text, event.status)
         if self._content and isinstance(event, ev.NodeEnd):
             fields = fields_of(event, one_line=False)
-            for name, value in (
-                ("input", "flowevents.prep_res"),
-                ("result", "flowevents.exec_res"),
-            ):
-                if fields[name] is not None:
-                    told[value] = as_text(fields[name])[:_MOST_TEXT]
+            for name, given in (("prep_res", fields["input"]), ("exec_res", fields["result"])):
+                if given is not None:
+                    told[f"flowevents.{name}"] = as_text(given)[:_MOST_TEXT]
         if self._content and isinstance(event, ev.FlowEnd) and event.action is not None:
             told["flowevents.action"] = _line(event.action)
         if event.error is not None:

@@ -16,6 +16,7 @@ import contextlib
 import os
 import sys
 import threading
+from collections.abc import Iterator
 from typing import IO, Final
 
 from flowevents.observers.tty import lend
@@ -89,8 +90,9 @@ class Others:
             with self._news:
                 self._is_held = False
 
-    def take(self, to_the_end: bool = False) -> bytes:
-        """The lines that they have written since the last call.
+    @contextlib.contextmanager
+    def taken(self, *, to_the_end: bool) -> Iterator[bytes]:
+        """The lines that they have written since the last time; again, should the block fail.
 
         Args:
             to_the_end: Also what has no end of line yet.
@@ -99,12 +101,12 @@ class Others:
             end = len(self._written) if to_the_end else self._written.rfind(b"\n") + 1
             taken, rest = self._written[:end], self._written[end:]
             self._written = rest[_seen(rest) :]
-        return taken
-
-    def put_back(self, taken: bytes) -> None:
-        """Give back what could not be shown."""
-        with self._news:
-            self._written = taken + self._written
+        try:
+            yield taken
+        except BaseException:
+            with self._news:
+                self._written = taken + self._written
+            raise
 
     def text(self, taken: bytes) -> str:
         """What is seen of it: of a line that is written over, the end."""

@@ -42,12 +42,11 @@ class Lines:
         if run is None:
             return []
         step, name = run.opens.of(event), self._name(run, event)
-        lines: list[str] = []
-        if not isinstance(event, ev.Chunk):
-            lines += self._rests(run, _left_by(event, run, step))
         told = [f"{name}{each}" for each in _told(event, run, step)]
         if isinstance(event, ev.NodeEnd) and (result := result_of(step, event)) is not None:
-            lines += _spoken(name, _lines(result.text()))
+            told = _spoken(name, _lines(result.text())) + told
+        left = [] if isinstance(event, ev.Chunk) else _left_by(event, run, step)
+        lines = self._rests(run, left)
         self.watch.take(event, 0.0)
         self.watch.entries.clear()
         if isinstance(event, ev.Chunk):

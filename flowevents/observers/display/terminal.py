@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import IO, cast
 
 from rich.ansi import AnsiDecoder
@@ -60,13 +61,9 @@ class Terminal:
         elif not region and self._others is not None:
             self._others.release()
         self._region.lines = self._with_rest(region)
-        printed = self._others.take(to_the_end=not region) if self._others is not None else b""
-        try:
+        others = self._others
+        with nullcontext(b"") if others is None else others.taken(to_the_end=not region) as printed:
             self._draw(printed, above)
-        except BaseException:
-            if self._others is not None:
-                self._others.put_back(printed)
-            raise
         if not region:
             self._end()
 
