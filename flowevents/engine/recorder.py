@@ -248,9 +248,11 @@ class Recorder:
 
     def go_on_after_pause(self, questions: Questions) -> None:
         """Take the lease again, and what has come meanwhile. Raises `JournalError`."""
-        if not self.released:
-            for each in self._take_again() if self.paused else self.lease.inbox():
+        if self.paused and not self.released:
+            for each in self._take_again():
                 self.hear(each, questions)
+        else:
+            self.look(questions)
 
     def _take_again(self) -> list[Message]:
         messages = self.lease.take_again()
