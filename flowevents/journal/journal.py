@@ -216,7 +216,7 @@ class Journal:
             raise JournalError(f"{run_id!r} is no text, and no id of a run in a journal.") from None
         start = FlowStart("", 1, time.time(), 1, "", parent=0, flow=flow, metadata=metadata)
         summary = RunSummary(run_id, flow, "running")
-        summary = summary_after(summary, [start], [Record(1, encode(start))]) or summary
+        summary = summary_after(summary, [(start, None)], [Record(1, encode(start))]) or summary
         owner = token_hex(16)
 
         def begin(row: Row | None, now: float) -> tuple[Row, Row]:

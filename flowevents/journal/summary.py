@@ -32,14 +32,19 @@ _STATUS: Final[Mapping[Status, RunStatus]] = {
 
 
 def summary_after(
-    summary: RunSummary, events: Sequence[Event], records: Sequence[Record]
+    summary: RunSummary, entries: Sequence[tuple[Event, object]], records: Sequence[Record]
 ) -> RunSummary | None:
     """The summary of a run after these events; `None` where they change nothing of it.
 
     Most do not, and cost next to nothing.
+
+    Args:
+        summary: What it was before.
+        entries: The events, each with what is kept beside it.
+        records: They, as they are stored.
     """
     before = summary
-    for event, record in zip(events, records, strict=True):
+    for (event, _), record in zip(entries, records, strict=True):
         kind = type(event)
         if kind in _TOUCHING or (summary.interrupts and kind in (NodeEnd, ItemEnd)):
             summary = _after(summary, decode(record.event))  # as JSON holds it
