@@ -299,10 +299,11 @@ class Recorder:
 
     def go_on_after_pause(self) -> None:
         """Take the lease again, and what has come meanwhile. Raises `JournalError`."""
-        if not self.released:
-            there = self.lease.take_again() if self.lease.is_paused else self.lease.inbox()
-            for each in there:
+        if self.lease.is_paused and not self.released:
+            for each in self.lease.take_again():
                 self.inbox.hear(each)
+        else:
+            self.look()
 
     def look(self) -> None:
         """Look into the inbox for answers to open questions."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec.structs import replace
 
 from flowevents.errors import JournalError, RunStateError
-from flowevents.events import Event, FlowEnd, FlowStart, NodeEnd, decode, encode
+from flowevents.events import Event, FlowEnd, FlowStart, NodeEnd
 from flowevents.journal.codec import Codec
 from flowevents.journal.ends import cancelled_ends
 from flowevents.journal.follower import Follower
@@ -25,6 +25,7 @@ from flowevents.journal.reading import check_after, event_of, read_on, unknown
 from flowevents.journal.records import Record, RunSummary, recorded
 from flowevents.journal.standing import Standing
 from flowevents.journal.store import Row, Store
+from flowevents.journal.summary import summary_after
 from flowevents.status import RunStatus
 
 if TYPE_CHECKING:
@@ -221,13 +222,9 @@ class Journal:
             run_id.encode()
         except UnicodeEncodeError:
             raise JournalError(f"{run_id!r} is no text, and no id of a run in a journal.") from None
-        started = time.time()
-        start = FlowStart("", 1, started, 1, "", parent=0, flow=flow, metadata=metadata)
-        plain = decode(encode(start))
-        assert isinstance(plain, FlowStart)
-        summary = RunSummary(
-            run_id, plain.flow, "running", None, None, started, started, 0, plain.metadata
-        )
+        start = FlowStart("", 1, time.time(), 1, "", parent=0, flow=flow, metadata=metadata)
+        summary = RunSummary(run_id, flow, "running")
+        summary = summary_after(summary, [recorded(start)]) or summary
         owner = token_hex(16)
 
         def begin(row: Row | None, now: float) -> tuple[Row, Row]:

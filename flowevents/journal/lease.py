@@ -113,8 +113,7 @@ class Lease:
         with self._lock:
             self._check()
             added = [record for _, record in entries]
-            summary = summary_after(self._summary, [event for event, _ in entries], added)
-            self._store(added, summary, taken)
+            self._store(added, summary_after(self._summary, entries), taken)
 
     def later(self, event: Event) -> None:
         """Store a chunk or a progress with the next append, or soon, whichever comes first."""

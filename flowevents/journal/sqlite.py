@@ -38,9 +38,11 @@ _LAST: Final = f"""(SELECT log.id & {(1 << _BITS) - 1} FROM log
 _LAST_EVENTS: Final = _LAST.replace(f"log.id & {(1 << _BITS) - 1}", "log.events", 1)
 _INBOX: Final = "(SELECT group_concat(message, char(10)) FROM inbox WHERE run = runs.key)"
 _ROW: Final = f"SELECT key, {_COLUMNS}, {_LAST}, {_LAST_EVENTS}, {_INBOX} FROM runs"
-_APPEND: Final = f"""INSERT INTO log
-    SELECT runs.key << {_BITS} | ?, ?, ? FROM runs
-    WHERE id = ? AND owner = ? AND coalesce({_LAST}, 0) = ?"""
+# Who has not the lease, or thinks that the log ends elsewhere, gets a text for an id, which SQLite
+# refuses. An INSERT … SELECT that reads `log` itself would go through a temporary table.
+_APPEND: Final = f"""INSERT INTO log VALUES (coalesce((
+    SELECT runs.key << {_BITS} | ? FROM runs
+    WHERE id = ? AND owner = ? AND coalesce({_LAST}, 0) = ?), 'none'), ?, ?)"""
 _BEGIN: Final = f"INSERT INTO runs ({_COLUMNS}, id) VALUES ({', '.join('?' * 11)})"
 
 
@@ -104,14 +106,12 @@ class _Store(Store):
 
         Whether the file is there is not looked at: who has a lease does so with each poll.
         """
-        values = (*_packed(batch.records), batch.run_id, batch.owner, batch.after)
         told, taken = batch.summary, batch.taken
-        if told is None and taken is None:
-            with self._writer.use(looks=False) as db:
-                return db.execute(_APPEND, values).rowcount == 1
-        with self._writer.use(writes=True, looks=False) as db:
-            added = db.execute(_APPEND, values)
-            if added.rowcount != 1:
+        with self._writer.use(writes=bool(told or taken), looks=False) as db:
+            found = batch.records[-1].seq, batch.run_id, batch.owner, batch.after
+            try:
+                added = db.execute(_APPEND, (*found, *_packed(batch.records)))
+            except sqlite3.IntegrityError:
                 return False
             key = (added.lastrowid or 0) >> _BITS
             changed: dict[str, object] = {}
@@ -268,12 +268,12 @@ def _set(db: sqlite3.Connection, key: int, values: Mapping[str, object]) -> None
         db.execute(f"UPDATE runs SET {names} WHERE key = ?", (*values.values(), key))
 
 
-def _packed(records: Sequence[Record]) -> tuple[int, bytes, bytes | None]:
-    """The row of `log` that holds these, without the run's key."""
+def _packed(records: Sequence[Record]) -> tuple[bytes, bytes | None]:
+    """The row of `log` that holds these, without its id."""
     events = b"\n".join([each.event for each in records])
     kept = b"\n".join([each.kept or b"" for each in records])
     is_empty = len(kept) < len(records)  # but for the ends of its lines
-    return records[-1].seq, events, None if is_empty else kept
+    return events, None if is_empty else kept
 
 
 def _unpacked(last: int, events: bytes, kept: bytes | None, after: int) -> Iterator[Record]:

@@ -150,7 +150,7 @@ class Store(Protocol):
         ...
 
     def rows(self, status: RunStatus | None, limit: int) -> list[Row]:
-        """Runs, those that began last first, of any status or this one; without their inboxes."""
+        """Runs, those that began last first, of any status or this one."""
         ...
 
     def due(self) -> list[Row]:

@@ -18,7 +18,7 @@ from flowevents.events import (
     Status,
     decode,
 )
-from flowevents.journal.records import Record, RunSummary
+from flowevents.journal.records import Entry, RunSummary
 from flowevents.status import RunStatus
 
 __all__ = ["summary_after"]
@@ -31,15 +31,17 @@ _STATUS: Final[Mapping[Status, RunStatus]] = {
 }
 
 
-def summary_after(
-    summary: RunSummary, events: Sequence[Event], records: Sequence[Record]
-) -> RunSummary | None:
+def summary_after(summary: RunSummary, entries: Sequence[Entry]) -> RunSummary | None:
     """The summary of a run after these events; `None` where they change nothing of it.
 
     Most do not, and cost next to nothing.
+
+    Args:
+        summary: What it was before.
+        entries: The events, and how they are stored.
     """
     before = summary
-    for event, record in zip(events, records, strict=True):
+    for event, record in entries:
         kind = type(event)
         if kind in _TOUCHING or (summary.interrupts and kind in (NodeEnd, ItemEnd)):
             summary = _after(summary, decode(record.event))  # as JSON holds it
