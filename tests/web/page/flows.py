@@ -237,6 +237,17 @@ def hostile() -> AsyncFlow:
     return AsyncFlow(node)
 
 
+class Odd(AsyncStreamNode):
+    """Says what few would: numbers that are none, deep and empty data, a kind without a name."""
+
+    async def exec_stream_async(self, prep_res: Any) -> AsyncIterator[Any]:
+        self.progress(2.5, None, "endless")
+        for data in (None, [], {}, 0, float("nan"), b"bytes", [[[[["deep"]]]]], "", "x" * 9_000):
+            yield data
+            self.emit(data, kind="")
+        yield Ask({"any": ["data"]}, choices=[None, "", {"a": 1}, "x" * 300])
+
+
 class Talk(AsyncParallelBatchNode, AsyncStreamNode):
     """Two items that ask at once."""
 
@@ -256,6 +267,7 @@ FLOWS: dict[str, Any] = {
     "count": AsyncFlow(Count()),
     "rush": AsyncFlow(Rush()),
     "hostile": hostile(),
+    "odd": AsyncFlow(Odd()),
     "talk": AsyncFlow(Talk()),
     'a "quoted" <flow>': AsyncFlow(Close()),
 }
