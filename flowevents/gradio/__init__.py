@@ -9,6 +9,14 @@ reply.py      which nodes of a graph say the reply
 
 from __future__ import annotations
 
-from flowevents.gradio.chat import chat
+from flowevents.errors import MissingExtra
+
+try:
+    from flowevents.gradio.chat import chat
+except ModuleNotFoundError as _missing:  # Gradio, or what comes with it
+    raise MissingExtra(
+        "A chat in Gradio needs the package gradio, which is not installed. "
+        "Install the extra: pip install flowevents[gradio]"
+    ) from _missing
 
 __all__ = ["chat"]
