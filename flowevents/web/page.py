@@ -96,11 +96,17 @@ def _listed(runs: Sequence[RunSummary]) -> str:
         return ""
     rows = "".join(
         f'<li><a href="runs/{escape_xml(run.id)}/view">{escape_xml(run.flow)}</a>'
-        f'<span class="pill" data-state="{run.status}">{run.status}</span>'
+        f'<span class="pill" data-state="{run.status}">{run.status}</span>{_asked(run)}'
         f'<time datetime="{_time(run, "T")}Z">{_time(run, " ")} UTC</time></li>'
         for run in runs
     )
     return f'<section><h2>Latest runs</h2><ul class="runs" role="list">{rows}</ul></section>'
+
+
+def _asked(run: RunSummary) -> str:
+    count = len(run.interrupts)
+    said = f"{count} question{'s' if count > 1 else ''}"
+    return f'<span class="pill" data-state="asking">{said}</span>' if count else ""
 
 
 def _time(run: RunSummary, separator: str) -> str:

@@ -53,7 +53,7 @@ function formFor(question, id) {
   }
   if (question.choices) {
     const buttons = question.choices.map((choice) => {
-      const button = element("button", { type: "button" }, written(choice));
+      const button = element("button", { type: "button" }, written(choice) || '""');
       button.addEventListener("click", () => send(form, question, () => choice));
       return button;
     });

@@ -163,6 +163,19 @@ def test_the_latest_runs(site: Site, page: Page) -> None:
     status(page, "done")
 
 
+def test_who_waits_for_an_answer(site: Site, page: Page) -> None:
+    """Is found on the first page."""
+    view = site.start_run("talk")
+    page.goto(view)
+    status(page, "paused")
+    expect(step(page, "Talk").first).to_contain_text("asks")
+    page.goto(site.url)
+    row = page.get_by_role("listitem").first
+    expect(row).to_contain_text("2 questions")
+    row.get_by_role("link", name="talk").click()
+    assert page.url == view
+
+
 def test_a_run_that_has_ended(site: Site, page: Page) -> None:
     """Its view says so from the beginning, and offers nothing that cannot be done any more."""
     view = site.start_run("research")
