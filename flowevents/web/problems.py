@@ -80,7 +80,7 @@ async def _refused_by_runs(request: Request, error: Exception) -> Response:
             return problem(status, str(error))
     _logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
     if isinstance(error, JournalError):
-        return problem(503, "The journal of the runs failed. Try again later.")
+        return problem(503, "The journal of the runs failed. The log of the server says why.")
     return problem(500, "The server failed. Its log says why.")
 
 

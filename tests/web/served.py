@@ -220,6 +220,8 @@ def shared_of(request: Request, body: dict[str, Any]) -> Any:
     """What a run gets, of who asks for it."""
     if body.get("shared") == {"refuse": True}:
         raise HTTPException(422, "That is refused by shared.")
+    if body.get("shared") == {"bug": True}:
+        raise KeyError("secret")
     return {"agent": request.headers["user-agent"], "body": body}
 
 
