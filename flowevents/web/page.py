@@ -3,6 +3,16 @@
 The files of `page/` are served as they are, but for the texts that `string.Template` puts into the
 HTML. All their links are relative, so that they work below any prefix; and each page has its files
 below its own path, so that whoever may see the page may load them.
+
+    start.js      the form that starts a run
+    view.js       a run: from its events to what is drawn, once a frame
+    feed.js       the events as they come: streams, tabs that share them, lost connections
+    fold.js       what they come to, as plain data
+    step.js       how a step is drawn; in entry.js what is said in it
+    question.js   a question; in fields.js the form for its answer
+    element.js    how text gets into the page
+    server.js     what is asked of the server, and why it refuses
+    written.js    how values and numbers are written
 """
 
 from __future__ import annotations

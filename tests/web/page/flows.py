@@ -242,6 +242,7 @@ class Odd(AsyncStreamNode):
 
     async def exec_stream_async(self, prep_res: Any) -> AsyncIterator[Any]:
         self.progress(2.5, None, "endless")
+        data: Any
         for data in (None, [], {}, 0, float("nan"), b"bytes", [[[[["deep"]]]]], "", "x" * 9_000):
             yield data
             self.emit(data, kind="")
