@@ -87,14 +87,14 @@ def test_comments_keep_it_open(tmp_path: Path) -> None:
     """Where nothing comes for a while; lines have none."""
     with serving(tmp_path, COMMENT_EVERY=0.05) as server:
         run_id = started(server.url, "choice")
-        with watching(server.url, run_id) as stream:
-            said = [next(stream) for _ in range(6)]
-        assert [each.event for each in said[:3]] == ["flow_start", "node_start", "interrupt"]
-        assert all(each.comment and not each.data and not each.id for each in said[3:])
         path = f"{server.url}/runs/{run_id}/events"
         with http.stream("GET", path, headers={"accept": LINES}) as answer:
             lines = answer.iter_lines()
             assert [decode(next(lines)).seq for _ in range(3)] == [1, 2, 3]
+            with watching(server.url, run_id) as stream:
+                said = [next(stream) for _ in range(6)]
+            assert [each.event for each in said[:3]] == ["flow_start", "node_start", "interrupt"]
+            assert all(each.comment and not each.data and not each.id for each in said[3:])
             http.post(f"{server.url}/runs/{run_id}/cancel")
             assert [decode(each).seq for each in lines] == [4, 5]
 
