@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from flowevents import (
@@ -110,10 +111,10 @@ def test_any_run(client: Client, spec: Graph) -> None:
     check(client, events_of(spec, "sync"))
 
 
-@given(graphs(streams=True, asynchronous=True, asks=True))
-def test_any_async_run(client: Client, spec: Graph) -> None:
-    """With parallel items, too."""
-    check(client, events_of(spec, "async"))
+@given(graphs(streams=True, asynchronous=True, asks=True), st.integers(0, 3))
+def test_any_async_run(client: Client, spec: Graph, together: int) -> None:
+    """With parallel items too, whose questions are answered one by one or together."""
+    check(client, events_of(spec, "async", together))
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
