@@ -75,7 +75,7 @@ async function send(form, question, value) {
   if (form.getAttribute("aria-busy")) return;
   form.setAttribute("aria-busy", "true");
   try {
-    await post("replies", { id: question.id, value: value() });
+    await post("replies", JSON.stringify({ id: question.id, value: value() }));
     alertIn(form, null);
   } catch (error) {
     form.removeAttribute("aria-busy");

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
@@ -132,6 +132,18 @@ def desk() -> AsyncFlow:
     return AsyncFlow(sides)
 
 
+class Defaults(Struct):
+    """Whatever has a default."""
+
+    text: str = "two\nlines"
+    kind: Literal["a", "b"] = "b"
+    maybe: Literal["c", "d"] | None = "d"
+    number: int = 3
+    yes: bool = True
+    words: list[str] = field(default_factory=lambda: ["w"])
+    inner: Release | None = None
+
+
 class Any_(AsyncAskNode):
     """Asks what it is told to."""
 
@@ -143,6 +155,7 @@ class Any_(AsyncAskNode):
         "enum": Literal["red", "green"],
         "list": list[int],
         "maybe": int | None,
+        "defaults": Defaults,
     }
 
     async def prep_async(self, shared: Shared) -> Any:
@@ -275,7 +288,9 @@ FLOWS: dict[str, Any] = {
 
 database = os.environ.get("PAGE_DB")
 app = RunServer(
-    FLOWS, journal=SQLiteJournal(database, lease=2) if database else None, state_types=[Release]
+    FLOWS,
+    journal=SQLiteJournal(database, lease=2) if database else None,
+    state_types=[Release, Defaults],
 )
 
 mounted = Starlette(routes=[Mount("/deep/below", app)])

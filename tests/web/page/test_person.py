@@ -142,6 +142,18 @@ def test_bad_json(site: Site, page: Page) -> None:
     assert page.url == site.url
 
 
+def test_json_is_sent_as_it_was_typed(site: Site, page: Page) -> None:
+    """JavaScript would round large numbers."""
+    typed = '{"kind": "text", "id": 12345678901234567890}'
+    page.goto(site.url)
+    page.get_by_role("combobox").select_option("any")
+    page.get_by_role("textbox").fill(typed)
+    with page.expect_request("**/runs") as sent:
+        page.get_by_role("button", name="Start").click()
+    assert typed in (sent.value.post_data or "")
+    status(page, "paused")
+
+
 def test_an_unknown_run(site: Site, page: Page) -> None:
     """Its page says so, and leads on."""
     for run_id in ("nothing", "..%2f", "%3Cb%3E%0A"):
