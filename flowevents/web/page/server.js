@@ -1,6 +1,6 @@
 /* What the page asks of the server, and why it refuses. */
 
-/** Post a text of JSON, or nothing. Gives the JSON of the answer; throws an `Error` that says why. */
+/** Post a text of JSON, or nothing. Gives the answer's JSON; throws an `Error` that says why. */
 export async function post(url, body) {
   const response = await fetch(url, {
     method: "POST",

@@ -85,7 +85,8 @@ def test_defaults_stand_in_the_fields(site: Site, page: Page) -> None:
     page.get_by_role("button", name="Send").click()
     told = page.get_by_text("Answer:")
     expect(told).to_have_text(
-        'Answer: {"text":"","kind":"b","maybe":null,"number":3,"yes":true,"words":["w"],"inner":null}'
+        'Answer: {"text":"","kind":"b","maybe":null,"number":3,"yes":true,"words":["w"],'
+        '"inner":null}'
     )
 
 
