@@ -1,4 +1,4 @@
-"""Chats for `test_gradio_page.py`: one flow, async and sync, served by uvicorn.
+"""Chats for `test_gradio_page.py`: one flow, async and sync, served by uvicorn or by Gradio.
 
 A message is what to do and a folder in which files say when, and what became of it.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
@@ -159,7 +160,14 @@ flows = {
     ),
 }
 
+chats = {
+    kind: gradio.ChatInterface(chat(flow, shared=shared_of), concurrency_limit=None)
+    for kind, flow in flows.items()
+}
+
 app = FastAPI()
-for kind, flow in flows.items():
-    interface = gradio.ChatInterface(chat(flow, shared=shared_of), concurrency_limit=None)
+for kind, interface in chats.items():
     gradio.mount_gradio_app(app, interface, path=f"/{kind}")
+
+if __name__ == "__main__":
+    chats[sys.argv[1]].launch(server_name="127.0.0.1", server_port=int(sys.argv[2]))

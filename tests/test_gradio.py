@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any
@@ -45,7 +47,7 @@ class Chat:
         self.history: list[Message] = []
         self.updates: list[list[Message]] = []
 
-    async def send(self, text: str, *more: Any) -> list[Message]:
+    async def send(self, text: Any, *more: Any) -> list[Message]:
         """The last messages of the answer; all `updates` are kept."""
         self.updates = [update async for update in self._reply(text, list(self.history), *more)]
         self.history += [{"role": "user", "content": text}, *self.updates[-1]]
@@ -445,6 +447,25 @@ def test_an_answer_is_a_choice_else_json_else_text(
     assert steps(shown) == [("Typed", "", "done")]
 
 
+def test_a_message_may_have_files() -> None:
+    """As a multimodal textbox sends it; its text answers a question, too."""
+
+    async def session() -> list[list[Message]]:
+        asks, repeats = Chat(chat(asking(str))), Chat(chat(Repeat()))
+        await asks.send("Go")
+        picture = {"text": "look", "files": ["picture.png"]}
+        return [
+            await asks.send({"text": "yes", "files": []}),
+            await repeats.send({"text": "look", "files": []}),
+            await Chat(chat(Repeat())).send(picture),
+        ]
+
+    answered, plain, with_files = asyncio.run(session())
+    assert said(answered) == ["'yes'"]
+    assert said(plain) == ["[('user', 'look')]"]
+    assert "picture.png" in said(with_files)[0]
+
+
 @pytest.mark.parametrize(
     ("kind", "choices", "text", "reason", "again"),
     [
@@ -685,3 +706,14 @@ def test_what_is_not_for_many_runs_is_refused(option: str) -> None:
     given: Any = {option: "wait"}
     with pytest.raises(ValueError, match=f"{option}='wait' is not for many runs"):
         chat(Say(), **given)
+
+
+def test_without_gradio_the_extra_is_named() -> None:
+    """Whatever else of it is missing, too."""
+    program = (
+        "import sys\n"
+        "sys.modules.update(dict.fromkeys(['gradio', 'anyio']))\n"
+        "import flowevents.gradio"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert "pip install flowevents[gradio]" in done.stderr.splitlines()[-1]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +146,30 @@ def test_who_reads_no_further_cancels_the_run(site: str, kind: str, tmp_path: Pa
     with http.stream("GET", f"{calls}/{event}") as answer:
         assert any("looking" in line for line in answer.iter_lines())
     wait_for(tmp_path / "Look ended")
+
+
+def test_the_end_of_the_server_ends_its_runs(kind: str, tmp_path: Path) -> None:
+    """Ctrl-C, in the middle of a step: the node's `finally` runs."""
+    port = free_port()
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.gradio_flows", kind, str(port)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    ) as server:
+        assert server.stdout is not None
+        while "Running on local URL" not in server.stdout.readline():
+            assert server.poll() is None
+        calls = f"http://127.0.0.1:{port}/gradio_api/call/chat"
+        event = http.post(calls, json={"data": [f"wait {tmp_path}"]}).json()["event_id"]
+        with http.stream("GET", f"{calls}/{event}") as answer:
+            assert any("looking" in line for line in answer.iter_lines())
+            server.send_signal(signal.SIGINT)
+            server.communicate(timeout=60)
+    assert (tmp_path / "Look ended").exists()
+    assert server.returncode == 0
 
 
 # -- Gradio's page ----------------------------------------------------------------------------

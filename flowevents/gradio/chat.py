@@ -16,7 +16,8 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
-from flowevents.errors import MissingExtra
+from gradio import Cache
+
 from flowevents.gradio.history import spoken, stop_spinners, typed
 from flowevents.gradio.messages import Message, Messages, failure
 from flowevents.gradio.reply import reply_paths
@@ -26,14 +27,6 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from flowevents.run import RunOptions
-
-try:
-    from gradio import Cache
-except ImportError as _missing:
-    raise MissingExtra(
-        "A chat in Gradio needs the package gradio, which is not installed. "
-        "Install the extra: pip install flowevents[gradio]"
-    ) from _missing
 
 __all__ = ["chat"]
 
@@ -112,7 +105,9 @@ def chat(
 
 
 def _messages(message: Any, history: list[Message], *more: Any) -> dict[str, Any]:
-    return {"messages": [*history, {"role": "user", "content": message}]}
+    has_files = not isinstance(message, str) and message.get("files")
+    content = message if has_files else typed(message)
+    return {"messages": [*history, {"role": "user", "content": content}]}
 
 
 class _Seat:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import suppress
@@ -19,6 +20,7 @@ from typing import Any, Final
 import anyio
 import msgspec
 
+from flowevents.at_exit import close_at_exit
 from flowevents.engine.shape import shape_of
 from flowevents.errors import Paused, ReplyError, RunCancelled, RunStateError
 from flowevents.events import Event, Interrupt
@@ -37,6 +39,9 @@ _TICK: Final = 1 / 20
 _STILL: Final = 20
 """Updates after which the same is given again: then Gradio looks whether somebody is there."""
 
+_GRACE: Final = 5
+"""Seconds that a run has to end at the end of the process."""
+
 
 class Talk:
     """A run that is talked about; see `chat` for what it is given."""
@@ -49,6 +54,9 @@ class Talk:
         self._run: Run | None = Run(flow, shared, **given)
         self._messages = messages
         self._asked: Interrupt | None = None
+        self._idle = threading.Event()  # nobody drives it
+        self._idle.set()
+        close_at_exit("runs", self, Talk._end_at_exit)
 
     @property
     def is_over(self) -> bool:
@@ -82,6 +90,7 @@ class Talk:
             if not (isinstance(refused, ReplyError) and refused.asked):
                 self._asked = None
                 messages.go_on()
+                self._idle.clear()
                 driving = asyncio.create_task(self._drive(run))
                 async for _ in self._updates(driving):
                     yield messages.shown()
@@ -127,7 +136,13 @@ class Talk:
         except Exception as error:
             logger.error("Run %s failed", run.id, exc_info=error)
             return failure(error)
+        finally:
+            self._idle.set()
         return None
+
+    def _end_at_exit(self) -> None:
+        self.cancel()
+        self._idle.wait(_GRACE)  # Gradio does not wait for what its server is at
 
     async def _updates(self, driving: asyncio.Task[Any]) -> AsyncGenerator[None]:
         """Until the driving ends: whenever events have come, but not more often than it may be."""

@@ -6,7 +6,7 @@ The rules of this file:
   question it says another.
 * What a request has opened is closed before its end. A request that goes on with the run opens the
   steps that are still open once more.
-* A request ends with its run, or where nothing goes on without an answer.
+* A request ends with its run, or where nothing goes on without an answer: see waiting.py.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from flowevents.events import (
 )
 from flowevents.opened import End
 from flowevents.web.telling import Telling, Told, text_of
+from flowevents.web.waiting import Waiting
 
 try:
     from ag_ui import core
@@ -46,7 +47,7 @@ except ImportError as missing:
         "extra: pip install flowevents[agui]"
     ) from missing
 
-__all__ = ["AgUiEvents", "failure", "frames", "input_of", "snapshot"]
+__all__ = ["AgUiEvents", "Part", "failure", "frames", "input_of", "snapshot"]
 
 Part = core.BaseEvent
 
@@ -97,6 +98,7 @@ class AgUiEvents:
         self._ids: dict[str, Any] = {"thread_id": thread_id, "run_id": request_id}
         self._answered = answered
         self._telling = Telling()
+        self._waiting = Waiting(self._telling, answered)
         self._names: dict[int, str] = {}  # of the open steps, by their spans
         self._taken: set[str] = set()  # by them
         self.has_ended = False
@@ -111,14 +113,26 @@ class AgUiEvents:
         )
         return [began, *map(self._step_started, self._steps())]
 
+    @property
+    def may_have_ended(self) -> bool:
+        """Whether the last event ended the request if none comes soon; then see `wait`."""
+        return not self.has_ended and self._waiting.since is not None
+
     def translate(self, event: Event) -> list[Part]:
         """What the event says, in the protocol's events; the last one may end the request."""
+        if self._waiting.ended_before(event):
+            return self.wait()
         parts = self._translate(event)
-        if not self.has_ended and self._telling.waits(self._answered):
-            self.has_ended = True
-            steps = [self._step_finished(each) for each in reversed(self._steps())]
-            parts = [*parts, *self._end_texts(), *steps, self._interrupted()]
+        if not self.has_ended and self._waiting.ends_with(event):
+            parts += self.wait()
         return parts
+
+    def wait(self) -> list[Part]:
+        """The end of the request at the questions that are open."""
+        self.has_ended = True
+        texts = self._end_texts()
+        steps = [self._step_finished(each) for each in reversed(self._steps())]
+        return [*texts, *steps, self._interrupted()]
 
     def _translate(self, event: Event) -> list[Part]:
         self._telling.ask(event)

@@ -6,7 +6,7 @@ an HTTP error, as the protocol has it for what is refused before a run starts.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from anyio.to_thread import run_sync
@@ -14,20 +14,20 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from flowevents.errors import RunStateError
+from flowevents.errors import JournalError, RunStateError
 from flowevents.events import Event
 from flowevents.journal.journal import Journal
 from flowevents.journal.mail import check_answer
-from flowevents.web.ag_ui_events import AgUiEvents, failure, frames, input_of, snapshot
+from flowevents.web.ag_ui_events import AgUiEvents, Part, failure, frames, input_of, snapshot
 from flowevents.web.bodies import is_id, object_of
 from flowevents.web.driving import Runs
 from flowevents.web.protocol import SharedOf, check_flow, conversation, shared_of, stream
-from flowevents.web.telling import Telling
+from flowevents.web.waiting import told_before
 
 if TYPE_CHECKING:
     from ag_ui.core import RunAgentInput
 
-__all__ = ["respond", "told_before"]
+__all__ = ["respond"]
 
 
 async def respond(runs: Runs, shared: SharedOf | None, request: Request) -> Response:
@@ -48,7 +48,8 @@ async def respond(runs: Runs, shared: SharedOf | None, request: Request) -> Resp
         run_id, told = answers.run_id, await _answer(runs, request, answers)
     events = AgUiEvents(run_id, asked.thread_id, asked.run_id, answers.ids if answers else ())
     follower = await run_sync(runs.journal.follow, run_id, told[-1].seq if told else 0)
-    return stream(runs, run_id, follower, _Teller(runs, run_id, events, told))
+    began = await run_sync(events.begin, told)
+    return stream(runs, run_id, follower, _Teller(runs, run_id, events, began))
 
 
 class _Teller:
@@ -58,29 +59,40 @@ class _Teller:
         runs: Where the run is.
         run_id: Its id.
         events: Makes them.
-        told: What was told of the run before.
+        began: What comes first.
     """
 
-    def __init__(self, runs: Runs, run_id: str, events: AgUiEvents, told: list[Event]) -> None:
+    def __init__(self, runs: Runs, run_id: str, events: AgUiEvents, began: list[Part]) -> None:
         self._runs = runs
         self._run_id = run_id
         self._events = events
-        self._before = told
-        self.has_ended = False
+        self._began = began
+
+    @property
+    def has_ended(self) -> bool:
+        return self._events.has_ended
+
+    @property
+    def may_have_ended(self) -> bool:
+        return self._events.may_have_ended
 
     def begin(self) -> bytes:
-        return frames(self._events.begin(self._before))
+        return frames(self._began)
 
     async def tell(self, event: Event) -> bytes:
-        parts = self._events.translate(event)
-        self.has_ended = self._events.has_ended
-        if self.has_ended:
-            state = await run_sync(self._runs.state, self._run_id)
-            parts.insert(-1, snapshot(state))
-        return frames(parts)
+        return await self._told(self._events.translate(event))
 
-    def lose(self) -> bytes:
+    async def end(self) -> bytes:
+        if self.may_have_ended:
+            return await self._told(self._events.wait())
         return frames([failure("The server tells no more of this run, which may go on.", "lost")])
+
+    async def _told(self, parts: list[Part]) -> bytes:
+        if self.has_ended:
+            with suppress(JournalError):  # it was deleted meanwhile
+                state = await run_sync(self._runs.state, self._run_id)
+                parts.insert(-1, snapshot(state))
+        return frames(parts)
 
 
 # -- a new run -------------------------------------------------------------------------------------
@@ -187,15 +199,3 @@ def _put(journal: Journal, flow: str, answers: _Answers) -> list[Event]:
     for id, value in answers.given.items():
         journal.reply(run_id, value, id)
     return told
-
-
-def told_before(log: Iterable[Event], asked: Collection[str]) -> list[Event]:
-    """What of a run was told when a request ended with these questions; nothing, if none did."""
-    telling = Telling()
-    told: list[Event] = []
-    for event in log:
-        told.append(event)
-        telling.fold(event)
-        if telling.waits() and telling.questions.keys() == set(asked):
-            return told
-    return []

@@ -37,7 +37,9 @@ def ai_sdk_routes(runs: Runs, shared: SharedOf | None = None) -> list[Route]:
         own = conversation(body, "shared")
         own["messages"] = [{"content": _text(each), **each} for each in own["messages"]]
         given = await shared_of(shared, request, body, own)
-        summary = await runs.start(flow, given, None, {"chat": body.get("id")})
+        chat = body.get("id")
+        metadata = {"chat": chat} if isinstance(chat, str) else None
+        summary = await runs.start(flow, given, None, metadata)
         return await _told(runs, summary.id)
 
     async def go_on(request: Request) -> Response:
@@ -79,17 +81,21 @@ async def _told(runs: Runs, run_id: str) -> Response:
 class _Teller:
     """Tells of a run by these parts."""
 
+    may_have_ended = False
+
     def __init__(self, parts: UIMessageParts) -> None:
         self._parts = parts
-        self.has_ended = False
+
+    @property
+    def has_ended(self) -> bool:
+        return self._parts.has_ended
 
     def begin(self) -> bytes:
         return frames(self._parts.begin())
 
     async def tell(self, event: Event) -> bytes:
         told = frames(self._parts.translate(event))
-        self.has_ended = self._parts.has_ended
         return told + DONE if self.has_ended else told
 
-    def lose(self) -> bytes:
+    async def end(self) -> bytes:
         return frames([failure("The server tells no more of this run, which may go on.")]) + DONE

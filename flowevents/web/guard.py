@@ -142,9 +142,9 @@ def _too_large() -> Response:
 
 
 def _same(origin: str, scheme: str, host: str) -> bool:
-    """Whether an origin is that of a host, with its port, which is reached by this scheme."""
+    """Whether an origin, which never names a default port, is that of a host with its port."""
     port = ":80" if scheme == "http" else ":443"
-    return origin.lower().removesuffix(port) == f"{scheme}://{host}".removesuffix(port)
+    return origin.lower() == f"{scheme}://{host}".removesuffix(port)
 
 
 def _many(given: Iterable[str], what: str) -> Sequence[str]:

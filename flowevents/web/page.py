@@ -3,6 +3,16 @@
 The files of `page/` are served as they are, but for the texts that `string.Template` puts into the
 HTML. All their links are relative, so that they work below any prefix; and each page has its files
 below its own path, so that whoever may see the page may load them.
+
+    start.js      the form that starts a run
+    view.js       a run: from its events to what is drawn, once a frame
+    feed.js       the events as they come: streams, tabs that share them, lost connections
+    fold.js       what they come to, as plain data
+    step.js       how a step is drawn; in entry.js what is said in it
+    question.js   a question; in fields.js the form for its answer
+    element.js    how text gets into the page
+    server.js     what is asked of the server, and why it refuses
+    written.js    how values and numbers are written
 """
 
 from __future__ import annotations
@@ -96,11 +106,17 @@ def _listed(runs: Sequence[RunSummary]) -> str:
         return ""
     rows = "".join(
         f'<li><a href="runs/{escape_xml(run.id)}/view">{escape_xml(run.flow)}</a>'
-        f'<span class="pill" data-state="{run.status}">{run.status}</span>'
+        f'<span class="pill" data-state="{run.status}">{run.status}</span>{_asked(run)}'
         f'<time datetime="{_time(run, "T")}Z">{_time(run, " ")} UTC</time></li>'
         for run in runs
     )
     return f'<section><h2>Latest runs</h2><ul class="runs" role="list">{rows}</ul></section>'
+
+
+def _asked(run: RunSummary) -> str:
+    count = len(run.interrupts)
+    said = f"{count} question{'s' if count > 1 else ''}"
+    return f'<span class="pill" data-state="asking">{said}</span>' if count else ""
 
 
 def _time(run: RunSummary, separator: str) -> str:

@@ -26,6 +26,7 @@ from flowevents.errors import (
 __all__ = ["HANDLERS", "problem"]
 
 _logger: Final = logging.getLogger("flowevents")
+_MOST: Final = 2_000  # characters of a sentence that may quote what was sent
 
 _STATUS: Final[tuple[tuple[type[FlowEventsError], HTTPStatus], ...]] = (
     (UnknownRun, HTTPStatus.NOT_FOUND),
@@ -42,11 +43,11 @@ def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) 
 
     Args:
         status: The status code.
-        detail: Why, in a sentence.
+        detail: Why, in a sentence; cut where it is very long.
         headers: What else is to be said.
     """
     title = HTTPStatus(status).phrase
-    said = {"type": "about:blank", "title": title, "status": int(status), "detail": detail}
+    said = {"type": "about:blank", "title": title, "status": int(status), "detail": detail[:_MOST]}
     return Response(
         msgspec.json.encode(said), status, headers, media_type="application/problem+json"
     )
@@ -79,7 +80,7 @@ async def _refused_by_runs(request: Request, error: Exception) -> Response:
             return problem(status, str(error))
     _logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
     if isinstance(error, JournalError):
-        return problem(503, "The journal of the runs failed. Try again later.")
+        return problem(503, "The journal of the runs failed. The log of the server says why.")
     return problem(500, "The server failed. Its log says why.")
 
 

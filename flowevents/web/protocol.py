@@ -18,6 +18,7 @@ from flowevents.errors import JournalError
 from flowevents.events import Event
 from flowevents.journal.follower import Follower
 from flowevents.web.driving import Runs
+from flowevents.web.waiting import PATIENCE
 from flowevents.web.watching import COMMENT, COMMENT_EVERY, GRACE, close_at
 
 __all__ = ["SharedOf", "Teller", "check_flow", "conversation", "shared_of", "stream"]
@@ -60,8 +61,15 @@ def conversation(body: dict[str, Any], field: str) -> dict[str, Any]:
 class Teller(Protocol):
     """Tells a client what happens in a run, in the frames of a protocol."""
 
-    has_ended: bool
-    """Whether the last event ended the stream."""
+    @property
+    def has_ended(self) -> bool:
+        """Whether the last event ended the stream."""
+        ...
+
+    @property
+    def may_have_ended(self) -> bool:
+        """Whether it did if no other comes soon."""
+        ...
 
     def begin(self) -> bytes:
         """What comes first."""
@@ -71,8 +79,8 @@ class Teller(Protocol):
         """What the event says."""
         ...
 
-    def lose(self) -> bytes:
-        """What comes last, where nothing more of the run can be told."""
+    async def end(self) -> bytes:
+        """What comes last, where the stream ends after an event that did not end it."""
         ...
 
 
@@ -92,6 +100,8 @@ def stream(runs: Runs, run_id: str, events: Follower, teller: Teller, **headers:
 async def _told(
     runs: Runs, run_id: str, events: Follower, teller: Teller, stopping: anyio.Event
 ) -> AsyncGenerator[bytes, None]:
+    loop = asyncio.get_running_loop()
+    late: asyncio.TimerHandle | None = None
     stop = asyncio.create_task(close_at(stopping, events))
     try:
         with runs.watched(run_id), events:
@@ -105,8 +115,13 @@ async def _told(
                 yield b"".join(told)
                 if teller.has_ended:
                     return
+                if late is not None:
+                    late.cancel()
+                late = loop.call_later(PATIENCE, events.close) if teller.may_have_ended else None
     except JournalError as error:
         _logger.warning("The events of run %s end here: %s", run_id, error)
     finally:
         stop.cancel()
-    yield teller.lose()
+        if late is not None:
+            late.cancel()
+    yield await teller.end()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 from math import inf
 from typing import Final
 
@@ -36,33 +38,36 @@ class Rounds:
 
     async def go(self) -> None:
         """Do it, again and again."""
-        what = [self._go_on()] if self._resume else []
+        what = [self._again(self._go_on, _EVERY)] if self._resume else []
         if self._unwatched is not None:
-            what.append(self._cancel_unwatched(self._unwatched))
+            pause = min(_EVERY, self._unwatched / 3)
+            what.append(self._again(partial(self._cancel_unwatched, self._unwatched), pause))
         await asyncio.gather(*what)
+
+    async def _again(self, what: Callable[[], Awaitable[None]], seconds: float) -> None:
+        while True:
+            try:
+                await what()
+            except JournalError as error:
+                _logger.warning("The journal of the runs failed: %s", error)
+            except Exception:
+                _logger.exception("What a server does every few seconds failed")
+            await asyncio.sleep(seconds)
 
     # -- what is due ------------------------------------------------------------------------------
 
     async def _go_on(self) -> None:
-        while True:
-            try:
-                due = await run_sync(self._runs.journal.due)
-                for run_id in due:
-                    await self._go_on_with(run_id)
-            except JournalError as error:
-                _logger.warning("What is due is not known: %s", error)
-            except Exception:
-                _logger.exception("Going on with what is due failed")
-            await asyncio.sleep(_EVERY)
+        for run_id in await run_sync(self._runs.journal.due):
+            await self._go_on_with(run_id)
 
     async def _go_on_with(self, run_id: str) -> None:
         runs = self._runs
         is_stuck = time.monotonic() - runs.stuck.get(run_id, -inf) < _AGAIN
-        if run_id in runs.live or is_stuck or not runs.has_room():
+        if run_id in runs.live or is_stuck:
             return
         try:
             flow = (await run_sync(runs.journal.summary, run_id)).flow
-            if flow in runs.flows:
+            if flow in runs.flows and runs.has_room():
                 await runs.go_on(run_id, flow)
         except (RunStateError, UnknownRun):
             pass  # another process was faster
@@ -74,16 +79,11 @@ class Rounds:
     async def _cancel_unwatched(self, seconds: float) -> None:
         """Another process may have the viewers of a run: it tells whoever drives it."""
         runs, viewers, journal = self._runs, self._runs.viewers, self._runs.journal
-        while True:
-            await asyncio.sleep(min(_EVERY, seconds / 3))
-            try:
-                for run_id in viewers.here.keys() - runs.live.keys():
-                    await run_sync(journal.tell_watched, run_id)
-                for run_id in viewers.unseen(seconds):
-                    if await run_sync(journal.was_watched, run_id):
-                        viewers.seen(run_id)
-                    elif run_id in runs.live and run_id not in viewers.here:
-                        _logger.info("Run %s is cancelled: nobody watches it", run_id)
-                        runs.live[run_id].cancel()
-            except JournalError as error:
-                _logger.warning("Who watches which run is not known: %s", error)
+        for run_id in viewers.here.keys() - runs.live.keys():
+            await run_sync(journal.tell_watched, run_id)
+        for run_id in viewers.unseen(seconds):
+            if await run_sync(journal.was_watched, run_id):
+                viewers.seen(run_id)
+            elif run_id in runs.live and run_id not in viewers.here:
+                _logger.info("Run %s is cancelled: nobody watches it", run_id)
+                runs.live[run_id].cancel()

@@ -15,6 +15,7 @@ from flowevents.events import (
     FlowEnd,
     Interrupt,
     ItemEnd,
+    ItemStart,
     NodeEnd,
     Reply,
     Retry,
@@ -36,14 +37,21 @@ class Told(Opened):
         text: The id of its text that is open, if one is.
         texts: The ids of what a retry makes void: its texts since the last one, and those of the
             items that have ended in it.
+        items_begun: How many of its items have begun.
     """
 
-    __slots__ = ("text", "texts")
+    __slots__ = ("items_begun", "text", "texts")
 
     def __init__(self, event: Event, parent: Told | None) -> None:
         super().__init__(event, parent)
         self.text: str | None = None
         self.texts: list[str] = []
+        self.items_begun = 0
+
+    def has_more_items(self) -> bool:
+        """Of an item: whether others of its batch may begin."""
+        total = self.event.total if isinstance(self.event, ItemStart) else None
+        return total is None or self.parent is None or self.parent.items_begun < total
 
 
 class Telling:
@@ -65,10 +73,15 @@ class Telling:
             self.begin(event)
         elif isinstance(event, FlowEnd | NodeEnd | ItemEnd):
             self.end(event)
+        elif isinstance(event, Retry):
+            self.retry(event)
 
     def begin(self, event: Event) -> Told:
         """Something begins."""
-        return self.open.begin(event)
+        told = self.open.begin(event)
+        if told.kind == "item" and told.parent is not None:
+            told.parent.items_begun += 1
+        return told
 
     def say(self, event: Chunk) -> tuple[str, bool] | None:
         """A piece of text: the id of its text, and whether that begins now.
@@ -98,7 +111,7 @@ class Telling:
         told = self.open.of(event)
         if told is None:
             return []
-        void, told.texts = told.texts, []
+        void, told.texts, told.items_begun = told.texts, [], 0
         return void
 
     def end(self, event: End) -> list[Told]:
@@ -132,6 +145,11 @@ class Telling:
         asking = {each.span for id, each in self.questions.items() if id not in answered}
         leaves = [each for each in self.open.by_span.values() if not each.inside]
         return bool(leaves) and all(each.span in asking for each in leaves)
+
+    def may_begin(self) -> bool:
+        """Whether a batch that is open may begin more items, at the same time as those."""
+        open_now = self.open.by_span.values()
+        return any(each.kind == "item" and each.has_more_items() for each in open_now)
 
     def _forget(self, spans: Collection[int]) -> None:
         for id in [id for id, each in self.questions.items() if each.span in spans]:

@@ -99,6 +99,7 @@ from flowevents import (
     to_chrome_trace,
     to_mermaid,
 )
+from flowevents.gradio import chat
 from flowevents.observers.queued import Queued
 from flowevents.testing import (
     ManualClock,
@@ -758,6 +759,13 @@ class SlowClock(Clock):
 
     async def wait_async(self, woken: asyncio.Future[None], until: float | None) -> None:
         await asyncio.wait([woken], timeout=until)
+
+
+def in_gradio() -> None:
+    """A chat."""
+    reply = chat(flow, shared=lambda message, history: {"asked": message}, answer="Draft")
+    assert_type(reply, Callable[..., AsyncGenerator[list[dict[str, Any]], None]])
+    chat(llm, answer=["Draft", "Inner/Tell"], max_steps=9, observers=[JsonLines("events.jsonl")])
 
 
 def in_tests(shared: Shared) -> None:

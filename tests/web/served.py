@@ -1,6 +1,7 @@
 """Flows for the tests of the server, and their apps.
 
-`RUNS_DB` names the file of their journal; without it runs are kept in memory.
+`RUNS_DB` names the file of their journal, or a Redis server; without it runs are kept in memory.
+`COMMENT_EVERY` is how many seconds a stream is silent before there is a comment.
 """
 
 from __future__ import annotations
@@ -31,11 +32,12 @@ from flowevents import (
     FlowEnd,
     Journal,
     Node,
+    RedisJournal,
     Run,
     SQLiteJournal,
     StreamNode,
 )
-from flowevents.web import RunServer, sse
+from flowevents.web import RunServer, sse, watching
 from tests.hostile import HOSTILE
 
 Shared = dict[str, Any]
@@ -191,7 +193,10 @@ FLOWS: Mapping[str, Any] = {
 
 def journal() -> Journal | None:
     """Where the runs are."""
-    return SQLiteJournal(os.environ["RUNS_DB"], lease=2.0) if "RUNS_DB" in os.environ else None
+    place = os.environ.get("RUNS_DB", "")
+    if place.startswith("redis:"):
+        return RedisJournal(place, lease=2.0)
+    return SQLiteJournal(place, lease=2.0) if place else None
 
 
 def refuses(request: Request, action: str, run_id: str | None) -> None:
@@ -215,8 +220,13 @@ def shared_of(request: Request, body: dict[str, Any]) -> Any:
     """What a run gets, of who asks for it."""
     if body.get("shared") == {"refuse": True}:
         raise HTTPException(422, "That is refused by shared.")
+    if body.get("shared") == {"bug": True}:
+        raise KeyError("secret")
     return {"agent": request.headers["user-agent"], "body": body}
 
+
+if "COMMENT_EVERY" in os.environ:
+    watching.COMMENT_EVERY = float(os.environ["COMMENT_EVERY"])  # type: ignore[misc]
 
 app = RunServer(
     FLOWS,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -25,6 +25,7 @@ from flowevents import (
     AsyncParallelBatchNode,
     AsyncStreamNode,
     BatchFlow,
+    BatchNode,
     Expired,
     Flow,
     Node,
@@ -157,6 +158,22 @@ class Pair(AsyncParallelBatchNode):
         self.emit(" and ".join(exec_res))
 
 
+class Queue(BatchNode, StreamNode):
+    """Asks of one item after the other."""
+
+    def prep(self, shared: Any) -> list[int]:
+        return [0, 1, 2]
+
+    def exec_stream(self, item: int) -> Generator[Any, Any, str]:
+        yield f"{item} "
+        answer: str = yield Ask(f"Item {item}?", choices=["yes", "no"])
+        yield answer
+        return answer
+
+    def post(self, shared: Any, prep_res: Any, exec_res: Any) -> None:
+        shared["answers"] = exec_res
+
+
 class Team(AsyncParallelBatchNode, AsyncStreamNode):
     """Two items ask while a third speaks."""
 
@@ -271,6 +288,7 @@ FLOWS: dict[str, Any] = {
     "rounds": Rounds(chain(Quiet(), Flow(Retries()))),
     "asks": AsyncFlow(Asks()),
     "pair": AsyncFlow(Pair()),
+    "queue": Flow(Queue()),
     "team": AsyncFlow(Team()),
     "late": AsyncFlow(Late()),
     "forever": AsyncFlow(Forever()),

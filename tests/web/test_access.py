@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import Route
 
-from flowevents import Node
+from flowevents import MemoryJournal, Node
 from flowevents.web import RunServer
 from tests.web.servers import http
 from tests.web.streams import problem, started
@@ -118,3 +118,31 @@ def test_shared_of_a_request(apart: str, flow: str) -> None:
         {"agent": "me", "body": body}
     )
     problem(http.post(f"{url}/runs", json={**given, "shared": {"refuse": True}}), 422, "refused by")
+
+
+def test_a_bug_is_nobodys_business(apart: str) -> None:
+    """What goes wrong in the server is in its log, and not in its answer."""
+    answer = http.post(f"{apart}/shared/runs", json={"flow": "seen", "shared": {"bug": True}})
+    problem(answer, 500)
+    assert "secret" not in answer.text
+
+
+def test_a_journal_that_fails(caplog: pytest.LogCaptureFixture) -> None:
+    """The server is there, but can say nothing of runs."""
+    journal = MemoryJournal()
+    app = RunServer({"a": Node()}, journal=journal, resume=False)
+    journal.close()
+
+    async def ask() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return [
+                await client.get("/runs"),
+                await client.get("/runs/r1/events"),
+                await client.post("/runs", json={"flow": "a"}),
+            ]
+
+    for answer in asyncio.run(ask()):
+        problem(answer, 503, "journal")
+        assert "closed" not in answer.text
+    assert "The journal is closed" in caplog.text

@@ -215,7 +215,7 @@ def test_questions_are_interrupts(url: str, client: Client) -> None:
     assert told == sorted(set(told))
 
 
-def test_items_that_have_begun_ask_together(url: str, client: Client) -> None:
+def test_items_ask_together(url: str, client: Client) -> None:
     """One request ends with the questions of both, another answers both."""
     came = client.ask(url=f"{url}/ag-ui/pair", messages=HI, answers=[["yes", "no"]])
     first, second = came["turns"]
@@ -225,16 +225,30 @@ def test_items_that_have_begun_ask_together(url: str, client: Client) -> None:
     assert said(second) == ["Both: ", "yes and no"]
 
 
-def test_items_ask_one_after_the_other(url: str, client: Client) -> None:
-    """Meanwhile another speaks: everything is told once, in whichever request."""
-    came = client.ask(url=f"{url}/ag-ui/team", messages=HI, answers=[["yes"], ["no"]])
-    *_, last = came["turns"]
-    assert [each["error"] for each in came["turns"]] == [None] * 3
-    assert last["events"][-1]["outcome"] == {"type": "success"}
+def test_items_ask_before_others_begin(url: str, client: Client) -> None:
+    """A request waits for these a little; everything is told once, in whichever request."""
+    came = client.ask(url=f"{url}/ag-ui/team", messages=HI, always="yes")
+    *asking, last = came["turns"]
+    assert [each["error"] for each in came["turns"]] == [None] * len(came["turns"])
+    asked = [each["message"] for turn in asking for each in turn["pending"]]
+    assert asked == ["Item 0?", "Item 1?"]
     counted = "".join(f"{index} " for index in range(20))
     assert sorted(said(last)) == sorted(
-        ["0 begins ", "0 yes", "1 begins ", "1 no", f"2 begins {counted}"]
+        ["0 begins ", "0 yes", "1 begins ", "1 yes", f"2 begins {counted}"]
     )
+
+
+def test_items_ask_one_after_the_other(url: str, client: Client) -> None:
+    """Where each begins when the one before has ended, so do the requests."""
+    came = client.ask(url=f"{url}/ag-ui/queue", messages=HI, answers=[["yes"], ["no"], ["yes"]])
+    *asking, last = came["turns"]
+    assert [[each["message"] for each in turn["pending"]] for turn in asking] == [
+        ["Item 0?"],
+        ["Item 1?"],
+        ["Item 2?"],
+    ]
+    assert last["state"]["answers"] == ["yes", "no", "yes"]
+    assert said(last) == ["0 ", "yes", "1 ", "no", "2 ", "yes"]
 
 
 def test_a_refused_answer(url: str, client: Client) -> None:

@@ -20,6 +20,7 @@ from starlette.routing import Mount
 from flowevents import Ask, AskNode, Flow, MemoryJournal, Run, SQLiteJournal
 from flowevents.testing import check_events
 from flowevents.web import RunServer
+from tests.driving import PATIENCE
 from tests.web.served import FLOWS
 from tests.web.servers import http, serving, until
 from tests.web.streams import Viewer, problem, started, watching
@@ -188,7 +189,7 @@ def test_a_run_that_cannot_go_on_is_not_tried_all_the_time(
         run.start()
         until(lambda: journal.summary(run.id).interrupts, "it asks")
         run.close()
-        asyncio.run(main())
+        asyncio.run(asyncio.wait_for(main(), PATIENCE))
         assert "Gone" in caplog.records[0].message
         assert len(caplog.records) == 1
 
@@ -216,7 +217,7 @@ def test_memory_keeps_the_last_thousand(monkeypatch: pytest.MonkeyPatch) -> None
             ids = [each.id for each in server.journal.runs(limit=9_999)]
             assert ids == [*(f"r{number}" for number in reversed(range(50, 1_050))), "open"]
 
-    asyncio.run(main())
+    asyncio.run(asyncio.wait_for(main(), 2 * PATIENCE))
     server.journal.close()
 
 
@@ -283,7 +284,7 @@ def test_a_mounted_server_begins_with_its_app(tmp_path: Path, mount: Any) -> Non
                 while journal.summary("r1").status != "done":  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
 
-        asyncio.run(asyncio.wait_for(main(), 30))
+        asyncio.run(asyncio.wait_for(main(), PATIENCE))
 
 
 def test_without_its_lifespan_it_begins_with_the_first_request(tmp_path: Path) -> None:
@@ -298,7 +299,7 @@ def test_without_its_lifespan_it_begins_with_the_first_request(tmp_path: Path) -
                 while journal.summary("r1").status != "done":  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
 
-        asyncio.run(asyncio.wait_for(main(), 30))
+        asyncio.run(asyncio.wait_for(main(), PATIENCE))
 
 
 @pytest.mark.parametrize("resume", [True, False])
@@ -318,7 +319,7 @@ def test_resume(tmp_path: Path, resume: bool) -> None:
                         await asyncio.sleep(0.01)
                 return journal.due() == ["r1"]
 
-        assert asyncio.run(asyncio.wait_for(main(), 30)) is not resume
+        assert asyncio.run(asyncio.wait_for(main(), PATIENCE)) is not resume
 
 
 def due(journal: SQLiteJournal) -> None:

@@ -12,7 +12,7 @@ from flowevents import Node
 from flowevents.errors import GraphError
 from flowevents.web import RunServer
 from tests.web.servers import http, until
-from tests.web.streams import problem, started
+from tests.web.streams import Viewer, problem, started
 
 JSON = {"content-type": "application/json"}
 START = b'{"flow": "words"}'
@@ -221,6 +221,27 @@ def test_json_that_is_too_deep(url: str, deep: int, pair: tuple[str, str]) -> No
     problem(
         start(url, b'{"flow": "words", "shared": {"a": ' + nested.encode() + b"}}"), 422, "deep"
     )
+
+
+@pytest.mark.parametrize("pair", [("[", "]"), ('{"a":', "}")])
+def test_json_as_deep_as_may_be(url: str, pair: tuple[str, str]) -> None:
+    """A run of it goes on to its end."""
+    before, after = pair
+    nested = (before * 97 + "1" + after * 97).encode()
+    answer = start(url, b'{"flow": "words", "shared": {"a": ' + nested + b"}}")
+    assert answer.status_code == 201
+    viewer = Viewer(answer.json()["id"])
+    viewer.look(url)
+    assert viewer.events[-1].status == "ok"  # type: ignore[attr-defined]
+
+
+def test_a_refusal_is_short(url: str) -> None:
+    """Also where it quotes what was sent."""
+    run_id = started(url, "choice")
+    until(lambda: http.get(f"{url}/runs/{run_id}").json()["interrupts"], "it asks")
+    answer = http.post(f"{url}/runs/{run_id}/replies", json={"value": "x" * 100_000})
+    problem(answer, 422, "xxx")
+    assert len(answer.content) < 3_000
 
 
 @pytest.mark.parametrize(

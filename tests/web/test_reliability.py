@@ -15,9 +15,10 @@ from typing import Any
 import httpx
 import pytest
 
-from flowevents import Event, Interrupt, NodeEnd, NodeStart, Retry, SQLiteJournal
+from flowevents import Event, Interrupt, NodeEnd, NodeStart, RedisJournal, Retry, SQLiteJournal
 from flowevents.testing import check_events
 from tests.driving import PATIENCE
+from tests.journals.server import redis_server
 from tests.web.proxy import proxied
 from tests.web.servers import Server, http, serving, until
 from tests.web.streams import Viewer, started
@@ -130,10 +131,13 @@ def test_a_server_that_is_killed_again_and_again(tmp_path: Path) -> None:
         assert (journal.summary(run_id).status, journal.due()) == ("done", [])
 
 
-def test_four_servers_of_one_journal(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+def test_four_servers_of_one_journal(tmp_path: Path, kind: str) -> None:
     """A proxy sends each request to another one, and each of them is killed once."""
-    database, dice = tmp_path / "runs.db", random.Random(4)
+    database, dice = str(tmp_path / "runs.db"), random.Random(4)
     with ExitStack() as stack:
+        if kind == "redis":
+            database = stack.enter_context(redis_server(tmp_path)).url
         servers = [Server("tests.web.served:app", tmp_path, RUNS_DB=database) for _ in range(4)]
         for server in servers:
             server.start()
@@ -167,9 +171,9 @@ def test_four_servers_of_one_journal(tmp_path: Path) -> None:
         assert logs[-1][-1].status == "cancelled"
         listed = {each["id"]: each["status"] for each in http.get(f"{urls[3]}/runs").json()}
         assert listed == {**dict.fromkeys([*runs, asks], "done"), gone: "cancelled"}
-    with SQLiteJournal(database) as journal:
-        for run_id, log in zip(runs, logs, strict=False):
-            assert list(journal.read(run_id)) == log
+        with RedisJournal(database) if kind == "redis" else SQLiteJournal(database) as journal:
+            for run_id, log in zip(runs, logs, strict=False):
+                assert list(journal.read(run_id)) == log
 
 
 def _have(counts: list[Path], steps: int) -> bool:

@@ -127,6 +127,27 @@ def test_what_it_cannot_do(folder: Path, arguments: list[str], words: str) -> No
     assert err.count("\n") == 1
 
 
+def test_without_the_extra(folder: Path) -> None:
+    """It names it."""
+    for missing in ("uvicorn", "starlette", "sse_starlette"):
+        code = f"import sys; sys.modules[{missing!r}] = None; sys.argv[1:] = ['serve', 'main:flow']"
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                f"{code}; from flowevents.__main__ import main; sys.exit(main())",
+            ],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "pip install flowevents[web]" in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
 def test_a_port_that_is_taken(folder: Path) -> None:
     """Is somebody else's."""
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from flowevents.events import Chunk, FlowEnd, decode, encode
 from flowevents.testing import check_events
 from tests.hostile import HOSTILE
-from tests.web.servers import http, until
+from tests.web.servers import http, serving, until
 from tests.web.streams import Viewer, problem, started, watching
 
 LINES = "application/x-ndjson"
@@ -80,6 +81,22 @@ def test_lines_end_with_the_last_event(url: str, done: str) -> None:
     events = [decode(each) for each in answer.content.splitlines()]
     check_events(events)
     assert isinstance(events[-1], FlowEnd)
+
+
+def test_comments_keep_it_open(tmp_path: Path) -> None:
+    """Where nothing comes for a while; lines have none."""
+    with serving(tmp_path, COMMENT_EVERY=0.05) as server:
+        run_id = started(server.url, "choice")
+        path = f"{server.url}/runs/{run_id}/events"
+        with http.stream("GET", path, headers={"accept": LINES}) as answer:
+            lines = answer.iter_lines()
+            assert [decode(next(lines)).seq for _ in range(3)] == [1, 2, 3]
+            with watching(server.url, run_id) as stream:
+                said = [next(stream) for _ in range(6)]
+            assert [each.event for each in said[:3]] == ["flow_start", "node_start", "interrupt"]
+            assert all(each.comment and not each.data and not each.id for each in said[3:])
+            http.post(f"{server.url}/runs/{run_id}/cancel")
+            assert [decode(each).seq for each in lines] == [4, 5]
 
 
 def test_no_proxy_keeps_them_back(url: str, done: str) -> None:

@@ -7,7 +7,7 @@ import warnings
 from typing import Any
 
 import flowevents
-from flowevents import Answer, Event, Interrupt, Run
+from flowevents import Answer, Event, Interrupt, Paused, Run
 from flowevents.events import decode, encode
 from tests.driving import driving
 from tests.graphs import Graph, Halt
@@ -21,20 +21,39 @@ def stored(event: Event) -> Event:
     return decode(encode(event))
 
 
-def events_of(spec: Graph, how: str) -> list[Event]:
-    """The events of a run of a drawn graph whose questions a handler answers."""
+def reply_to(event: Interrupt) -> Any:
+    """The answer that says what was asked."""
+    return ["answer", *event.prompt]
+
+
+def events_of(spec: Graph, how: str, together: int = 0) -> list[Event]:
+    """The events of a run of a drawn graph.
+
+    Args:
+        spec: The graph.
+        how: `"sync"` or `"async"`.
+        together: How many questions are answered at once where nothing else goes on; with 0 a
+            handler answers each.
+    """
     seen: list[Event] = []
 
-    class Watches:
+    class Answers:
         def on_interrupt(self, event: Interrupt) -> Answer[Any]:
-            return Answer(["answer", *event.prompt])
+            return Answer(reply_to(event))
 
     shared = new_shared()
+    observers: list[Any] = [seen.append] if together else [seen.append, Answers()]
     with driving(how) as driver, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        run = Run(build(spec, flowevents, shared), shared, observers=[seen.append, Watches()])
+        run = Run(build(spec, flowevents, shared), shared, observers=observers)
         with contextlib.suppress(Exception, Halt):
-            driver.wait(run)
+            while True:
+                try:
+                    driver.wait(run)
+                    break
+                except Paused:
+                    for each in run.interrupts[:together]:
+                        run.reply(reply_to(each), each.id)
     return [stored(each) for each in seen]
 
 

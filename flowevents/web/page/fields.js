@@ -65,8 +65,9 @@ function fieldFor(schema, name, id, required) {
 
 const KINDS = { __proto__: null, string: text, number, integer: number, boolean };
 
-/** What stands for an empty field: `null` where that will do, nothing where that may be. */
-const empty = (schema, required) => (schema.nullable ? null : required ? "" : undefined);
+/** What stands for an empty field: `null` where that will do, nothing where that means as much. */
+const empty = (schema, required) =>
+  schema.nullable ? null : required || schema.default !== undefined ? "" : undefined;
 
 function text(schema, required) {
   const control = line(schema);
@@ -91,8 +92,10 @@ function number(schema, required) {
 }
 
 function line(schema, inputmode = null) {
-  const value = schema.default == null ? null : written(schema.default);
-  return element("input", { type: "text", autocomplete: "off", inputmode, value });
+  const value = schema.default == null ? "" : written(schema.default);
+  const attributes = { autocomplete: "off", inputmode };
+  if (value.includes("\n")) return element("textarea", { ...attributes, rows: "3" }, value);
+  return element("input", { ...attributes, type: "text", value });
 }
 
 function boolean(schema, required) {
@@ -102,19 +105,19 @@ function boolean(schema, required) {
 }
 
 function choice(schema, required) {
-  const values = [
-    ...(required && !schema.nullable ? [] : [empty(schema, required)]),
-    ...schema.enum,
-  ];
-  const options = values.map((each, n) =>
-    element(
+  const values = [...schema.enum];
+  if (schema.nullable || (!required && schema.default === undefined)) values.unshift(undefined);
+  const options = values.map((each, n) => {
+    const selected = n > 0 && each === schema.default;
+    return element(
       "option",
-      { value: String(n), selected: each === schema.default },
-      each == null ? "" : written(each),
-    ),
-  );
+      { value: String(n), selected },
+      each === undefined ? "" : written(each),
+    );
+  });
   const control = element("select", {}, ...options);
-  return { control, value: () => values[control.selectedIndex] };
+  const chosen = (value) => (value === undefined ? empty(schema, required) : value);
+  return { control, value: () => chosen(values[control.selectedIndex]) };
 }
 
 function json(schema, required) {

@@ -39,19 +39,28 @@ export function newRun() {
 export function fold(run, event) {
   if (!(event.seq > run.seq)) return;
   run.seq = event.seq;
-  const take = TAKES[event.type];
-  if (take) take(run, event, run.open.get(event.span));
+  const step = run.open.get(event.span);
+  TAKES[event.type]?.(run, event, step);
+  for (const each of around(step ?? run.open.get(event.span))) run.changed.add(each);
 }
 
 /** `running`, `paused`, `done`, `failed` or `cancelled`; it is paused where nothing can go on. */
 export function statusOf(run) {
   const ended = { ok: "done", error: "failed", cancelled: "cancelled" }[run.root?.status];
   if (ended) return ended;
-  const leaves = [...run.open.values()].filter((each) => each.inside.size === 0);
-  return leaves.length && leaves.every(asks) ? "paused" : "running";
+  return run.root && waits(run.root) ? "paused" : "running";
 }
 
-export const asks = (step) => step.entries.some((each) => each.state === "open");
+/** Whether nothing in an open step can go on until somebody answers. */
+export function waits(step) {
+  if (step.inside.size) return [...step.inside.values()].every(waits);
+  return step.entries.some((each) => each.state === "open");
+}
+
+/** A step and what encloses it, from inside out. */
+export function* around(step) {
+  for (let each = step; each; each = each.parent) yield each;
+}
 
 const TAKES = {
   __proto__: null,
@@ -69,7 +78,6 @@ const TAKES = {
       add(run, step, { type: "value", kind: event.kind, text: cut(written(event.data)) });
     } else if (last?.type === "text") {
       say(last, event.data);
-      touch(run, step);
     } else {
       add(run, step, say({ type: "text", text: "", from: 0 }, event.data));
     }
@@ -78,14 +86,13 @@ const TAKES = {
     const step = rowOf(found);
     if (!step) return;
     step.progress = { done: event.done, total: event.total, label: event.label };
-    touch(run, step);
   },
   Retry(run, event, step) {
     if (!step) return;
     const said = step.entries.filter((each) => each.type === "text" || each.type === "value");
     const text = said.map((each) => each.text).join("\n");
     step.entries = step.entries.filter((each) => !said.includes(each));
-    forget(run, step, "lost");
+    forget(step);
     Object.assign(step, {
       attempt: event.attempt + 1,
       children: [],
@@ -111,7 +118,6 @@ const TAKES = {
     if (!question) return;
     question.state = "answered";
     question.answer = event.value;
-    touch(run, step);
   },
   Action(run, event) {
     const step = run.rows.get(event.span);
@@ -164,7 +170,6 @@ function beginItem(run, step, event) {
       if (gone >= 0) batch.lost += batch.children.splice(gone, 1).length;
     }
   }
-  touch(run, step);
 }
 
 function end(run, event, step) {
@@ -184,7 +189,6 @@ function end(run, event, step) {
   if (step.kind === "item" && step.parent) {
     Object.assign(step.parent, { done: event.done, total: event.total ?? step.parent.total });
   }
-  touch(run, step);
 }
 
 /** With a step all that is open in it is over. */
@@ -197,10 +201,10 @@ function close(run, step, status) {
   run.changed.add(step);
 }
 
-/** The questions that are open in a step are not asked until they are asked again. */
-function forget(run, step, state) {
-  for (const each of step.entries) if (each.state === "open") each.state = state;
-  for (const each of step.inside.values()) forget(run, each, state);
+/** The questions that are open in a step are lost until they are asked again. */
+function forget(step) {
+  for (const each of step.entries) if (each.state === "open") each.state = "lost";
+  step.inside.forEach(forget);
 }
 
 /** Where a step is shown: the items of a flow have no row, their nodes have. */
@@ -212,7 +216,6 @@ const rowOf = (step) =>
 function list(run, step) {
   run.steps.push(step);
   run.rows.set(step.span, step);
-  run.changed.add(step);
   if (run.steps.length > MOST_STEPS) {
     const gone = run.steps.findIndex((each) => each.status !== "running");
     if (gone < 0) return;
@@ -221,21 +224,14 @@ function list(run, step) {
   }
 }
 
+/** Add an entry; the run's own flow has a row once it has something to say. */
 function add(run, step, entry) {
+  if (step === run.root && !run.rows.has(step.span)) list(run, step);
   step.entries.push(entry);
   if (step.entries.length > MOST_ENTRIES) {
     const gone = step.entries.findIndex((each) => each.state !== "open");
     if (gone >= 0) step.entries.splice(gone, 1);
   }
-  touch(run, step);
-}
-
-/** A step has changed, with an item its batch; a flow has a row once it has something to say. */
-function touch(run, step) {
-  run.changed.add(step);
-  if (step.kind === "item" && step.parent) touch(run, step.parent);
-  else if (step.entries.length && !run.rows.has(step.span) && run.open.has(step.span))
-    list(run, step);
 }
 
 function say(entry, text) {

@@ -53,7 +53,7 @@ function formFor(question, id) {
   }
   if (question.choices) {
     const buttons = question.choices.map((choice) => {
-      const button = element("button", { type: "button" }, written(choice));
+      const button = element("button", { type: "button" }, written(choice) || '""');
       button.addEventListener("click", () => send(form, question, () => choice));
       return button;
     });
@@ -75,7 +75,7 @@ async function send(form, question, value) {
   if (form.getAttribute("aria-busy")) return;
   form.setAttribute("aria-busy", "true");
   try {
-    await post("replies", { id: question.id, value: value() });
+    await post("replies", JSON.stringify({ id: question.id, value: value() }));
     alertIn(form, null);
   } catch (error) {
     form.removeAttribute("aria-busy");

@@ -1,11 +1,11 @@
 /* What the page asks of the server, and why it refuses. */
 
-/** Post JSON, or nothing. Gives the answer's JSON, if any; throws an `Error` with the reason. */
+/** Post a text of JSON, or nothing. Gives the answer's JSON; throws an `Error` that says why. */
 export async function post(url, body) {
   const response = await fetch(url, {
     method: "POST",
     headers: body === undefined ? {} : { "Content-Type": "application/json" },
-    body: JSON.stringify(body),
+    body,
   }).catch(() => {
     throw new Error("The server cannot be reached. Try again.");
   });

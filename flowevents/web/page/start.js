@@ -11,7 +11,8 @@ form.addEventListener("submit", async (event) => {
   if (form.getAttribute("aria-busy")) return;
   form.setAttribute("aria-busy", "true");
   try {
-    const run = await post("runs", { flow: form.elements.flow.value, shared: given() });
+    const flow = JSON.stringify(form.elements.flow.value);
+    const run = await post("runs", `{"flow":${flow},"shared":${given()}}`);
     location.assign(`runs/${run.id}/view`);
   } catch (error) {
     alertIn(form, error.message);
@@ -19,10 +20,13 @@ form.addEventListener("submit", async (event) => {
   form.removeAttribute("aria-busy");
 });
 
+/** The JSON as it was typed: parsed and written anew, large numbers would be others. */
 function given() {
+  const typed = shared.value.trim() || "{}";
   shared.removeAttribute("aria-invalid");
   try {
-    return JSON.parse(shared.value.trim() || "{}");
+    JSON.parse(typed);
+    return typed;
   } catch (error) {
     shared.setAttribute("aria-invalid", "true");
     shared.focus();

@@ -2,7 +2,7 @@
 
 import { element, setText } from "./element.js";
 import { drawEntry } from "./entry.js";
-import { asks } from "./fold.js";
+import { around, waits } from "./fold.js";
 import { figure, written } from "./written.js";
 
 const rows = new WeakMap(); // by step
@@ -44,7 +44,7 @@ function rowOf(step) {
     drawn.show(step.entries);
     items.show(step.children);
     items.element.hidden = step.children.length === 0;
-    row.dataset.state = step.status === "running" && asks(step) ? "asking" : step.status;
+    row.dataset.state = step.status === "running" && waits(step) ? "asking" : step.status;
     setText(state, stateOf(step));
     show(tries, step.attempt > 1 ? `attempt ${step.attempt}` : "");
     progress.update(step);
@@ -103,27 +103,22 @@ function pathOf(step) {
 
 const itemName = (item) => `Item ${item.items.at(-1) + 1}${item.label ? `: ${item.label}` : ""}`;
 
-/** What encloses a step, from inside out. */
-function* enclosing(step) {
-  for (let each = step.parent; each; each = each.parent) yield each;
-}
-
 function chipsOf(step) {
   if (step.kind === "item") return [];
-  const around = [];
-  for (const each of enclosing(step)) if (each.kind === "item") around.unshift(itemName(each));
-  if (step.step > 1) around.unshift(`step ${step.step}`);
-  if (step.kind === "flow") around.unshift("flow");
-  return around.map((each) => element("span", { class: "chip" }, each));
+  const chips = [];
+  for (const each of around(step.parent)) if (each.kind === "item") chips.unshift(itemName(each));
+  if (step.step > 1) chips.unshift(`step ${step.step}`);
+  if (step.kind === "flow") chips.unshift("flow");
+  return chips.map((each) => element("span", { class: "chip" }, each));
 }
 
 function depthOf(step) {
-  const flows = [...enclosing(step)].filter((each) => each.kind === "flow" && each.parent);
+  const flows = [...around(step.parent)].filter((each) => each.kind === "flow" && each.parent);
   return Math.min(flows.length, 4);
 }
 
 function stateOf(step) {
-  if (step.status === "running") return asks(step) ? "asks" : "running";
+  if (step.status === "running") return waits(step) ? "asks" : "running";
   const took = `${figure(step.duration < 10 ? step.duration : Math.round(step.duration))} s`;
   return { ok: took, error: `failed after ${took}`, cancelled: "cancelled" }[step.status];
 }

@@ -2,8 +2,9 @@
 //
 // Its argument is the folder into which package.json was installed. A line has `url`, or `stream`:
 // what a server is to have answered. It may have `state`, `messages`, `runId`, `answers` (for each
-// further request, what each interrupt in turn is answered with), `abortAfter` (so many events) and
-// `drop` (void messages are removed, as the docs show).
+// further request, what each interrupt in turn is answered with), `always` (what all are answered
+// with, until there are none), `abortAfter` (so many events) and `drop` (void messages are removed,
+// as the docs show).
 
 import { createRequire } from "node:module";
 import { join, resolve } from "node:path";
@@ -21,18 +22,19 @@ for (const level of ["log", "warn", "error"]) {
 
 async function converse(asked) {
   said.length = 0;
-  const given = async () =>
+  const streamed = async () =>
     new Response(asked.stream, { headers: { "content-type": "text/event-stream" } });
   const agent = new HttpAgent({
     url: asked.url ?? "http://127.0.0.1/",
     threadId: asked.threadId ?? "thread",
     initialState: asked.state ?? {},
     initialMessages: asked.messages ?? [],
-    ...(asked.stream === undefined ? {} : { fetch: given }),
+    ...(asked.stream === undefined ? {} : { fetch: streamed }),
   });
   const turns = [];
   let resume;
-  for (const answers of [undefined, ...(asked.answers ?? [])]) {
+  const given = [undefined, ...(asked.answers ?? [])];
+  for (const answers of given) {
     if (answers !== undefined) {
       resume = agent.pendingInterrupts.map(({ id }, index) => {
         const answer = answers[index];
@@ -64,6 +66,9 @@ async function converse(asked) {
     turn.pending = structuredClone(agent.pendingInterrupts);
     turn.state = structuredClone(agent.state);
     turn.messages = structuredClone(agent.messages);
+    if (asked.always !== undefined && turn.pending.length) {
+      given.push(turn.pending.map(() => asked.always));
+    }
   }
   return { turns, said: [...said] };
 }

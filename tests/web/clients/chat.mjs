@@ -48,6 +48,6 @@ await until(() => first.querySelector("article button"));
 const second = tab();
 (await until(() => second.querySelector("article button"))).click();
 const shown = [first, second];
-await until(() => shown.every((each) => /Approve: ok/.test(each.textContent)));
+await until(() => shown.every((each) => /Send: ok/.test(each.textContent)));
 console.log(JSON.stringify(shown.map((each) => each.querySelector("main").textContent)));
 process.exit();

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
@@ -132,6 +132,18 @@ def desk() -> AsyncFlow:
     return AsyncFlow(sides)
 
 
+class Defaults(Struct):
+    """Whatever has a default."""
+
+    text: str = "two\nlines"
+    kind: Literal["a", "b"] = "b"
+    maybe: Literal["c", "d"] | None = "d"
+    number: int = 3
+    yes: bool = True
+    words: list[str] = field(default_factory=lambda: ["w"])
+    inner: Release | None = None
+
+
 class Any_(AsyncAskNode):
     """Asks what it is told to."""
 
@@ -143,6 +155,7 @@ class Any_(AsyncAskNode):
         "enum": Literal["red", "green"],
         "list": list[int],
         "maybe": int | None,
+        "defaults": Defaults,
     }
 
     async def prep_async(self, shared: Shared) -> Any:
@@ -237,6 +250,18 @@ def hostile() -> AsyncFlow:
     return AsyncFlow(node)
 
 
+class Odd(AsyncStreamNode):
+    """Says what few would: numbers that are none, deep and empty data, a kind without a name."""
+
+    async def exec_stream_async(self, prep_res: Any) -> AsyncIterator[Any]:
+        self.progress(2.5, None, "endless")
+        data: Any
+        for data in (None, [], {}, 0, float("nan"), b"bytes", [[[[["deep"]]]]], "", "x" * 9_000):
+            yield data
+            self.emit(data, kind="")
+        yield Ask({"any": ["data"]}, choices=[None, "", {"a": 1}, "x" * 300])
+
+
 class Talk(AsyncParallelBatchNode, AsyncStreamNode):
     """Two items that ask at once."""
 
@@ -256,13 +281,16 @@ FLOWS: dict[str, Any] = {
     "count": AsyncFlow(Count()),
     "rush": AsyncFlow(Rush()),
     "hostile": hostile(),
+    "odd": AsyncFlow(Odd()),
     "talk": AsyncFlow(Talk()),
     'a "quoted" <flow>': AsyncFlow(Close()),
 }
 
 database = os.environ.get("PAGE_DB")
 app = RunServer(
-    FLOWS, journal=SQLiteJournal(database, lease=2) if database else None, state_types=[Release]
+    FLOWS,
+    journal=SQLiteJournal(database, lease=2) if database else None,
+    state_types=[Release, Defaults],
 )
 
 mounted = Starlette(routes=[Mount("/deep/below", app)])

@@ -142,6 +142,18 @@ def test_bad_json(site: Site, page: Page) -> None:
     assert page.url == site.url
 
 
+def test_json_is_sent_as_it_was_typed(site: Site, page: Page) -> None:
+    """JavaScript would round large numbers."""
+    typed = '{"kind": "text", "id": 12345678901234567890}'
+    page.goto(site.url)
+    page.get_by_role("combobox").select_option("any")
+    page.get_by_role("textbox").fill(typed)
+    with page.expect_request("**/runs") as sent:
+        page.get_by_role("button", name="Start").click()
+    assert typed in (sent.value.post_data or "")
+    status(page, "paused")
+
+
 def test_an_unknown_run(site: Site, page: Page) -> None:
     """Its page says so, and leads on."""
     for run_id in ("nothing", "..%2f", "%3Cb%3E%0A"):
@@ -161,6 +173,19 @@ def test_the_latest_runs(site: Site, page: Page) -> None:
     page.get_by_role("link", name="Start another").click()
     page.get_by_role("link", name='a "quoted" <flow>').first.click()
     status(page, "done")
+
+
+def test_who_waits_for_an_answer(site: Site, page: Page) -> None:
+    """Is found on the first page."""
+    view = site.start_run("talk")
+    page.goto(view)
+    status(page, "paused")
+    expect(step(page, "Talk").first).to_contain_text("asks")
+    page.goto(site.url)
+    row = page.get_by_role("listitem").first
+    expect(row).to_contain_text("2 questions")
+    row.get_by_role("link", name="talk").click()
+    assert page.url == view
 
 
 def test_a_run_that_has_ended(site: Site, page: Page) -> None:

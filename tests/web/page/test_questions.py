@@ -73,6 +73,23 @@ def test_yes_or_no_and_one_of_some(site: Site, page: Page) -> None:
     expect(page.get_by_text("Answer: red")).to_be_visible()
 
 
+def test_defaults_stand_in_the_fields(site: Site, page: Page) -> None:
+    """Sent as they are they are the answer; what is cleared is cleared."""
+    view = site.start_run("any", kind="defaults")
+    page.goto(view)
+    for name, value in (("text", "two\nlines"), ("kind", "1"), ("maybe", "2"), ("number", "3")):
+        expect(page.get_by_label(name, exact=True)).to_have_value(value)
+    expect(page.get_by_label("yes")).to_be_checked()
+    page.get_by_label("text").fill("")
+    page.get_by_label("maybe").select_option("")
+    page.get_by_role("button", name="Send").click()
+    told = page.get_by_text("Answer:")
+    expect(told).to_have_text(
+        'Answer: {"text":"","kind":"b","maybe":null,"number":3,"yes":true,"words":["w"],'
+        '"inner":null}'
+    )
+
+
 def test_two_questions_at_once(site: Site, page: Page) -> None:
     """Each stands where it was asked; the run is paused until none of them keeps it."""
     page.goto(site.start_run("talk"))

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from flowevents import RunStateError, SQLiteJournal
 from tests.driving import PATIENCE
 from tests.web.page.site import PAGE, Gate, Site
 from tests.web.page.test_person import LEFT, says, status, step
-from tests.web.servers import serving
+from tests.web.servers import http, serving, until
 
 LATER = "  Left 4\n  Left 5\n  Left 6\n"
 TABS = 8
@@ -110,6 +111,48 @@ def test_the_server_is_killed_and_comes_back(browser: Browser, gate: Gate, tmp_p
         expect(page.locator("#connection")).to_be_hidden()
         expect(fill.get_by_label("version")).to_have_value("typed")
         page.close()
+
+
+def test_a_run_that_is_begun_anew_under_its_id(browser: Browser, tmp_path: Path) -> None:
+    """Nothing of the old one is left on the page, and no event of the new one is missing."""
+    database = tmp_path / "runs.db"
+    with serving(tmp_path, PAGE, PAGE_DB=database) as server:
+        page = browser.new_page()
+        view = Site(server.url).start_run("desk", gates=str(tmp_path))
+        run_id = view.split("/")[-2]
+        page.goto(view)
+        says(step(page, "Sides/Left"), LEFT)
+        server.end()
+        page.context.set_offline(True)
+        with SQLiteJournal(database) as journal:
+            until(lambda: deleted(journal, run_id), "the run is deleted")
+        server.start()
+        body = {"id": run_id, "flow": "any", "shared": {"kind": "text"}}
+        assert http.post(f"{server.url}/runs", json=body).status_code == 201
+        page.context.set_offline(False)
+        expect(step(page, "Any_").get_by_role("textbox")).to_be_visible()
+        expect(page.get_by_role("listitem")).to_have_count(1)
+        status(page, "paused")
+        page.close()
+
+
+def deleted(journal: SQLiteJournal, run_id: str) -> bool:
+    """Delete a run, once the lease of its process has run out."""
+    try:
+        journal.delete(run_id)
+    except RunStateError:
+        return False
+    return True
+
+
+def test_without_locks(site: Site, page: Page) -> None:
+    """Neither https nor loopback: the page asks, shows what comes, and takes answers."""
+    page.add_init_script("Object.defineProperty(navigator, 'locks', { value: undefined })")
+    page.goto(site.start_run("any", kind="text"))
+    step(page, "Any_").get_by_role("textbox").fill("yes")
+    page.keyboard.press("Enter")
+    expect(step(page, "Any_")).to_contain_text("Answer: yes")
+    status(page, "done")
 
 
 def test_cut_again_and_again(site: Site, page: Page) -> None:

@@ -43,6 +43,19 @@ def test_hostile_text_is_shown_as_text(site: Site, page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
 
 
+@EVERYWHERE
+def test_odd_data(site: Site, page: Page) -> None:
+    """Whatever a node says has a place; a choice is sent as what it is."""
+    page.goto(site.start_run("odd"))
+    status(page, "paused")
+    expect(step(page, "Odd")).to_contain_text("endless")
+    expect(page.get_by_role("group").locator("legend")).to_have_text('{"any":["data"]}')
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    page.get_by_role("button", name='{"a":1}').click()
+    status(page, "done")
+    expect(step(page, "Odd")).to_contain_text('Answer: {"a":1}')
+
+
 def test_the_policy_holds(site: Site, browser: Browser) -> None:
     """No script but the page's own runs, whoever puts it there; and no sink takes HTML."""
     page = browser.new_page()  # its console is not empty: Chromium tells there what it refuses
