@@ -1,0 +1,1 @@
+"""Runs on several hosts: network namespaces of this machine, with a Redis on one of them."""
