@@ -7,7 +7,18 @@ import gc
 import json
 from pathlib import Path
 
-from . import batches, chunks, concurrent, footprint, journals, questions, queues, signals, steps
+from . import (
+    batches,
+    chunks,
+    concurrent,
+    footprint,
+    front_ends,
+    journals,
+    questions,
+    queues,
+    signals,
+    steps,
+)
 from .machine import describe, pin
 from .measure import FULL, QUICK, Work
 from .table import as_json, heading, line
@@ -21,6 +32,7 @@ WORKS: tuple[Work, ...] = (
     *questions.WORKS,
     *queues.WORKS,
     *journals.WORKS,
+    *front_ends.WORKS,
     *footprint.WORKS,
 )
 
