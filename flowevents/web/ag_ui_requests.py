@@ -21,7 +21,14 @@ from flowevents.journal.mail import check_answer
 from flowevents.web.ag_ui_events import AgUiEvents, Part, failure, frames, input_of, snapshot
 from flowevents.web.bodies import is_id, object_of
 from flowevents.web.driving import Runs
-from flowevents.web.protocol import SharedOf, check_flow, conversation, shared_of, stream
+from flowevents.web.protocol import (
+    SharedOf,
+    check_flow,
+    conversation,
+    metadata_of,
+    shared_of,
+    stream,
+)
 from flowevents.web.waiting import told_before
 
 if TYPE_CHECKING:
@@ -110,7 +117,7 @@ async def _start(
     flow = request.path_params["flow"]
     check_flow(runs, flow)
     given = await shared_of(shared, request, body, conversation(body, "state"))
-    metadata = {"thread": asked.thread_id}
+    metadata = metadata_of(body.get("forwardedProps"), thread=asked.thread_id)
     if is_id(asked.run_id):
         try:
             return (await runs.start(flow, given, asked.run_id, metadata)).id

@@ -408,6 +408,16 @@ def test_a_run_has_the_id_of_the_request_where_it_can(url: str) -> None:
         assert (began["metadata"]["run"] == run_id) is same
 
 
+def test_a_run_has_the_metadata_that_the_client_forwards(url: str) -> None:
+    """And its thread, whatever these say of it."""
+    given = {"metadata": {"user": "Ada", "thread": "another"}}
+    assert post(url, runId="hers", forwardedProps=given).status_code == 200
+    metadata = httpx.get(f"{url}/runs/hers").json()["metadata"]
+    assert metadata == {"user": "Ada", "thread": "t"}
+    assert post(url, forwardedProps={"metadata": "Ada"}).status_code == 422
+    assert post(url, forwardedProps=["anything else"]).status_code == 200
+
+
 def test_authorize_is_asked(url: str) -> None:
     """To start, to answer, to cancel and to watch; before anything is looked up."""
     assert post(url, headers={"x-may": "watch"}).status_code == 403
