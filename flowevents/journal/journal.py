@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec.structs import replace
 
 from flowevents.errors import JournalError, RunStateError
-from flowevents.events import Event, FlowEnd, FlowStart, NodeEnd, decode, encode
+from flowevents.events import Event, FlowEnd, FlowStart, Interrupt, NodeEnd, decode, encode
 from flowevents.journal.codec import Codec
 from flowevents.journal.ends import cancelled_ends
 from flowevents.journal.follower import Follower
@@ -147,6 +147,12 @@ class Journal:
         row = self._find(run_id)
         question, plain = answer_for(row, value, id, self._store.now())
         put(self._store, run_id, "reply", question, plain)
+
+    def unanswered(self, run_id: str) -> tuple[Interrupt, ...]:
+        """The open questions of a run without those whose answer waits for whoever drives it."""
+        row = self._find(run_id)
+        answered = {each.question for each in row.inbox if each.kind == "reply"}
+        return tuple(each for each in row.summary.interrupts if each.id not in answered)
 
     def pause(self, run_id: str) -> None:
         """Set `pause_requested` in the running node. Raises `RunStateError` of an ended run."""
