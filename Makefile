@@ -2,10 +2,11 @@
 #
 #   make demo [ASK="a question"] [DOCS=folder]   the agent at work
 #   make serve [PORT=8321]                       the agent behind a page, in a browser
-#   make test                                    everything that .ci/run runs: check, then pythons
+#   make test                                    what a change must pass: check, then pytest
+#   make test-edges                              what takes more: a browser, engines, other CPythons
 #   make check                                   linters, type checkers and the layer contract
 #   make pytest [ARGS="-k chunk"]                the tests, with the Python of .venv
-#   make pythons                                 the tests, with it and with every other CPython found
+#   make edges [ARGS="-k gradio"]                those that need more than light packages
 #   make soak                                    the reliability tests at full size; it takes its time
 #   make bench                                   flowevents against pocketflow and plain Python
 #   make bench-peers [ARGS="--quick"]            flowevents and other libraries against plain Python
@@ -29,7 +30,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 unexport PYRIGHT_PYTHON_FORCE_VERSION PYRIGHT_PYTHON_PYLANCE_VERSION
 
 .NOTPARALLEL:
-.PHONY: demo serve test check pytest pythons soak bench bench-peers clean
+.PHONY: demo serve test test-edges check pytest edges soak bench bench-peers clean
 
 demo: .venv/.demos
 	@$(PY) demos/agent.py
@@ -37,7 +38,14 @@ demo: .venv/.demos
 serve: .venv/.demos
 	@PORT=$(PORT) $(PY) demos/page.py
 
-test: check pythons
+test: check pytest
+
+# Two at a time, because a test session mostly uses one core; the longest first.
+test-edges: .venv/.mermaid .venv/.clients
+	@main=$$($(PY) -c 'import sys; print("%d.%d" % sys.version_info[:2])') && found=$$(.ci/pythons) && \
+	{ echo edges; echo "$$found" | while read -r version python; do \
+	    test $$version = $$main || echo pytest-$$version; \
+	done; } | xargs -n 1 -P 2 $(MAKE) --no-print-directory
 
 check: .venv/.dev
 	$(BIN)/ruff check
@@ -49,18 +57,14 @@ check: .venv/.dev
 
 # Each session has a folder for temporary files to itself: in a shared one each clears up after others.
 pytest: .venv/.mermaid .venv/.clients
-	$(PY) -m pytest -q --basetemp=.venv/tmp $(ARGS)
+	$(PY) -m pytest -q --basetemp=.venv/tmp -m 'not edge' $(ARGS)
 
-# Two at a time, because a test session mostly uses one core; the longest, with all tests, first.
-pythons: .venv/.mermaid .venv/.clients
-	@main=$$($(PY) -c 'import sys; print("%d.%d" % sys.version_info[:2])') && found=$$(.ci/pythons) && \
-	{ echo pytest; echo "$$found" | while read -r version python; do \
-	    test $$version = $$main || echo pytest-$$version; \
-	done; } | xargs -n 1 -P 2 $(MAKE) --no-print-directory
+edges: .venv/.mermaid .venv/.clients
+	$(PY) -m pytest -q --basetemp=.venv/tmp-edges -p no:cacheprovider -m edge $(ARGS)
 
 pytest-%: .venv-%/.test
 	FLOWEVENTS_HYPOTHESIS_PROFILE=quick \
-	    .venv-$*/bin/python -m pytest -q -p no:cacheprovider --basetemp=.venv-$*/tmp \
+	    .venv-$*/bin/python -m pytest -q -p no:cacheprovider --basetemp=.venv-$*/tmp -m 'not edge' \
 	    --ignore-glob='*/test_demos*.py' --ignore-glob='*/test_gradio*.py' \
 	    --ignore-glob='*/web/page' $(ARGS)
 

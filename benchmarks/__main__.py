@@ -13,6 +13,7 @@ from . import (
     concurrent,
     fleets,
     footprint,
+    front_ends,
     journals,
     questions,
     queues,
@@ -33,6 +34,7 @@ WORKS: tuple[Work, ...] = (
     *queues.WORKS,
     *journals.WORKS,
     *fleets.WORKS,
+    *front_ends.WORKS,
     *footprint.WORKS,
 )
 

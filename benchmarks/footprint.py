@@ -55,7 +55,7 @@ class Memory:
         )
 
     def _resident(self, units: int) -> float:
-        return int(_python("-m", "benchmarks.footprint", self.name, str(units))) / MEGABYTE
+        return int(python("-m", "benchmarks.footprint", self.name, str(units))) / MEGABYTE
 
 
 def children_seconds() -> float:
@@ -105,11 +105,11 @@ class Import:
 
     def _milliseconds(self, modules: str) -> float:
         begin = self.clock()
-        _python("-c", f"import {modules}")
+        python("-c", f"import {modules}")
         return (self.clock() - begin) * 1e3
 
 
-def _python(*arguments: str) -> str:
+def python(*arguments: str) -> str:
     """The output of this Python run with the arguments, finding the packages where we do."""
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     return subprocess.run(

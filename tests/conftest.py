@@ -10,6 +10,8 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
 
 import pytest
 from hypothesis import settings
@@ -22,6 +24,25 @@ settings.register_profile("quick", deadline=None, derandomize=True, max_examples
 settings.load_profile(os.environ.get("FLOWEVENTS_HYPOTHESIS_PROFILE", "full"))
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # else Gradio looks hosts up, and its client
+
+
+EDGES: Final = (
+    "durable/test_awaited.py",  # Redis
+    "hosts/",  # Redis, network namespaces, RQ
+    "journals/test_redis.py",
+    "test_demos",  # LiteLLM
+    "test_gradio",  # Gradio, Chromium
+    "web/page/",  # Chromium
+)
+"""Where the tests are that need more than light packages: `make test-edges` runs them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark them."""
+    for item in items:
+        place = item.path.relative_to(Path(__file__).parent).as_posix()
+        if place.startswith(EDGES):
+            item.add_marker("edge")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -633,6 +633,32 @@ def test_updates_come_twenty_times_a_second_at_most() -> None:
     asyncio.run(session())
 
 
+def test_what_comes_while_an_update_is_sent_is_shown_too() -> None:
+    """Also where the run ends meanwhile."""
+
+    class Tells(AsyncStreamNode):
+        async def exec_stream_async(self, prep_res: Any) -> AsyncGenerator[str]:
+            yield "a"
+            await seen.wait()
+            yield "b"
+
+    async def session() -> list[Message]:
+        async for update in chat(AsyncFlow(Tells()), observers=[ended])("Go", []):
+            if said(update) == ["a"]:
+                seen.set()
+                await over.wait()
+                for _ in range(100):  # of the loop, for whoever drives the run
+                    await asyncio.sleep(0)
+        return update
+
+    def ended(event: Event) -> None:
+        if event.signal == "flow_end":
+            over.set()
+
+    seen, over = asyncio.Event(), asyncio.Event()
+    assert said(asyncio.run(session())) == ["ab"]
+
+
 def test_plain_code_of_an_async_flow_does_not_hold_up_the_loop() -> None:
     """Others chat meanwhile."""
 

@@ -96,10 +96,9 @@ class Talk:
                     yield messages.shown()
                 if (told := driving.result()) is not None:
                     messages.add(told)
-            waiting = run.interrupts
-            if waiting:
-                self._asked = waiting[0]
-                messages.ask(self._asked, len(waiting) - 1)
+            if run.status == "paused":
+                self._asked, *others = run.interrupts
+                messages.ask(self._asked, len(others))
             else:
                 self._run = None
             yield messages.shown()
@@ -152,9 +151,13 @@ class Talk:
             still += 1
             if self._events or still == _STILL:
                 still = 0
-                while self._events:
-                    self._messages.take(self._events.popleft())
+                self._take_events()
                 yield
+        self._take_events()  # what has come since the last update
+
+    def _take_events(self) -> None:
+        while self._events:
+            self._messages.take(self._events.popleft())
 
 
 def _readings(question: Interrupt, text: str) -> Iterator[Any]:

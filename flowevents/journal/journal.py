@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec.structs import replace
 
 from flowevents.errors import JournalError, RunStateError
-from flowevents.events import Event, FlowEnd, FlowStart, NodeEnd
+from flowevents.events import Event, FlowEnd, FlowStart, Interrupt, NodeEnd
 from flowevents.journal.codec import Codec
 from flowevents.journal.ends import cancelled_ends
 from flowevents.journal.follower import Follower
@@ -146,6 +146,12 @@ class Journal:
         `journal` is not installed; `UnknownRun`.
         """
         reply(self._store, run_id, value, id)
+
+    def unanswered(self, run_id: str) -> tuple[Interrupt, ...]:
+        """The open questions of a run without those whose answer waits for whoever drives it."""
+        row = self._find(run_id)
+        answered = {each.question for each in row.inbox if each.kind == "reply"}
+        return tuple(each for each in row.summary.interrupts if each.id not in answered)
 
     def pause(self, run_id: str) -> None:
         """Set `pause_requested` in the running node. Raises `RunStateError` of an ended run."""

@@ -6,28 +6,39 @@ an HTTP error, as the protocol has it for what is refused before a run starts.
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from anyio.to_thread import run_sync
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from flowevents.errors import JournalError, RunStateError
-from flowevents.events import Event
+from flowevents.errors import JournalError, ReplyError, RunStateError
+from flowevents.events import Event, Interrupt
 from flowevents.journal.journal import Journal
 from flowevents.journal.mail import check_answer
 from flowevents.web.ag_ui_events import AgUiEvents, Part, failure, frames, input_of, snapshot
 from flowevents.web.bodies import is_id, object_of
 from flowevents.web.driving import Runs
-from flowevents.web.protocol import SharedOf, check_flow, conversation, shared_of, stream
+from flowevents.web.protocol import (
+    SharedOf,
+    check_flow,
+    conversation,
+    metadata_of,
+    shared_of,
+    stream,
+)
 from flowevents.web.waiting import told_before
 
 if TYPE_CHECKING:
     from ag_ui.core import RunAgentInput
 
 __all__ = ["respond"]
+
+_TAKEN_WITHIN: Final = 1.0  # seconds; later it is taken by whoever goes on with the run
+_LOOK_EVERY: Final = 0.02  # seconds
 
 
 async def respond(runs: Runs, shared: SharedOf | None, request: Request) -> Response:
@@ -110,7 +121,7 @@ async def _start(
     flow = request.path_params["flow"]
     check_flow(runs, flow)
     given = await shared_of(shared, request, body, conversation(body, "state"))
-    metadata = {"thread": asked.thread_id}
+    metadata = metadata_of(body.get("forwardedProps"), thread=asked.thread_id)
     if is_id(asked.run_id):
         try:
             return (await runs.start(flow, given, asked.run_id, metadata)).id
@@ -189,13 +200,36 @@ def _put(journal: Journal, flow: str, answers: _Answers) -> list[Event]:
         raise HTTPException(
             404, f"No request ended with just these questions of run {run_id}: {asked}."
         )
-    open_now = {each.id: each for each in summary.interrupts}
-    for id, value in answers.given.items():
-        if id in open_now:
-            check_answer(open_now[id], value)
-    if answers.left & open_now.keys():
+    if answers.left & {each.id for each in summary.interrupts}:
         journal.cancel(run_id)
-        return told
-    for id, value in answers.given.items():
-        journal.reply(run_id, value, id)
+    else:
+        _reply(journal, run_id, answers.given)
     return told
+
+
+def _reply(journal: Journal, run_id: str, given: dict[str, Any]) -> None:
+    """Give the answers that are still wanted, all or none. Raises `ReplyError`."""
+    wanted = [each for each in journal.unanswered(run_id) if each.id in given]
+    for question in wanted:
+        check_answer(question, given[question.id])
+    for id in [each.id for each in wanted] or given:  # none is wanted: the error says why
+        journal.reply(run_id, given[id], id)
+    for question in wanted:
+        _await_taken(journal, run_id, question)
+
+
+def _await_taken(journal: Journal, run_id: str, question: Interrupt) -> None:
+    """Wait until a node has taken its answer, which whoever drives it now does soon.
+
+    Raises `ReplyError` where it has refused it by itself.
+    """
+    until = time.monotonic() + _TAKEN_WITHIN
+    while time.monotonic() < until:
+        if question.id not in [each.id for each in journal.summary(run_id).interrupts]:
+            return
+        if question.id in [each.id for each in journal.unanswered(run_id)]:
+            raise ReplyError(
+                f"Node {question.node!r} does not take this answer to {question.prompt!r}. The "
+                "server's log says why."
+            )
+        time.sleep(_LOOK_EVERY)

@@ -19,7 +19,14 @@ from flowevents.journal.journal import Journal
 from flowevents.web.ai_sdk_parts import DONE, UIMessageParts, failure, frames
 from flowevents.web.bodies import object_of
 from flowevents.web.driving import Runs
-from flowevents.web.protocol import SharedOf, check_flow, conversation, shared_of, stream
+from flowevents.web.protocol import (
+    SharedOf,
+    check_flow,
+    conversation,
+    metadata_of,
+    shared_of,
+    stream,
+)
 
 __all__ = ["ai_sdk_routes"]
 
@@ -38,7 +45,7 @@ def ai_sdk_routes(runs: Runs, shared: SharedOf | None = None) -> list[Route]:
         own["messages"] = [{"content": _text(each), **each} for each in own["messages"]]
         given = await shared_of(shared, request, body, own)
         chat = body.get("id")
-        metadata = {"chat": chat} if isinstance(chat, str) else None
+        metadata = metadata_of(body, **({"chat": chat} if isinstance(chat, str) else {}))
         summary = await runs.start(flow, given, None, metadata)
         return await _told(runs, summary.id)
 

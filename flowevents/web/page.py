@@ -19,9 +19,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from string import Template
 from typing import Final
+from urllib.parse import quote
 
 from anyio.to_thread import run_sync
 from starlette.exceptions import HTTPException
@@ -97,15 +99,19 @@ def page_routes(runs: Runs) -> list[Route]:
 
 def _filled(name: str, texts: Mapping[str, str], status: int = 200) -> Response:
     """A page with these texts, which are escaped already."""
-    page = Template((_FOLDER / name).read_text(encoding="utf-8"))
-    return HTMLResponse(page.substitute(texts), status, _HEADERS)
+    return HTMLResponse(_template(name).substitute(texts), status, _HEADERS)
+
+
+@cache
+def _template(name: str) -> Template:
+    return Template((_FOLDER / name).read_text(encoding="utf-8"))
 
 
 def _listed(runs: Sequence[RunSummary]) -> str:
     if not runs:
         return ""
     rows = "".join(
-        f'<li><a href="runs/{escape_xml(run.id)}/view">{escape_xml(run.flow)}</a>'
+        f'<li><a href="runs/{quote(run.id, safe="")}/view">{escape_xml(run.flow)}</a>'
         f'<span class="pill" data-state="{run.status}">{run.status}</span>{_asked(run)}'
         f'<time datetime="{_time(run, "T")}Z">{_time(run, " ")} UTC</time></li>'
         for run in runs

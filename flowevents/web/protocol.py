@@ -21,7 +21,7 @@ from flowevents.web.driving import Runs
 from flowevents.web.waiting import PATIENCE
 from flowevents.web.watching import COMMENT, COMMENT_EVERY, GRACE, close_at
 
-__all__ = ["SharedOf", "Teller", "check_flow", "conversation", "shared_of", "stream"]
+__all__ = ["SharedOf", "Teller", "check_flow", "conversation", "metadata_of", "shared_of", "stream"]
 
 _logger: Final = logging.getLogger("flowevents")
 
@@ -56,6 +56,17 @@ def conversation(body: dict[str, Any], field: str) -> dict[str, Any]:
     if not isinstance(messages, list) or not all(isinstance(each, dict) for each in messages):
         raise HTTPException(422, "'messages' is missing, or is no array of objects.")
     return {**(given or {}), "messages": messages}
+
+
+def metadata_of(holder: Any, **own: str) -> dict[str, Any]:
+    """A run's metadata: what this object has as `metadata`, and these.
+
+    Raises `HTTPException` where that is no object.
+    """
+    given = holder.get("metadata") if isinstance(holder, dict) else None
+    if not isinstance(given, dict | None):
+        raise HTTPException(422, f"'metadata' is {given!r}; give an object.")
+    return {**(given or {}), **own}
 
 
 class Teller(Protocol):

@@ -139,8 +139,10 @@ def test_a_paused_run_goes_on_where_it_stood(handle: Handle, driver: Driver) -> 
     (summary,) = other.runs("paused")
     assert [each.prompt for each in summary.interrupts] == ["Ship it?"]
     assert other.due() == []
+    assert other.unanswered("run") == summary.interrupts
     other.reply("run", "yes", "1")
-    assert other.due() == ["run"]
+    assert (other.due(), other.unanswered("run")) == (["run"], ())
+    assert other.summary("run").interrupts == summary.interrupts
     driver.wait(run)
     assert run.shared == {"answers": ["yes"]}
     assert ran == {"before": 1, "asks": 1}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from flowevents import MemoryJournal, RedisJournal, SQLiteJournal
 from flowevents.testing import check_journal
 from tests.journals.server import redis_server
@@ -20,6 +22,7 @@ def test_sqlite(tmp_path: Path) -> None:
     check_journal(lambda: SQLiteJournal(tmp_path / "runs.db"))
 
 
+@pytest.mark.edge
 def test_redis(tmp_path: Path) -> None:
     """Handles to one server."""
     with redis_server(tmp_path) as server:

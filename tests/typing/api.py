@@ -739,6 +739,7 @@ async def journals(journal: Journal) -> None:
     assert_type(journal.due(), list[str])
     assert_type(journal.prune(before=0.0), int)
     assert_type(journal.summary("order-17").interrupts, tuple[Interrupt, ...])
+    assert_type(journal.unanswered("order-17"), tuple[Interrupt, ...])
     journal.close()
 
 

@@ -226,7 +226,7 @@ def shared_of(request: Request, body: dict[str, Any]) -> Any:
 
 
 if "COMMENT_EVERY" in os.environ:
-    watching.COMMENT_EVERY = float(os.environ["COMMENT_EVERY"])  # type: ignore[misc]
+    setattr(watching, "COMMENT_EVERY", float(os.environ["COMMENT_EVERY"]))  # noqa: B010 (it is final)
 
 app = RunServer(
     FLOWS,

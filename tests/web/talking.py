@@ -130,6 +130,10 @@ class Form:
     title: str
     copies: int
 
+    def __post_init__(self) -> None:
+        if self.copies < 1:
+            raise ValueError("at least one copy")
+
 
 class Asks(AsyncStreamNode):
     """Speaks, asks twice, and goes on speaking."""

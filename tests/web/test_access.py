@@ -16,6 +16,8 @@ from flowevents.web import RunServer
 from tests.web.servers import http
 from tests.web.streams import problem, started
 
+pytestmark = pytest.mark.usefixtures("threads_end")
+
 BODIES = [b"{}", b'{"flow": "a", "shared": {}}', b'{"value": 1}', b"no JSON"]
 
 

@@ -262,6 +262,31 @@ def test_a_refused_answer(url: str, client: Client) -> None:
     assert said(accepted) == ["before ", "yes "]
 
 
+def test_an_answer_that_only_the_node_refuses(url: str, client: Client) -> None:
+    """Its own type takes less than the schema says: that is told, too, and it can be sent again."""
+    forms = [{"title": "A", "copies": copies} for copies in (0, 3)]
+    came = client.ask(
+        url=f"{url}/ag-ui/asks", messages=HI, answers=[["yes"], [forms[0]], [forms[1]]]
+    )
+    *_, refused, accepted = came["turns"]
+    assert refused["status"] == 422
+    assert "does not take this answer to 'Which?'" in refused["error"]
+    assert said(accepted) == ["before ", "yes ", "3 of A"]
+
+
+def test_an_answer_that_another_has_given(url: str) -> None:
+    """The others are taken all the same: it goes on with the run."""
+    last = post(url, "pair").text.rstrip().rpartition("data: ")[2]
+    outcome = httpx.Response(200, content=last).json()["outcome"]
+    first, second = (each["id"] for each in outcome["interrupts"])
+    run_id, _, question = first.partition(":")
+    reply = {"id": question, "value": "no"}
+    assert httpx.post(f"{url}/runs/{run_id}/replies", json=reply).status_code == 202
+    response = post(url, "pair", resume=[answer(first, "yes"), answer(second, "yes")])
+    assert response.status_code == 200
+    assert '"answers":["no","yes"]' in response.text
+
+
 def test_answers_are_taken_together(url: str, client: Client) -> None:
     """Where one is refused, the other is not given either: both can be sent again."""
     came = client.ask(
@@ -406,6 +431,16 @@ def test_a_run_has_the_id_of_the_request_where_it_can(url: str) -> None:
         began = httpx.Response(200, content=events[0].removeprefix("data: ")).json()
         assert began["runId"] == run_id
         assert (began["metadata"]["run"] == run_id) is same
+
+
+def test_a_run_has_the_metadata_that_the_client_forwards(url: str) -> None:
+    """And its thread, whatever these say of it."""
+    given = {"metadata": {"user": "Ada", "thread": "another"}}
+    assert post(url, runId="hers", forwardedProps=given).status_code == 200
+    metadata = httpx.get(f"{url}/runs/hers").json()["metadata"]
+    assert metadata == {"user": "Ada", "thread": "t"}
+    assert post(url, forwardedProps={"metadata": "Ada"}).status_code == 422
+    assert post(url, forwardedProps=["anything else"]).status_code == 200
 
 
 def test_authorize_is_asked(url: str) -> None:

@@ -57,9 +57,8 @@ def status_of(url: str, run_id: str) -> str:
 
 def test_a_chat(url: str, client: Client) -> None:
     """`body.shared` is the run's `shared`, with the messages in it; the run is a message."""
-    came = client.ask(
-        url=f"{url}/ai-sdk/echo", body={"shared": {"greeting": "Heard"}}, text="Hello"
-    )
+    body = {"shared": {"greeting": "Heard"}, "metadata": {"user": "Ada"}}
+    came = client.ask(url=f"{url}/ai-sdk/echo", body=body, text="Hello")
     assert (came["error"], came["errors"]) == (None, [])
     assert came["headers"]["x-vercel-ai-ui-message-stream"] == "v1"
     assert came["headers"]["content-type"].startswith("text/event-stream")
@@ -70,7 +69,10 @@ def test_a_chat(url: str, client: Client) -> None:
     (node,) = parts_of(came, "data-node")
     assert (node["node"], node["status"]) == ("Echo", "ok")
     summary = httpx.get(f"{url}/runs/{run_id}").json()
-    assert (summary["status"], summary["metadata"]) == ("done", {"chat": "chat"})
+    assert (summary["status"], summary["metadata"]) == (
+        "done",
+        {"user": "Ada", "chat": "chat"},
+    )
     assert [each["type"] for each in came["chunks"]] == [
         "start",
         "data-node",
@@ -297,6 +299,7 @@ def test_requests_that_make_no_sense(url: str) -> None:
         (422, httpx.post(address, json={"messages": "Hi"})),
         (422, httpx.post(address, json={"messages": ["Hi"]})),
         (422, httpx.post(address, json={"messages": [HI], "shared": [1]})),
+        (422, httpx.post(address, json={"messages": [HI], "metadata": [1]})),
         (404, httpx.post(f"{url}/ai-sdk/nothing", json={"messages": [HI]})),
         (405, httpx.get(address)),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -24,6 +25,8 @@ from tests.driving import PATIENCE
 from tests.web.served import FLOWS
 from tests.web.servers import http, serving, until
 from tests.web.streams import Viewer, problem, started, watching
+
+pytestmark = pytest.mark.usefixtures("threads_end")
 
 BOTH = pytest.mark.parametrize("flow", ["choice", "plain choice"])
 
@@ -73,7 +76,9 @@ def test_a_run_that_is_watched_goes_on(apart: str, flow: str) -> None:
         for other in others:
             until(partial(is_, url, other, "cancelled"), "others are cancelled")
         assert status(url, run_id) == "running"
+        left = time.time()
     until(lambda: status(url, run_id) == "cancelled", "it is cancelled")
+    assert http.get(f"{url}/runs/{run_id}").json()["updated"] > left + 0.5
 
 
 def test_a_viewer_in_another_process(tmp_path: Path) -> None:
@@ -168,9 +173,10 @@ def test_runs_of_others_are_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_run_that_cannot_go_on_is_not_tried_all_the_time(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A node that is gone from the flow, for one: it is said once, and the others go on."""
+    monkeypatch.setattr("flowevents.web.rounds._EVERY", 0.01)
 
     class Gone(AskNode):
         """Is in no flow of the server."""
@@ -179,9 +185,12 @@ def test_a_run_that_cannot_go_on_is_not_tried_all_the_time(
             return Ask("?")
 
     async def main() -> None:
-        server = RunServer({"a": FLOWS["choice"]}, journal=journal)
+        server = RunServer({"a": FLOWS["choice"], **FLOWS}, journal=journal)
         async with server.lifespan():
             while not caplog.records:  # noqa: ASYNC110 (the log has no event)
+                await asyncio.sleep(0.01)
+            due(journal)
+            while journal.summary("r1").status != "done":  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
     with SQLiteJournal(tmp_path / "runs.db") as journal:
@@ -329,4 +338,3 @@ def due(journal: SQLiteJournal) -> None:
         pass
     run.close()
     journal.reply("r1", "yes")
-    assert journal.due() == ["r1"]

@@ -28,6 +28,8 @@ from tests.driving import status_of
 from tests.web.servers import http, until
 from tests.web.streams import Viewer, frames
 
+pytestmark = pytest.mark.usefixtures("threads_end")
+
 MANY = 1_000
 
 

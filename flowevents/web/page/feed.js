@@ -63,7 +63,7 @@ async function withLock(work) {
 }
 
 async function poll(place) {
-  const response = check(await fetch(`../${place.id}`, { cache: "no-store" }));
+  const response = check(await fetch(`../${encodeURIComponent(place.id)}`, { cache: "no-store" }));
   if (!response.ok) throw new Refused(await reasonOf(response));
   await read(place, (await response.json()).seq);
 }

@@ -84,9 +84,9 @@ function number(schema, required) {
     value() {
       const typed = control.value.trim();
       const given = typed === "" ? NaN : Number(typed);
-      const exact =
-        Number.isFinite(given) && (!Number.isInteger(given) || Number.isSafeInteger(given));
-      return exact ? given : control.value || empty(schema, required);
+      const isExact =
+        schema.type === "number" || !Number.isInteger(given) || Number.isSafeInteger(given);
+      return Number.isFinite(given) && isExact ? given : control.value || empty(schema, required);
     },
   };
 }

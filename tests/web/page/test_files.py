@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.testclient import TestClient
 
 import flowevents.web
+from flowevents import Flow, MemoryJournal, Node, Run
 from flowevents.web import RunServer
 from tests.hostile import HOSTILE
 from tests.web.page.flows import FLOWS
@@ -89,6 +90,17 @@ def test_names_of_flows_are_text() -> None:
         page = client.get("/").text
     assert page.count("<option>") == len(flows)
     assert not re.search(r"<(script|a|image)[ >](?!type=)", page)
+
+
+def test_any_id_of_a_run_is_linked() -> None:
+    """Programs that share the journal may have called it as they like."""
+    with MemoryJournal() as journal:
+        for run_id in ("order 17?", "<b>&amp;", "100%", "ü"):
+            Run(Flow(Node()), {}, journal=journal, id=run_id).wait()
+        with TestClient(RunServer(FLOWS, journal=journal), base_url="http://127.0.0.1") as client:
+            links = re.findall(r'href="(runs/[^"]*)"', client.get("/").text)
+            assert len(links) == 4
+            assert all(client.get(link).status_code == 200 for link in links)
 
 
 def test_below_a_prefix(browser: Browser, tmp_path: Path) -> None:
