@@ -98,7 +98,7 @@ if TYPE_CHECKING:
     from flowevents.journal.journal import Journal
     from flowevents.journal.memory import MemoryJournal
     from flowevents.journal.records import RunSummary
-    from flowevents.journal.redis import RedisJournal
+    from flowevents.journal.redis import RedisJournal as RedisJournal
     from flowevents.journal.sqlite import SQLiteJournal
     from flowevents.mermaid import to_mermaid
     from flowevents.observers.chrome_trace import to_chrome_trace
@@ -137,6 +137,10 @@ _LATER: Final = {
 """What is imported when it is first used: an import of the package does without it."""
 
 
+_OF_EXTRAS: Final = {"RedisJournal": "redis", "TraceObserver": "opentelemetry"}
+"""The names that need a package of an extra."""
+
+
 def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -147,12 +151,13 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     names = {*globals(), *_LATER}
-    if importlib.util.find_spec("opentelemetry") is None:
-        names.discard("TraceObserver")  # `help` and the like get all that is listed
+    for name, package in _OF_EXTRAS.items():
+        if importlib.util.find_spec(package) is None:
+            names.discard(name)  # `help` and the like get all that is listed
     return sorted(names)
 
 
-# Without `TraceObserver`: `from flowevents import *` shall work where its extra is not installed.
+# Without those of extras: `from flowevents import *` shall work where they are not installed.
 __all__ = [
     "ANY",
     "Action",
@@ -201,7 +206,6 @@ __all__ = [
     "ObserverError",
     "Paused",
     "Progress",
-    "RedisJournal",
     "Reply",
     "ReplyError",
     "Result",

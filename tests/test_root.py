@@ -32,7 +32,7 @@ def test_the_version_is_that_of_what_is_installed() -> None:
 def test_all_names_are_listed_before_they_are_used() -> None:
     """`dir`, and with it completion, knows those that are imported later."""
     listed = run("import flowevents; print(*dir(flowevents))").split()
-    assert {*flowevents.__all__, "TraceObserver", "__version__"} <= set(listed)
+    assert {*flowevents.__all__, "RedisJournal", "TraceObserver", "__version__"} <= set(listed)
 
 
 @pytest.mark.parametrize("name", ["TraceObserver", "backoff", "TerminalDisplay"])
@@ -41,20 +41,26 @@ def test_a_name_is_imported_from_the_package(name: str) -> None:
     assert run(f"from flowevents import {name}; print({name}.__name__)").strip() == name
 
 
-def test_what_an_extra_brings_is_named_where_it_is_missing() -> None:
+@pytest.mark.parametrize(
+    ("name", "package", "extra"),
+    [("TraceObserver", "opentelemetry", "otel"), ("RedisJournal", "redis", "redis")],
+)
+def test_what_an_extra_brings_is_named_where_it_is_missing(
+    name: str, package: str, extra: str
+) -> None:
     """Who asks for it is told the extra; all else works without, `import *` and `help` too."""
     printed = run(
         "import sys\n"
-        "sys.modules['opentelemetry'] = None\n"
+        f"sys.modules[{package!r}] = None\n"
         "import flowevents, inspect\n"
         "from flowevents import *\n"
         "inspect.getmembers(flowevents)\n"
         "try:\n"
-        "    from flowevents import TraceObserver\n"
+        f"    from flowevents import {name}\n"
         "except ImportError as error:\n"
         "    print(error)\n"
     )
-    assert "pip install flowevents[otel]" in printed
+    assert f"pip install flowevents[{extra}]" in printed
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -15,6 +15,7 @@ __all__ = ["begun", "output"]
 _PRELUDE = """
 import os, signal, sys, threading, time
 from flowevents import *
+from flowevents import RedisJournal
 from flowevents.errors import *
 from flowevents.events import *
 from flowevents.testing.journals.script import Script
