@@ -185,7 +185,6 @@ def test_who_leaves_changes_nothing(url: str, client: Client) -> None:
     """A client that aborts is a viewer that leaves: the run goes on to its end."""
     came = client.ask(url=f"{url}/ag-ui/counts", messages=HI, abortAfter=5)
     run_id = run_of(came["turns"][0])
-    assert status_of(url, run_id) == "running"
     until(lambda: status_of(url, run_id) == "done", "the run ends")
     assert len(log_of(url, run_id)) > 50
 
