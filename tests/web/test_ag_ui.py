@@ -470,6 +470,16 @@ def test_shared_is_made_of_the_request(tmp_path: Path) -> None:
         assert "From ['messages', 'runId', 'threadId']: " in post(server.url).text
 
 
+def test_who_is_told_of_a_run_watches_it(tmp_path: Path, client: Client) -> None:
+    """A run that nobody watches any more is cancelled, where the server is to do so."""
+    with serving(tmp_path, "tests.web.talking:impatient") as server:
+        (turn,) = client.ask(url=f"{server.url}/ag-ui/counts", messages=HI)["turns"]
+        assert turn["events"][-1]["outcome"] == {"type": "success"}
+        came = client.ask(url=f"{server.url}/ag-ui/forever", messages=HI, abortAfter=5)
+        run_id = run_of(came["turns"][0])
+        until(lambda: status_of(server.url, run_id) == "cancelled", "the run is cancelled")
+
+
 def test_a_server_without_the_package(tmp_path: Path) -> None:
     """It says which extra is missing, to who may start a run, and serves everything else."""
     with serving(tmp_path, APP, WITHOUT="ag_ui") as server:
