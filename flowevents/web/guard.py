@@ -123,9 +123,7 @@ class _Counted:
         message = await self._receive()
         if message["type"] == "http.request":
             self._left -= len(message.get("body", b""))
-            if self._left < 0:
-                if self._answered:  # who watches sends nothing more
-                    return {"type": "http.disconnect"}
+            if self._left < 0 and not self._answered:  # whoever watches is not listened to
                 raise HTTPException(413, _TOO_LARGE)
         return message
 

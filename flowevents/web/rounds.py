@@ -58,7 +58,8 @@ class Rounds:
 
     async def _go_on(self) -> None:
         for run_id in await run_sync(self._runs.journal.due):
-            await self._go_on_with(run_id)
+            if self._runs.has_room():
+                await self._go_on_with(run_id)
 
     async def _go_on_with(self, run_id: str) -> None:
         runs = self._runs

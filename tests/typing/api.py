@@ -17,8 +17,13 @@ from collections.abc import (
     Iterable,
     Iterator,
 )
+from pathlib import Path
 from types import ModuleType
 from typing import Any, assert_type
+
+from starlette.requests import Request
+from starlette.routing import Route
+from starlette.types import ASGIApp
 
 import flowevents
 from flowevents import (
@@ -109,6 +114,7 @@ from flowevents.testing import (
     check_events,
     check_journal,
 )
+from flowevents.web import RunServer, sse
 
 Shared = dict[str, Any]
 
@@ -559,6 +565,7 @@ def answer(event: Interrupt) -> Answer[str] | None:
 def refused(error: ReplyError) -> Answer[str]:
     """What it answers then."""
     as_value: ValueError = error
+    assert_type(error.asked, bool)
     return Answer(str(as_value))
 
 
@@ -732,10 +739,13 @@ async def journals(journal: Journal) -> None:
         journal.reply("order-17", "yes", id="1")
         journal.cancel("order-17")
         journal.pause("order-17")
+        journal.tell_watched("order-17")
+        assert_type(journal.was_watched("order-17"), bool)
         journal.delete("order-17")
     except (Conflict, EventsLost, UnknownRun) as error:
         as_journal_error: JournalError = error
         print(as_journal_error)
+    assert_type(followed.ready(), list[Event])
     assert_type(journal.due(), list[str])
     assert_type(journal.prune(before=0.0), int)
     assert_type(journal.summary("order-17").interrupts, tuple[Interrupt, ...])
@@ -760,6 +770,42 @@ class SlowClock(Clock):
 
     async def wait_async(self, woken: asyncio.Future[None], until: float | None) -> None:
         await asyncio.wait([woken], timeout=until)
+
+
+def authorize(request: Request, action: str, run_id: str | None) -> None:
+    """Refuses by an exception."""
+    if action == "start" and request.headers.get("authorization") is None:
+        raise PermissionError(f"{request.url} {run_id}")
+
+
+async def shared_of(request: Request, body: dict[str, Any]) -> Any:
+    """What the nodes get."""
+    return {"user": request.headers["user"], **body}
+
+
+async def over_http() -> None:
+    """Runs over HTTP."""
+    RunServer({"chat": flow})
+    server = RunServer(
+        {"chat": flow, "llm": llm},
+        journal=SQLiteJournal("runs.db"),
+        resume=False,
+        max_runs=8,
+        unwatched=30.0,
+        allowed_hosts=["example.com", "*.example.org"],
+        allowed_origins=("https://example.com",),
+        authorize=authorize,
+        shared=shared_of,
+        observers=[show_any],
+        offload=True,
+        state_types=[Path],
+    )
+    assert_type(server.journal, Journal)
+    assert_type(server.routes, list[Route])
+    RunServer({"chat": flow}, unwatched="continue")
+    app: ASGIApp = server
+    async with server.lifespan(app):
+        assert_type([raw async for raw in sse(Run(flow, {}, name="chat"))], list[bytes])
 
 
 def in_gradio() -> None:

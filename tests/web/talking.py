@@ -35,7 +35,7 @@ from flowevents import (
 from flowevents.web import RunServer
 from tests.hostile import HOSTILE
 
-__all__ = ["FLOWS", "app", "greeting"]
+__all__ = ["FLOWS", "app", "greeting", "impatient"]
 
 
 class Echo(StreamNode):
@@ -312,3 +312,4 @@ _options: Any = {
 }
 app = RunServer(FLOWS, **_options)
 greeting = RunServer(FLOWS, shared=greeted, **_options)
+impatient = RunServer(FLOWS, unwatched=0.5, **_options)

@@ -56,6 +56,11 @@ def log_of(url: str, run_id: str) -> list[dict[str, Any]]:
     return [httpx.Response(200, content=line).json() for line in lines.text.splitlines()]
 
 
+def runs_of(url: str) -> list[str]:
+    """The ids of all runs."""
+    return [each["id"] for each in httpx.get(f"{url}/runs?limit=10000").json()]
+
+
 def status_of(url: str, run_id: str) -> str:
     """Whether a run has ended, and how."""
     return str(httpx.get(f"{url}/runs/{run_id}").json()["status"])
@@ -180,7 +185,6 @@ def test_who_leaves_changes_nothing(url: str, client: Client) -> None:
     """A client that aborts is a viewer that leaves: the run goes on to its end."""
     came = client.ask(url=f"{url}/ag-ui/counts", messages=HI, abortAfter=5)
     run_id = run_of(came["turns"][0])
-    assert status_of(url, run_id) == "running"
     until(lambda: status_of(url, run_id) == "done", "the run ends")
     assert len(log_of(url, run_id)) > 50
 
@@ -404,7 +408,7 @@ def test_hostile_text(url: str, client: Client) -> None:
 
 def test_requests_that_make_no_sense(url: str) -> None:
     """Each is refused with a sentence, and starts nothing."""
-    before = httpx.get(f"{url}/runs").json()
+    before = runs_of(url)
     address = f"{url}/ag-ui/echo"
     refused = [
         (415, httpx.post(address, content=b"{}")),
@@ -421,7 +425,7 @@ def test_requests_that_make_no_sense(url: str) -> None:
         assert response.status_code == status, response.text
         assert response.headers["content-type"] == "application/problem+json"
         assert response.json()["detail"]
-    assert httpx.get(f"{url}/runs").json() == before
+    assert runs_of(url) == before
 
 
 def test_a_run_has_the_id_of_the_request_where_it_can(url: str) -> None:
@@ -464,6 +468,16 @@ def test_shared_is_made_of_the_request(tmp_path: Path) -> None:
     with serving(tmp_path, "tests.web.talking:greeting") as server:
         assert "Welcome: " in post(server.url, headers={"x-greeting": "Welcome"}).text
         assert "From ['messages', 'runId', 'threadId']: " in post(server.url).text
+
+
+def test_who_is_told_of_a_run_watches_it(tmp_path: Path, client: Client) -> None:
+    """A run that nobody watches any more is cancelled, where the server is to do so."""
+    with serving(tmp_path, "tests.web.talking:impatient") as server:
+        (turn,) = client.ask(url=f"{server.url}/ag-ui/counts", messages=HI)["turns"]
+        assert turn["events"][-1]["outcome"] == {"type": "success"}
+        came = client.ask(url=f"{server.url}/ag-ui/forever", messages=HI, abortAfter=5)
+        run_id = run_of(came["turns"][0])
+        until(lambda: status_of(server.url, run_id) == "cancelled", "the run is cancelled")
 
 
 def test_a_server_without_the_package(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from flowevents import Ask, AskNode, Flow, MemoryJournal, Run, SQLiteJournal
+from flowevents import Ask, AskNode, Event, Flow, MemoryJournal, Run, SQLiteJournal
 from flowevents.testing import check_events
 from flowevents.web import RunServer
 from tests.driving import PATIENCE
@@ -329,6 +329,26 @@ def test_resume(tmp_path: Path, resume: bool) -> None:
                 return journal.due() == ["r1"]
 
         assert asyncio.run(asyncio.wait_for(main(), PATIENCE)) is not resume
+
+
+def test_options_of_every_run() -> None:
+    """`offload` is for async flows, and sync ones go on without; observers hear all."""
+    heard: list[Event] = []
+
+    async def main(journal: MemoryJournal) -> None:
+        server = RunServer(FLOWS, journal=journal, offload=True, observers=[heard.append])
+        async with server.lifespan(), served(server) as client:
+            for flow in ("words", "plain words"):
+                answer = await client.post("/runs", json={"flow": flow})
+                run_id = answer.json()["id"]
+                while journal.summary(run_id).status == "running":  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+                assert journal.summary(run_id).status == "done"
+
+    with MemoryJournal() as journal:
+        asyncio.run(asyncio.wait_for(main(journal), PATIENCE))
+        logs = [event for each in reversed(journal.runs()) for event in journal.read(each.id)]
+    assert [each.seq for each in heard] == [each.seq for each in logs]
 
 
 def due(journal: SQLiteJournal) -> None:

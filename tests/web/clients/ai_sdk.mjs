@@ -51,7 +51,11 @@ async function converse(asked) {
         new TransformStream({
           async transform(chunk, controller) {
             came.chunks.push(structuredClone(chunk));
-            if (came.chunks.length === asked.abortAfter) abort.abort();
+            if (came.chunks.length === asked.abortAfter) {
+              abort.abort();
+              controller.terminate();
+              return;
+            }
             const { type, data } = chunk;
             const asks = type === "data-interrupt" && data.open && !answered.has(data.id);
             if (asks && answers.length) {
