@@ -41,11 +41,11 @@ from flowevents.web.waiting import Waiting
 try:
     from ag_ui import core
     from ag_ui.encoder import EventEncoder
-except ImportError as missing:
+except ImportError as _missing:
     raise MissingExtra(
         "The AG-UI protocol needs the package ag-ui-protocol, which is not installed. Install the "
         "extra: pip install flowevents[agui]"
-    ) from missing
+    ) from _missing
 
 __all__ = ["AgUiEvents", "Part", "failure", "frames", "input_of", "snapshot"]
 
@@ -101,7 +101,7 @@ class AgUiEvents:
         self._waiting = Waiting(self._telling, answered)
         self._names: dict[int, str] = {}  # of the open steps, by their spans
         self._taken: set[str] = set()  # by them
-        self.has_ended = False
+        self.has_ended: bool = False
 
     def begin(self, told: Iterable[Event] = ()) -> list[Part]:
         """The beginning of the request, which goes on after the events that were told before."""

@@ -63,7 +63,7 @@ class UIMessageParts:
         self._telling = Telling()
         self._nodes: dict[int, dict[str, Any]] = {}
         self._asked: dict[str, Interrupt] = {}
-        self.has_ended = False
+        self.has_ended: bool = False
 
     def begin(self) -> list[Part]:
         """The beginning of the message."""

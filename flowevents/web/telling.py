@@ -46,7 +46,7 @@ class Told(Opened):
         super().__init__(event, parent)
         self.text: str | None = None
         self.texts: list[str] = []
-        self.items_begun = 0
+        self.items_begun: int = 0
 
     def has_more_items(self) -> bool:
         """Of an item: whether others of its batch may begin."""
