@@ -8,8 +8,9 @@ from typing import Any
 
 from flowevents.engine.drivers import AsyncDriver, SyncDriver, claim_id
 from flowevents.engine.frame import Frame
-from flowevents.engine.graph import Plan, plan_of
+from flowevents.engine.graph import Vertex
 from flowevents.engine.options import Options
+from flowevents.engine.plan import Plan, plan_of
 from flowevents.engine.recorder import Recorder
 from flowevents.engine.resume import Resumed
 from flowevents.engine.shape import node_name
@@ -123,7 +124,7 @@ def root_plan(node: Any) -> Plan:
     if root.shape.nests:
         return root
     alone = _Alone(node)
-    plan = Plan(alone, alone.node_name, "")
+    plan = Plan(alone, Vertex(alone, alone.node_name, alone.node_name, ""))
     plan.stand_alone(node)
     return plan
 

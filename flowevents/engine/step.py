@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from flowevents.engine.graph import Plan
 from flowevents.engine.here import current_here
 from flowevents.engine.notes import Lost
+from flowevents.engine.plan import Plan
 from flowevents.engine.state import State
 from flowevents.events import Event, FlowStart, ItemStart, NodeStart
 from flowevents.signals import Handlers, Listeners
