@@ -303,6 +303,8 @@ class Delivery:
             return True
         if self.door.loop is None:
             return bool(self.outbox)
+        if not (self.outbox or self.backlog):
+            return False
         recorder = self.options.recorder
         most = 0 if recorder is not None and recorder.awaited else MAX_WAITING
         return len(self.outbox) + len(self.backlog) > most

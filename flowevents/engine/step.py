@@ -229,6 +229,12 @@ class Track:
         self.context: Context | None = None
         self.carry_on: Callable[[], None] | None = None
 
+    def enter(self, step: Step) -> None:
+        """This step's code may run from here on."""
+        self.step = step
+        if self.here is not None:
+            self.stand(step)
+
     def stand(self, step: Step) -> None:
         """Have the code of an async run, and what it starts, belong to this step as it is now."""
         self.here = here = Here(self, step, step.attempt)

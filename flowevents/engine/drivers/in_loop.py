@@ -389,6 +389,8 @@ class AsyncDriver(Driver):
         track = current_track()
         if track is not None and track.step is not None and track.step.state is self.state:
             return True
-        task = None if self.is_elsewhere() else asyncio.current_task()
         own = self.driven_by, self.closing, self.state.delivery.flushing
+        if own == (None, None, None) or self.is_elsewhere():
+            return False
+        task = asyncio.current_task()
         return task is not None and task in own
