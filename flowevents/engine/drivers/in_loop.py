@@ -378,7 +378,7 @@ class AsyncDriver(Driver):
             await asyncio.wait([self.closing])
         elif not self.life.is_over:
             over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self.at_end.append(partial(wake, over))
+            self.call_at_end(partial(wake, over))
             await over
 
     def is_own_code(self) -> bool:
