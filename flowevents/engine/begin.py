@@ -13,7 +13,7 @@ from flowevents.engine.options import Options
 from flowevents.engine.plan import Plan, plan_of
 from flowevents.engine.recorder import Recorder
 from flowevents.engine.resume import Resumed
-from flowevents.engine.shape import node_name
+from flowevents.engine.shape import node_name, shape_of
 from flowevents.engine.state import State
 from flowevents.engine.step import Step, Track
 from flowevents.engine.walk import walk
@@ -120,9 +120,11 @@ def root_plan(node: Any) -> Plan:
 
     The object itself runs, as in PocketFlow, not a copy.
     """
-    root = plan_of(node)
-    if root.shape.nests:
-        return root
+    shape = shape_of(node)
+    if shape.is_flow:
+        root = plan_of(node)
+        if shape.nests:
+            return root
     alone = _Alone(node)
     plan = Plan(alone, Vertex(alone, alone.node_name, alone.node_name, ""))
     plan.stand_alone(node)
