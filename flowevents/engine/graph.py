@@ -34,7 +34,7 @@ class Vertex:
         keys: The keys of the senders to which handlers of it may be connected.
         flows: Those of the flows around what is in it.
         inside: The nodes of a flow, by their ids, in the order in which they are numbered; `None`
-            where they have not been read: of what is no flow, or is one that stands around it, too.
+            of what is no flow, or is one that was read at another place: it may stand in itself.
     """
 
     __slots__ = ("_after", "called", "flows", "inside", "keys", "name", "node", "path", "shape")
