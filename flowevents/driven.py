@@ -61,8 +61,12 @@ class Driven:
             return _raising(error)
 
     def _drive_async(self, what: str, consumer: Consumer) -> AsyncDriver:
-        self._check_foreground(what)
-        if consumer is not None and self._course.driver is None:
+        if self._background is not None:
+            self._check_foreground(what)
+        driver = self._course.driver
+        if type(driver) is AsyncDriver:
+            return driver
+        if consumer is not None and driver is None:
             self._close_at_exit()
         return self._course.drive_async(what, pulled=consumer is not None)
 

@@ -68,7 +68,7 @@ class Background:
     def drive_in_task(self, loop: asyncio.AbstractEventLoop) -> None:
         """Drive it in a task of the running loop."""
         self._loop = loop
-        self._driver.at_end.append(self._end)
+        self._driver.call_at_end(self._end)
         self._task = loop.create_task(self._drive_in_loop())
         self._task.add_done_callback(self._task_ended)
 

@@ -18,7 +18,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any, Final
 
-from flowevents.engine.graph import Plan, plan_of, ways
+from flowevents.engine.graph import Vertex, ways
+from flowevents.engine.plan import Plan, plan_of
 from flowevents.engine.shape import is_node, node_name, shape_of
 from flowevents.errors import GraphError
 from flowevents.escape import escape_controls
@@ -74,7 +75,7 @@ def to_mermaid(flow: Any, events: Iterable[Event] | None = None) -> str:
     if shape_of(flow).nests:
         drawing.flow(plan_of(flow))
     else:
-        drawing.box(Plan(flow, name, name), 1)
+        drawing.box(Plan(flow, Vertex(flow, name, name, name)), 1)
     return drawing.text()
 
 

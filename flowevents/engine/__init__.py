@@ -4,7 +4,7 @@ From the bottom up; each row uses those above it:
 
     effects                              what the engine yields, and is raised through it
     options · stop · door · outcome      the run's plain state, each a few fields with one owner
-    shape · graph                        what a node's class says; a node at its place
+    shape · graph · plan                 what a node's class says; a graph as read; in one run
     delivery · flushing · tasks          number, handlers, consumer; async handlers
     questions · state · step             pure questions; the parts of a run; what is open
     trampoline · groups                  how the engine is resumed; parallel items

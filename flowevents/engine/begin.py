@@ -8,9 +8,10 @@ from typing import Any
 
 from flowevents.engine.drivers import AsyncDriver, SyncDriver, claim_id
 from flowevents.engine.frame import Frame
-from flowevents.engine.graph import Plan, plan_of
+from flowevents.engine.graph import Vertex
 from flowevents.engine.options import Options
-from flowevents.engine.shape import node_name
+from flowevents.engine.plan import Plan, plan_of
+from flowevents.engine.shape import node_name, shape_of
 from flowevents.engine.state import State
 from flowevents.engine.step import Step, Track
 from flowevents.engine.walk import walk
@@ -102,11 +103,13 @@ def root_plan(node: Any, name: str | None = None) -> Plan:
 
     The object itself runs, as in PocketFlow, not a copy.
     """
-    root = plan_of(node, name)
-    if root.shape.nests:
-        return root
+    shape = shape_of(node)
+    if shape.is_flow:
+        root = plan_of(node, name)
+        if shape.nests:
+            return root
     alone = _Alone(node)
-    plan = Plan(alone, name or alone.node_name, "")
+    plan = Plan(alone, Vertex(alone, alone.node_name, alone.node_name, ""), name)
     plan.stand_alone(node)
     return plan
 

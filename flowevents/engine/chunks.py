@@ -126,10 +126,13 @@ def _one(calls: tuple[Receiver, ...], delivery: Delivery) -> Receiver | None:
 def _output_only(state: State) -> Send | None:
     if gives_plain_output(state):
         return None
-    clean, put = state.options.clean, state.delivery.outbox.append
+    options, put = state.options, state.delivery.outbox.append
 
     def send(data: Any) -> Any:
-        put(clean(data))
+        put(data)
         return TAKE
 
-    return send
+    if options.redact is None:
+        return send
+    clean = options.clean
+    return lambda data: send(clean(data))

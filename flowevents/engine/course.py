@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from flowevents.engine.begin import begin, root_plan
@@ -39,11 +40,11 @@ class Course:
         self,
         flow: Any,
         shared: Any,
-        observers: list[tuple[object, dict[str, Receiver]]],
+        observers: Sequence[tuple[object, dict[str, Receiver]]],
         options: Options,
     ) -> None:
         self.flow: Any = flow
-        self.observers: list[tuple[object, dict[str, Receiver]]] = observers
+        self.observers: Sequence[tuple[object, dict[str, Receiver]]] = observers
         self.life: Lifecycle = Lifecycle(options.run_id)
         recorded = options.recorder is not None
         special = options.offload or options.capture
@@ -90,7 +91,7 @@ class Course:
                 except BaseException:
                     self.state.delivery.recover()  # it may begin another time
                     raise
-                self.observers.clear()
+                self.observers = ()
             return self.driver
 
     def drive_sync(self) -> SyncDriver:

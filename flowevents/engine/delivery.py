@@ -303,6 +303,8 @@ class Delivery:
             return True
         if self.door.loop is None:
             return bool(self.outbox)
+        if not (self.outbox or self.backlog):
+            return False
         recorder = self.options.recorder
         most = 0 if recorder is not None and recorder.awaited else MAX_WAITING
         return len(self.outbox) + len(self.backlog) > most
@@ -367,14 +369,6 @@ class Delivery:
         if self.stop.fail(error):
             self.audience.touch()
 
-    def first_time(self, what: object) -> bool:
-        """Whether nothing was said of this yet."""
-        told = self.audience.told
-        if what in told:
-            return False
-        told.append(what)
-        return True
-
     def _leave_out(self, event: Event, handlers: tuple[Receiver, ...], plainly: bool) -> None:
         """Report the async handlers of a sync run; let go of what others have returned."""
         for handler in handlers:
@@ -385,7 +379,7 @@ class Delivery:
 
     def _refuse(self, event: Event, handler: Receiver, why: str) -> None:
         """Report a handler of a sync run that would have to be awaited, once."""
-        if self.first_time(handler):
+        if self.audience.first_time(handler):
             error = TypeError(
                 f"Handler {name_of(handler)} {why}, but the run is sync: nothing can await it. "
                 "Use a plain function, or run the flow with run_async."

@@ -53,7 +53,11 @@ class Await:
     __slots__ = ("steps",)
 
     def __init__(self, awaitable: Any, context: Context | None = None) -> None:
-        self.steps: Any = _steps(awaitable) if context is None else _in_context(awaitable, context)
+        self.steps: Any = awaitable
+        if context is not None:
+            self.steps = _in_context(awaitable, context)
+        elif type(awaitable) is not types.CoroutineType:
+            self.steps = _steps(awaitable)
 
     def __await__(self) -> Generator[Any, Any, Any]:
         steps = self.steps

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from flowevents.engine.cursor import Cursor
-from flowevents.engine.graph import Plan
 from flowevents.engine.items import begin_items, item_of, iterator_of, label_next, merged
+from flowevents.engine.plan import Plan
 from flowevents.engine.routes import routed
 from flowevents.engine.shape import node_name
 from flowevents.engine.step import Items, Step

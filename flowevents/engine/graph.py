@@ -1,164 +1,89 @@
 """How the engine reads a graph: by its attributes, ours and pocketflow's alike.
 
-A `Plan` is what a run knows of one node at one place of its graph: its path, its shape and who
-listens to it. The plans of all that can be reached are made before a run begins.
-Nothing is written to a node but to its copies.
+The rules of this file:
+
+* All that can be reached is read before a run begins, so that all of it has names.
+* What was read is kept as long as the flow is there, and serves its next run where it is still
+  true: looked at is each node, its class, its name, what follows it and where it begins.
+* Nothing is written to a node, and none is kept: a graph that nobody has goes at once.
 """
 
 from __future__ import annotations
 
-import copy
-from collections import deque
-from collections.abc import Hashable, Iterator
-from typing import Any
+import weakref
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Iterator
+from functools import partial
+from typing import Any, Final
 
 from flowevents.engine.shape import Shape, is_node, node_name, shape_of
-from flowevents.errors import GraphError
-from flowevents.signals import Audience, Listeners, sender_key
+from flowevents.signals import sender_key
 
-__all__ = ["Plan", "plan_of", "ways"]
+__all__ = ["Vertex", "read", "vertex_in", "vertices_of", "ways"]
 
 
-class Plan:
-    """What a run knows of one node at one place of its graph.
+class Vertex:
+    """A node at one place of a graph, as it was read: the same for every run.
 
     Attributes:
-        node: The original, as the graph holds it.
-        path: Its path in the run; `""` for the run's own flow.
-        name: Its name: that of the last part of the path, or of the run's own flow.
+        node: Gives the node, as the graph holds it, while it is there.
+        called: What it is called by itself.
+        name: Its name among the others of the flow: the last part of the path, where it has one.
+        path: Its path in a run; `""` for the run's own flow.
         shape: What its class says.
-        known, version: Who listens, and of which version of the audience that is true.
-        inline: Plain calls and their events are all there is to a step of it, while that is so.
-        copies_plainly: `copy` does no more than copy the attributes and set two of them.
+        keys: The keys of the senders to which handlers of it may be connected.
+        flows: Those of the flows around what is in it.
+        inside: The nodes of a flow, by their ids, in the order in which they are numbered; `None`
+            of what is no flow, or is one that was read at another place: it may stand in itself.
     """
 
-    __slots__ = (
-        "_children",
-        "_flows",
-        "_keys",
-        "_taken",
-        "copies_plainly",
-        "inline",
-        "known",
-        "name",
-        "node",
-        "path",
-        "shape",
-        "version",
-    )
+    __slots__ = ("_after", "called", "flows", "inside", "keys", "name", "node", "path", "shape")
 
-    def __init__(self, node: Any, name: str, path: str, flows: tuple[Hashable, ...] = ()) -> None:
-        self.node: Any = node
+    def __init__(
+        self, node: Any, called: str, name: str, path: str, flows: tuple[Hashable, ...] = ()
+    ) -> None:
+        self.node: Callable[[], Any] = _held(node)
+        self.called: str = called
         self.name: str = name
         self.path: str = path
-        shape = shape_of(node)
-        self.shape: Shape = shape
-        self.copies_plainly: bool = shape.copies_plainly
+        self.shape: Shape = shape_of(node)
+        self._after: list[int] = _after(node, self.shape)
         key = sender_key(node)[0]
-        self._keys = (path, key, *shape.class_keys, *flows)
-        self._flows = (*flows, key) if shape.is_flow else flows
-        self._children: dict[int, Plan] | None = None
-        self._taken: dict[str, int] = {}
-        self.version: object = None
-        self.known: Listeners
-        self.inline: bool = False
+        self.keys: tuple[Hashable, ...] = (path, key, *self.shape.class_keys, *flows)
+        self.flows: tuple[Hashable, ...] = (*flows, key) if self.shape.is_flow else flows
+        self.inside: dict[int, Vertex] | None = None
 
-    def copy(self, params: Any, step: object) -> Any:
-        """Return what runs in a step: a shallow copy with these params that knows its step."""
-        made = copy.copy(self.node)
-        if self.shape.ours:
-            made._flowevents_step = step
-        if self.shape.sets_params:
-            made.set_params(params)
-        else:
-            made.params = params
-        return made
-
-    def listeners(self, audience: Audience) -> Listeners:
-        """Return who listens to this node; looked up again only when a connection changed."""
-        version = audience.version
-        if self.version is not version:
-            self.known = audience.listeners(self._keys)
-            self.inline = self.shape.simple and not self.known.special
-            self.version = version
-        return self.known
-
-    def child(self, node: Any) -> Plan:
-        """Return the plan of a node of this flow, by the original that the graph holds.
-
-        Raises `GraphError` for what is no node.
-        """
-        plan = self._planned().get(id(node))
-        if plan is None:
-            if not is_node(node):
-                raise self._no_node(node)
-            plan = self._add(node)
-        return plan
-
-    def children(self) -> list[Plan]:
-        """Return the plans of this flow's nodes, in the order in which they are numbered."""
-        return list(self._planned().values())
-
-    def stand_alone(self, node: Any) -> None:
-        """Have this, which is no more than a frame around one node, run that node itself."""
-        self._children = {id(node): _Itself(node, node_name(node), node_name(node), self._flows)}
-
-    def _planned(self) -> dict[int, Plan]:
-        if self._children is None:
-            self._children = {}
-            for node in self._reached():
-                self._add(node)
-        return self._children
-
-    def _reached(self) -> Iterator[Any]:
-        """The flow's nodes, breadth-first from its start node, successors in insertion order.
-
-        What is no node is passed over: it may never be reached.
-        """
-        waiting = deque([self.node.start_node])
-        seen: set[int] = set()
-        while waiting:
-            node = waiting.popleft()
-            if id(node) not in seen and is_node(node):
-                seen.add(id(node))
-                yield node
-                waiting.extend(successor for _, successor in ways(node))
-
-    def _add(self, node: Any) -> Plan:
-        assert self._children is not None
-        name = node_name(node)
-        count = self._taken[name] = self._taken.get(name, 0) + 1
-        if count > 1:
-            name = f"{name}#{count}"
-        path = f"{self.path}/{name}" if self.path else name
-        plan = self._children[id(node)] = Plan(node, name, path, self._flows)
-        return plan
-
-    def _no_node(self, found: object) -> GraphError:
-        """The error for what is reached and is no node; it says where it stands."""
-        where = f"start node of flow {self.name!r}"
-        for plan in self.children():
-            for action, successor in ways(plan.node):
-                if successor is found:
-                    where = f"successor of {plan.name!r} for {action!r}"
-        return GraphError(
-            f"{found!r} is not a node ({where}). Connect an instance of a node or flow, or None to "
-            "end there."
+    def is_true(self) -> bool:
+        """Whether all that was read of it is still so."""
+        node = self.node()
+        return (
+            node is not None
+            and shape_of(node) is self.shape
+            and node_name(node) == self.called
+            and _after(node, self.shape) == self._after
+            and id(getattr(node, "_sender_key", node)) == self.keys[1]
         )
 
 
-class _Itself(Plan):
-    """The plan of a node that is run by itself: no copy of it runs, as in PocketFlow."""
+def _held(node: Any) -> Callable[[], Any]:
+    """Return what gives the node while it is there."""
+    try:
+        return weakref.ref(node)
+    except TypeError:  # it has slots
+        return partial(_same, node)
 
-    __slots__ = ()
 
-    def __init__(self, node: Any, name: str, path: str, flows: tuple[Hashable, ...] = ()) -> None:
-        super().__init__(node, name, path, flows)
-        self.copies_plainly = False
+def _same(node: Any) -> Any:
+    return node
 
-    def copy(self, params: Any, step: object) -> Any:
-        """Return the node."""
-        return self.node
+
+def _after(node: Any, shape: Shape) -> list[int]:
+    """Return the ids of what can come after a node, and of what a flow begins with."""
+    successors = node.successors
+    after = [*map(id, successors.values())] if hasattr(successors, "items") else []
+    if shape.is_flow:
+        after.append(id(node.start_node))
+    return after
 
 
 def ways(node: Any) -> list[tuple[Any, Any]]:
@@ -167,15 +92,66 @@ def ways(node: Any) -> list[tuple[Any, Any]]:
     return list(successors.items()) if hasattr(successors, "items") else []
 
 
-def plan_of(node: Any, name: str | None = None) -> Plan:
-    """Return the plan of a node; of a flow with those of all that can be reached, so that all have
-    names."""
-    root = Plan(node, name or node_name(node), "")
+def read(node: Any) -> Vertex:
+    """Return what there is to know of a node; of a flow with all that can be reached in it."""
+    known = _read.get(id(node))
+    if known is not None and known[0].node() is node and all(map(Vertex.is_true, known)):
+        return known[0]
+    root = Vertex(node, node_name(node), node_name(node), "")
+    found = [root]
     seen = {id(node)}
-    waiting = deque([root] if root.shape.is_flow else ())
+    waiting = deque([(root, node)] if root.shape.is_flow else ())
     while waiting:
-        for child in waiting.popleft().children():
-            if child.shape.is_flow and id(child.node) not in seen:
-                seen.add(id(child.node))
-                waiting.append(child)
+        vertex, flow = waiting.popleft()
+        vertex.inside = vertices_of(vertex, flow)
+        found.extend(vertex.inside.values())
+        for key, child in vertex.inside.items():
+            if child.shape.is_flow and key not in seen:
+                seen.add(key)
+                waiting.append((child, child.node()))
+    _keep(node, found)
     return root
+
+
+_read: Final[dict[int, list[Vertex]]] = {}  # all vertices of a graph, by the id of the flow
+
+
+def _keep(node: Any, found: list[Vertex]) -> None:
+    """Keep what was read of a graph until its flow is gone, unless that would keep its nodes."""
+    if all(isinstance(each.node, weakref.ref) for each in found):
+        key = id(node)
+        found[0].node = weakref.ref(node, lambda _: _read.pop(key, None))
+        _read[key] = found
+
+
+def vertices_of(vertex: Vertex, flow: Any) -> dict[int, Vertex]:
+    """Return the nodes of a flow, by their ids, in the order in which they are numbered."""
+    names: Counter[str] = Counter()
+    inside: dict[int, Vertex] = {}
+    for node in _reached(flow):
+        name = node_name(node)
+        names[name] += 1
+        inside[id(node)] = vertex_in(vertex, node, name, names[name])
+    return inside
+
+
+def vertex_in(flow: Vertex, node: Any, called: str, count: int) -> Vertex:
+    """Return the vertex of a node in that flow, where so many are called like it until now."""
+    name = called if count == 1 else f"{called}#{count}"
+    path = f"{flow.path}/{name}" if flow.path else name
+    return Vertex(node, called, name, path, flow.flows)
+
+
+def _reached(flow: Any) -> Iterator[Any]:
+    """A flow's nodes, breadth-first from its start node, successors in insertion order.
+
+    What is no node is passed over: it may never be reached.
+    """
+    waiting = deque([flow.start_node])
+    seen: set[int] = set()
+    while waiting:
+        node = waiting.popleft()
+        if id(node) not in seen and is_node(node):
+            seen.add(id(node))
+            yield node
+            waiting.extend(successor for _, successor in ways(node))

@@ -12,8 +12,8 @@ from typing import Any, NoReturn
 from flowevents.engine.delivery import Delivery
 from flowevents.engine.effects import TAKE, Await, Effects, again, perform, to_driver, wake
 from flowevents.engine.flushing import cut_short, flush_beside
-from flowevents.engine.graph import Plan
 from flowevents.engine.outcome import outranks
+from flowevents.engine.plan import Plan
 from flowevents.engine.state import State, release_by, safe_point
 from flowevents.engine.step import Track, current_track
 from flowevents.engine.tasks import start

@@ -13,7 +13,7 @@ Only this file writes the fields of `Question` and `Questions`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from flowevents.asking import Ask
@@ -127,7 +127,7 @@ class Questions:
         self.waits: bool = waits
         self.lock: Final = threading.RLock()
         self.now: Final = now
-        self.recalled: list[Interrupt] = []
+        self.recalled: Sequence[Interrupt] = ()
         self._count = 0
         self._lapsed: dict[str, str] = {}  # why those that were not answered are closed
 

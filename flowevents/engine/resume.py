@@ -10,9 +10,9 @@ from typing import Any
 from msgspec import UNSET
 
 from flowevents.engine.frame import Frame, Passes, Place
-from flowevents.engine.graph import Plan
 from flowevents.engine.items import begin_items, item_of
 from flowevents.engine.notes import Lost, LostItem, Notes
+from flowevents.engine.plan import Plan
 from flowevents.engine.state import State
 from flowevents.engine.step import Items, Step
 from flowevents.engine.steps import begin_pass

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from flowevents.engine.graph import Plan
 from flowevents.engine.here import current_here
+from flowevents.engine.plan import Plan
 from flowevents.engine.state import State
 from flowevents.events import Event, FlowStart, ItemStart, NodeStart
 from flowevents.signals import Handlers, Listeners
@@ -230,6 +230,12 @@ class Track:
         self.opened: list[Any] | None = None
         self.context: Context | None = None
         self.carry_on: Callable[[], None] | None = None
+
+    def enter(self, step: Step) -> None:
+        """This step's code may run from here on."""
+        self.step = step
+        if self.here is not None:
+            self.stand(step)
 
     def stand(self, step: Step) -> None:
         """Have the code of an async run, and what it starts, belong to this step as it is now."""

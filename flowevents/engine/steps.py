@@ -61,7 +61,7 @@ def run_step(track: Track, step: Step, node: Any, shared: Any, parent: int) -> E
             action = yield from invoke(step, post, shared, prep_res, exec_res)
         elif shape.is_flow:
             action = exec_res
-    if state.is_disturbed() and state.delivery.is_due():
+    if state.delivery.is_due():
         yield from hand_over(state)
     recorder = state.options.recorder
     if recorder is not None:
@@ -111,9 +111,7 @@ def enter(track: Track, frame: Frame, parent: int) -> Effects:
     step, shape, flow = frame.step, frame.plan.shape, frame.flow
     state = step.state
     step.attempt = 0
-    track.step = step
-    if state.is_async:
-        track.stand(step)
+    track.enter(step)
     if frame.cursor.stands == "enter":  # else it has begun before
         handlers = step.listeners().flow_start
         metadata = state.options.metadata if frame.plan.path == "" else {}
@@ -169,9 +167,7 @@ def leave(track: Track, frame: Frame, last: bool) -> Effects:
     """End a flow that is ok: its `post`, whose action it returns, and its end event."""
     step, shape, flow = frame.step, frame.plan.shape, frame.flow
     state = step.state
-    track.step = step
-    if state.is_async:
-        track.stand(step)
+    track.enter(step)
     exec_res = frame.cursor.action if shape.batch is None else None
     action = exec_res
     if "post_async" not in shape.idle:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import types
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from functools import partial
@@ -172,7 +173,7 @@ async def stream_async(step: Step, node: Any, produced: Any) -> Any:
     result: Result[Any] | None = None
     ended = False
     try:
-        async for data in _Given(source):
+        async for data in source if type(source) is types.AsyncGeneratorType else _Given(source):
             while type(data) is Ask:
                 resume = await perform(answered(step, data, source, "asend", "athrow"))
                 try:

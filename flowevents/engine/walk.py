@@ -134,7 +134,8 @@ def _walk(state: State, track: Track, stack: list[Frame]) -> Effects:
             routes = frame.plan.shape.routes
         else:
             if audience.version is not version:
-                yield from safe_point(state)
+                if state.is_disturbed():
+                    yield from safe_point(state)
                 version = audience.version
             plan = place.plan
             if limited:
@@ -219,9 +220,7 @@ def _walk(state: State, track: Track, stack: list[Frame]) -> Effects:
                 moved = True
                 continue
             else:
-                track.step = step
-                if is_async:
-                    track.stand(step)
+                track.enter(step)
                 action = yield from run_step(track, step, node, shared, parent)
                 listeners = plan.listeners(audience)
         following = None

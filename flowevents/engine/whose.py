@@ -252,14 +252,14 @@ def warn_late(step: Step, attempt: int | None) -> None:
     """Say once that an event came after the end of the step, the item or the attempt it is of."""
     if step.open and attempt is None:
         _warn_unknown(step.plan.node, step.state, step.span)
-    elif step.state.delivery.first_time(step.span):
+    elif step.state.audience.first_time(step.span):
         what = "attempt" if step.open else "step" if step.index < 0 else "item"
         name = step.plan.path or step.plan.name
         _warn(name, f"after its {what} had ended, in {_run(step.state)}")
 
 
 def _warn_unknown(node: Any, state: State, of: object = "unknown") -> None:
-    if state.delivery.first_time(of):
+    if state.audience.first_time(of):
         _warn(
             node_name(node),
             "from a thread or task of which nothing says in which run and attempt it was begun, "

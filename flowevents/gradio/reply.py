@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from flowevents.engine.graph import Plan, plan_of, ways
+from flowevents.engine.graph import Vertex, read, vertices_of, ways
 from flowevents.engine.shape import is_node, node_name, shape_of, why_no_node
 from flowevents.errors import GraphError
 
@@ -21,7 +21,7 @@ def reply_paths(flow: Any, answer: str | Iterable[str] | None) -> frozenset[str]
     if not is_node(flow):
         raise GraphError(f"chat needs a flow or a node, not {flow!r}.{why_no_node(flow)}")
     name = node_name(flow)
-    root = plan_of(flow) if shape_of(flow).nests else Plan(flow, name, name)
+    root = read(flow) if shape_of(flow).nests else Vertex(flow, name, name, name)
     ends = dict(_nodes(root, True))
     known = f"The nodes are {', '.join(map(repr, ends))}."
     if answer is None:
@@ -39,11 +39,14 @@ def reply_paths(flow: Any, answer: str | Iterable[str] | None) -> frozenset[str]
     return named
 
 
-def _nodes(plan: Plan, is_last: bool, around: tuple[Any, ...] = ()) -> Iterator[tuple[str, bool]]:
+def _nodes(
+    vertex: Vertex, is_last: bool, around: tuple[int, ...] = ()
+) -> Iterator[tuple[str, bool]]:
     """The paths of the nodes, and of each whether no other node follows it."""
-    if not plan.shape.nests or plan.node in around:
-        yield plan.path, is_last
+    node = vertex.node()
+    if not vertex.shape.nests or id(node) in around:
+        yield vertex.path, is_last
         return
-    for child in plan.children():
-        ends = all(successor is None for _, successor in ways(child.node))
-        yield from _nodes(child, is_last and ends, (*around, plan.node))
+    for child in (vertex.inside or vertices_of(vertex, node)).values():
+        ends = all(successor is None for _, successor in ways(child.node()))
+        yield from _nodes(child, is_last and ends, (*around, id(node)))

@@ -52,7 +52,6 @@ class Audience(Identity):
             or the data of its `"output"` chunks; with `None` nobody does.
         own: The handlers of the run's own observers, by the name of their signal.
         closed: The run has ended, or nobody hears it any more.
-        told: What was complained of already: async handlers of a sync run, steps that had ended.
 
     One thread at a time adds observers or closes it; the rest is safe from any thread.
     """
@@ -62,11 +61,11 @@ class Audience(Identity):
         "_heard",
         "_here",
         "_nobody",
+        "_told",
         "closed",
         "consumer",
         "own",
         "run_key",
-        "told",
         "version",
     )
 
@@ -78,7 +77,7 @@ class Audience(Identity):
         self.closed: bool = False
         self.consumer: Literal["events", "output"] | None = None
         self.own: dict[Hashable, tuple[Entry, ...]] = {}
-        self.told: list[object] = []
+        self._told: tuple[object, ...] = ()  # async handlers of a sync run, steps that had ended
         # What `Listeners` says of everything and of the run's own observers, and beside whom; who
         # hears all of the run, and of which version that is true.
         self._found: tuple[_Everyone | None, dict[str, Any]] = _UNKNOWN
@@ -167,6 +166,13 @@ class Audience(Identity):
     def touch(self) -> None:
         """Make the run look again before its next event."""
         self.version = object()
+
+    def first_time(self, what: object) -> bool:
+        """Whether nothing was complained of this yet."""
+        if what in self._told:
+            return False
+        self._told = (*self._told, what)
+        return True
 
     def silence(self) -> None:
         """Nobody hears it from here on."""

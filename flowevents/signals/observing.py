@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import types
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Self, TypeVar
 
@@ -10,7 +11,7 @@ from flowevents.errors import ObserverError
 from flowevents.events import Event
 from flowevents.signals.audience import with_context
 from flowevents.signals.bus import ANY, BY_NAME, EventSignal, captures, contexts, key_of
-from flowevents.signals.handlers import Receiver, check_takes_event
+from flowevents.signals.handlers import Receiver, check_takes_event, takes
 
 __all__ = ["Subscription", "handlers_of", "observe", "on", "signals_of"]
 
@@ -88,7 +89,7 @@ def handlers_of(observer: object) -> dict[str, Receiver]:
     if isinstance(observer, type):
         raise ObserverError(f"{observer!r} is a class: observe an instance of it.")
     cls: Any = type(observer)
-    names = _names_of(cls)
+    names, checked = _methods_of(cls)
     for attribute in getattr(observer, "__dict__", ()):
         if attribute.startswith("on_"):
             names = {**names, **_signal_names(cls, [attribute])}
@@ -97,7 +98,8 @@ def handlers_of(observer: object) -> dict[str, Receiver]:
         method = getattr(observer, attribute)
         if not callable(method):
             raise ObserverError(f"{cls.__name__}.{attribute} is {method!r}, not callable.")
-        check_takes_event(method)
+        if getattr(method, "__func__", None) not in checked:
+            check_takes_event(method)
         found[name] = method
     if found:
         return found
@@ -116,9 +118,14 @@ _Names = dict[str, str]
 
 
 @functools.lru_cache(maxsize=256)
-def _names_of(cls: Any) -> _Names:
-    """The `on_…` of a class and the signals that they are for; they hardly ever change."""
-    return _signal_names(cls, [each for each in dir(cls) if each.startswith("on_")])
+def _methods_of(cls: Any) -> tuple[_Names, frozenset[object]]:
+    """The `on_…` of a class and the signals that they are for, which hardly ever change; and those
+    functions among them of which it is known that they take an event."""
+    names = _signal_names(cls, [each for each in dir(cls) if each.startswith("on_")])
+    functions = [vars(each).get(name) for each in cls.__mro__ for name in names]
+    return names, frozenset(
+        each for each in functions if isinstance(each, types.FunctionType) and takes(each, 2)
+    )
 
 
 def _signal_names(cls: type, attributes: Iterable[str]) -> _Names:

@@ -30,17 +30,16 @@ class Driver:
         life, state: The run's.
         root: The object that runs.
         driven_by: A thread's number or a task, while one drives.
-        at_end: What is called when the run has ended.
     """
 
-    __slots__ = ("at_end", "driven_by", "life", "root", "state")
+    __slots__ = ("_at_end", "driven_by", "life", "root", "state")
 
     def __init__(self, life: Lifecycle, state: State, root: Root) -> None:
         self.life: Lifecycle = life
         self.state: State = state
         self.root: Root = root
         self.driven_by: object = None
-        self.at_end: list[Callable[[], None]] = []
+        self._at_end: tuple[Callable[[], None], ...] = ()
 
     def claim(self, what: str, who: object, consumer: Consumer) -> bool:
         """Become the one who drives the run; `False` where only its last events are to come.
@@ -70,6 +69,10 @@ class Driver:
     def hand_to(self, who: object) -> None:
         """Note who drives the run from here on; `None` where nobody does."""
         self.driven_by = who
+
+    def call_at_end(self, call: Callable[[], None]) -> None:
+        """Have this called when the run has ended; one thread at a time says so."""
+        self._at_end = (*self._at_end, call)
 
     def pauses(self) -> bool:
         """Pause the run, in which nothing can go on, unless a question was settled meanwhile."""
@@ -109,7 +112,7 @@ class Driver:
         """Note how the engine ended."""
         if settle(self.life, self.state, error):
             self.root.end()
-            for each in self.at_end:
+            for each in self._at_end:
                 each()
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import types
-from collections.abc import Generator
+from collections.abc import Awaitable, Generator
 from contextvars import Context, copy_context
 from functools import partial
 from inspect import GEN_CLOSED, getgeneratorstate
@@ -172,32 +172,21 @@ class AsyncDriver(Driver):
             outcome.tell_task()
             raise asyncio.CancelledError  # the task was cancelled as well, which it must see
 
-    @types.coroutine
-    def _drive(self, what: str, consumer: Consumer) -> Generator[Any, Any, None]:
+    def _drive(self, what: str, consumer: Consumer) -> Awaitable[object]:
         """Drive until there is something for the consumer, the run pauses, or to its end."""
         if self.closing is not None:
-            yield from asyncio.wait([self.closing]).__await__()
-            return
+            return asyncio.wait([self.closing])
         self._take_up(what, consumer)
-        try:
-            yield from self._advance()
-        except BaseException as error:
-            self._left_by(error)
-        finally:
-            self.hand_to(None)
-        if self.state.questions.pausing:
-            self.pauses()
+        return self._advance()
 
+    @types.coroutine
     def _advance(self) -> Generator[Any, Any, None]:
-        """Run the engine until the outbox holds something, nothing can go on, or to its end.
-
-        Raises `Ended` at the end, or what the engine raised.
-        """
+        """Run the engine until the outbox holds something, nothing can go on, or to its end."""
         state = self.state
         stop, delivery = state.stop, state.delivery
         backlog, outbox = delivery.backlog, delivery.outbox
         opened, context = self._opened, self._context
-        error: BaseException | None = None
+        thrown: BaseException | None = None
         before = None
         if context is None:
             before = current_here.get()
@@ -206,21 +195,21 @@ class AsyncDriver(Driver):
         try:
             while True:
                 if self._waiting is _READY:
-                    if stop.asked is not None and not self._cancelling and error is None:
+                    if stop.asked is not None and not self._cancelling and thrown is None:
                         self._cancelling = True
-                        error = stop.see()
+                        thrown = stop.see()
                     if context is None:
-                        out = resume(opened, error)
+                        out = resume(opened, thrown)
                     else:
-                        out = context.run(resume, opened, error)
-                    error = None
+                        out = context.run(resume, opened, thrown)
+                    thrown = None
                     if out is TAKE:
                         if outbox or state.questions.pausing:
-                            return
+                            break
                         continue
                     if out is not None and isinstance(out, Event):
                         outbox.append(out)
-                        return
+                        break
                     self._waiting = out
                 try:
                     if backlog:
@@ -237,9 +226,9 @@ class AsyncDriver(Driver):
                     if type(self._waiting) is _Raised:  # the engine has ended at the same time
                         self._left_by(self._waiting.error)
                         raise
-                    error = caught if stop.asked is None else stop.see()
+                    thrown = caught if stop.asked is None else stop.see()
                     if stop.by_task():
-                        error = caught
+                        thrown = caught
                         cut_short(delivery)
                     self._waiting = _READY
                     continue
@@ -249,11 +238,16 @@ class AsyncDriver(Driver):
                 if type(self._waiting) is _Raised:  # it was carried on meanwhile
                     again(self._waiting.error)
                 if self._waiting is _READY and (outbox or state.questions.pausing):
-                    return
+                    break
+        except BaseException as error:
+            self._left_by(error)
         finally:
             self.advancing = False
             if context is None:
                 current_here.set(before)
+            self.hand_to(None)
+        if state.questions.pausing:
+            self.pauses()
 
     def carry_on(self) -> None:
         """Go on where code of the run's own has ended in a task of its own, in that task.
@@ -317,11 +311,6 @@ class AsyncDriver(Driver):
         self._cancelling = bool(callable(cancel) and cancel())
         return self._cancelling
 
-    @types.coroutine
-    def _go_on(self) -> Generator[Any, Any, None]:
-        """Do what `_advance` does, for an `async def`."""
-        yield from self._advance()
-
     async def _finish(self) -> None:
         """Let a cancelled run that nobody drives come to its end."""
         outbox = self.state.delivery.outbox
@@ -331,7 +320,7 @@ class AsyncDriver(Driver):
             if self.is_closed():
                 self.settle(self.state.stop.asked)
             while not self.life.is_over:
-                await self._go_on()
+                await self._advance()
                 left.extend(outbox)
                 outbox.clear()
         except BaseException as error:
@@ -378,7 +367,7 @@ class AsyncDriver(Driver):
             await asyncio.wait([self.closing])
         elif not self.life.is_over:
             over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self.at_end.append(partial(wake, over))
+            self.call_at_end(partial(wake, over))
             await over
 
     def is_own_code(self) -> bool:
@@ -389,6 +378,8 @@ class AsyncDriver(Driver):
         track = current_track()
         if track is not None and track.step is not None and track.step.state is self.state:
             return True
-        task = None if self.is_elsewhere() else asyncio.current_task()
         own = self.driven_by, self.closing, self.state.delivery.flushing
+        if own == (None, None, None) or self.is_elsewhere():
+            return False
+        task = asyncio.current_task()
         return task is not None and task in own

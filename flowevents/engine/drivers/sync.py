@@ -89,7 +89,7 @@ class SyncDriver(Driver):
             if self.life.is_over:
                 ended.set()
             else:
-                self.at_end.append(ended.set)
+                self.call_at_end(ended.set)
         return ended
 
     def end_by(self, error: BaseException) -> None:
