@@ -186,7 +186,7 @@ class Runs:
             _logger.warning("Run %s goes on elsewhere: %s", run.id, error)
         except JournalError as error:
             self.stick(run.id, error)
-        except Exception as error:
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # it is the node's
             _logger.error("Run %s failed", run.id, exc_info=error)
         finally:
             self.live.pop(run.id, None)

@@ -18,7 +18,7 @@ from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from flowevents import Ask, AskNode, Event, Flow, MemoryJournal, Run, SQLiteJournal
+from flowevents import Ask, AskNode, Event, Flow, MemoryJournal, Node, Run, SQLiteJournal
 from flowevents.testing import check_events
 from flowevents.web import RunServer
 from tests.driving import PATIENCE
@@ -329,6 +329,31 @@ def test_resume(tmp_path: Path, resume: bool) -> None:
                 return journal.due() == ["r1"]
 
         assert asyncio.run(asyncio.wait_for(main(), PATIENCE)) is not resume
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
+def test_a_node_does_not_end_the_server(
+    error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever a sync one raises; the log says it."""
+
+    class Ends(Node):
+        """Would end the process."""
+
+        def exec(self, prep_res: Any) -> None:
+            raise error
+
+    async def main(journal: MemoryJournal) -> None:
+        server = RunServer({**FLOWS, "ends": Flow(Ends())}, journal=journal)
+        async with server.lifespan(), served(server) as client:
+            await client.post("/runs", json={"flow": "ends", "id": "r1"})
+            while not caplog.records:  # noqa: ASYNC110 (the log has no event)
+                await asyncio.sleep(0.01)
+            assert (await client.post("/runs", json={"flow": "words"})).status_code == 201
+
+    with MemoryJournal() as journal:
+        asyncio.run(asyncio.wait_for(main(journal), PATIENCE))
+    assert "Run r1 failed" in caplog.text
 
 
 def test_options_of_every_run() -> None:
