@@ -347,12 +347,12 @@ def test_an_agent_that_dies_goes_on() -> None:
 
 def test_enter_stops_a_stream_and_the_flow_goes_on() -> None:
     """What came until then is kept."""
-    with terminal("12_stop.py", STANDIN_DELAY="0.005") as person:
+    with terminal("14_stop.py", STANDIN_DELAY="0.005") as person:
         person.until("flowevents")
         person.press("\n")
         person.until(" words)\n")
         assert person.end() == 0
-    whole = screen("12_stop.py", said=None)
+    whole = screen("14_stop.py", said=None)
     kept, all_of_it = (int(re.findall(r"kept (\d+)", each)[0]) for each in (person.shown, whole))
     assert 0 < kept < all_of_it
 
@@ -361,7 +361,7 @@ def test_fastapi() -> None:
     """The letter is revised and approved by requests, below the path that it is mounted at."""
     port = free_port()
     with subprocess.Popen(
-        command("13_fastapi.py"),
+        command("12_fastapi.py"),
         stderr=subprocess.PIPE,
         text=True,
         env=environ({"PORT": str(port)}),
@@ -390,7 +390,7 @@ def test_gradio() -> None:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     with subprocess.Popen(
-        command("14_gradio.py", strict=False),  # Gradio itself warns
+        command("13_gradio.py", strict=False),  # Gradio itself warns
         stdout=subprocess.PIPE,
         text=True,
         env=environ({"GRADIO_SERVER_PORT": port, "GRADIO_HEARTBEAT_INTERVAL": "0.1"}),
