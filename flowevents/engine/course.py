@@ -63,7 +63,7 @@ class Course:
         recorder = self.state.options.recorder
         assert recorder is not None
         recorder.go_on(lease, self.state.shared, self.state.questions)
-        self.frames = go_on(self.state, root_plan(self.flow), standing)
+        self.frames = go_on(self.state, root_plan(self.flow, self.state.options.name), standing)
         if self.state.questions.recalled and not lease.inbox():
             recorder.pause()  # one that is paused needs no lease
             self.life.move("paused")
@@ -72,7 +72,7 @@ class Course:
         """Begin where the log of another run stands; see `go_on`."""
         from flowevents.engine.resume import fork
 
-        self.frames = fork(self.state, root_plan(self.flow), standing)
+        self.frames = fork(self.state, root_plan(self.flow, self.state.options.name), standing)
 
     # -- who drives it ----------------------------------------------------------------------------
 

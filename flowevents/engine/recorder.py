@@ -147,12 +147,15 @@ class Recorder:
         if self.lost is not None:
             self._give_up(self.lost)
             return self._due()
-        kept, self.last = self.notes.take(), event.seq
-        if type(event) in (Chunk, Progress) and not (self.awaited and self._entries):
+        self.last = event.seq
+        grouped = type(event) in (Chunk, Progress)
+        if grouped and not (self.awaited and self._entries):
             self._store()
             self._store_later(event)
             return self._due()
-        self._entries.append(recorded(event, kept))
+        # What is kept goes with the next event that has to be stored: another track may be between
+        # a flow's prep and the first start in it.
+        self._entries.append(recorded(event, None if grouped else self.notes.take()))
         followed = type(event) in _MAY_BE_FOLLOWED and _is_followed(event)
         return [] if followed or self.together else self.store_held()
 
