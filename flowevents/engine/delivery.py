@@ -25,7 +25,7 @@ import itertools
 import logging
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from flowevents.engine.door import Door
 from flowevents.engine.effects import wake
@@ -36,6 +36,9 @@ from flowevents.errors import JournalError
 from flowevents.events import Chunk, Event
 from flowevents.messages import name_of
 from flowevents.signals import Audience, Handlers, Receiver
+
+if TYPE_CHECKING:
+    from flowevents.engine.recorder import Recorder
 
 __all__ = ["MAX_WAITING", "Delivery"]
 
@@ -101,15 +104,15 @@ class Delivery:
         """
         recorder = self.options.recorder
         if recorder is not None:
-            return self._deliver_all(recorder.store(event, handlers))
+            return self._deliver_all(recorder, recorder.store(event, handlers))
         return self.deliver_stored(event, handlers)
 
     def deliver_held(self) -> bool:
         """Store and deliver what was held back to be stored with what follows it."""
         recorder = self.options.recorder
-        return recorder is not None and self._deliver_all(recorder.store_held())
+        return recorder is not None and self._deliver_all(recorder, recorder.store_held())
 
-    def _deliver_all(self, due: list[tuple[Event, Handlers]]) -> bool:
+    def _deliver_all(self, recorder: Recorder, due: list[tuple[Event, Handlers]]) -> bool:
         first: BaseException | None = None
         for event, handlers in due:
             try:
@@ -118,7 +121,7 @@ class Delivery:
                 first = first or error
         if first is not None:
             raise first
-        return bool(due) and self.is_due()
+        return bool(due) and (recorder.awaited or self.is_due())
 
     def deliver_stored(self, event: Event, handlers: Handlers) -> bool:
         """`deliver` an event that was stored, if it has to be."""
@@ -305,9 +308,7 @@ class Delivery:
             return bool(self.outbox)
         if not (self.outbox or self.backlog):
             return False
-        recorder = self.options.recorder
-        most = 0 if recorder is not None and recorder.awaited else MAX_WAITING
-        return len(self.outbox) + len(self.backlog) > most
+        return len(self.outbox) + len(self.backlog) > MAX_WAITING
 
     def to_consumer(self, event: Event) -> bool:
         """Put an event, or the data of an output chunk, where the consumer takes it; say so."""

@@ -36,8 +36,9 @@ def flush_beside(delivery: Delivery) -> None:
 
 
 async def flushed(delivery: Delivery) -> None:
-    """Wait until the backlog is delivered."""
-    while delivery.backlog:
+    """Wait until what is in the backlog now is delivered, whatever comes meanwhile."""
+    last = delivery.backlog[-1][0].seq if delivery.backlog else 0
+    while delivery.backlog and delivery.backlog[0][0].seq <= last:
         flush_beside(delivery)
         if delivery.flushing is not None:
             await asyncio.wait([delivery.flushing])
@@ -54,10 +55,12 @@ def cut_short(delivery: Delivery) -> None:
 
 
 async def _flush(delivery: Delivery) -> None:
+    """Deliver what is in the backlog now; then whoever waits for that has a turn."""
     backlog, recorder = delivery.backlog, delivery.options.recorder
     current_here.set(None)  # of the task's own context: the handlers speak for no item
+    last = backlog[-1][0].seq
     try:
-        while backlog:
+        while backlog and backlog[0][0].seq <= last:
             if recorder is not None and not recorder.is_stored(backlog[0][0]):
                 await _store(delivery, recorder)
                 continue
@@ -68,6 +71,9 @@ async def _flush(delivery: Delivery) -> None:
                     backlog.popleft()
     finally:
         delivery.flush_by(None)
+        loop = delivery.door.loop
+        if backlog and loop is not None and not loop.is_closed():
+            loop.call_soon(flush_beside, delivery)
 
 
 async def _store(delivery: Delivery, recorder: Recorder) -> None:
