@@ -45,8 +45,8 @@ def _begin(recorder: Recorder, track: Track, stack: list[Frame], parent: int) ->
 def _begin_flow(recorder: Recorder, frame: Frame, parent: int) -> Effects:
     step = frame.step
     state = step.state
-    frame.span = step.span = next(state.delivery.numbers)
-    step.open, step.attempt = True, 0
+    frame.begin_anew(next(state.delivery.numbers))
+    step.attempt = 0
     if step.batch is not None:
         step.batch.span = step.span
     recorder.notes.prep(step.span, frame.cursor.prep_res, frame.plan.path)

@@ -96,6 +96,11 @@ class Frame:
         self.passes: Passes | None = None
         self.resumed: tuple[Step, Place] | None = None
 
+    def begin_anew(self, span: int) -> None:
+        """Have its flow begin again, in a fork, with a start of this number."""
+        self.span = self.step.span = span
+        self.step.open = True
+
     def begin_pass(self, params: Any = None) -> None:
         """Stand at the start node; without params with a copy of the flow's, as in PocketFlow."""
         self.cursor.stands = "pass"

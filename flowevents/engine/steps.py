@@ -113,6 +113,8 @@ def enter(track: Track, frame: Frame, parent: int) -> Effects:
     step.attempt = 0
     track.enter(step)
     if frame.cursor.stands == "enter":  # else it has begun before
+        if not step.span:
+            frame.begin_anew(next(state.delivery.numbers))
         handlers = step.listeners().flow_start
         metadata = state.options.metadata if frame.plan.path == "" else {}
         if step.start(handlers, FlowStart, parent, flow=frame.plan.name, metadata=metadata):

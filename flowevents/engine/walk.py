@@ -68,7 +68,7 @@ def _walk(state: State, track: Track, stack: list[Frame]) -> Effects:
     place: Place | None = None  # of the node to run
     params: Any = None
     batch: Items | None = None
-    parent, items = 0, frame.step.within
+    parent, items = 0 if frame is bottom else stack[-2].span, frame.step.within
     batch = frame.batch
     routes = False  # the flow says by itself what comes next
     moved = True  # to another frame, or to another item of a batch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from typing import Any
 
@@ -10,6 +11,9 @@ import pytest
 from flowevents import (
     Ask,
     AskNode,
+    AsyncFlow,
+    AsyncNode,
+    AsyncParallelBatchFlow,
     BatchFlow,
     EventsLost,
     Flow,
@@ -17,6 +21,7 @@ from flowevents import (
     ItemEnd,
     MemoryJournal,
     Node,
+    NodeEnd,
     Paused,
     Run,
     UnknownRun,
@@ -127,3 +132,51 @@ def test_a_cancelled_fork_counts_its_items_on(journal: MemoryJournal) -> None:
     del fork
     journal.cancel("fork")
     assert [each.done for each in journal.read("fork") if isinstance(each, ItemEnd)] == [2]
+
+
+class Inner(AsyncFlow):
+    """A flow in a pass, whose `prep` waits in the first one for the end of the other."""
+
+    def __init__(self, passed: asyncio.Event) -> None:
+        super().__init__(start=Says(passed))
+        self.passed = passed
+
+    async def prep_async(self, shared: Any) -> None:
+        if self.params["pass"] == 0:
+            await self.passed.wait()
+
+
+class Says(AsyncNode):
+    """Says which pass it ran in."""
+
+    def __init__(self, passed: asyncio.Event) -> None:
+        super().__init__()
+        self.passed = passed
+
+    async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> None:
+        shared["last"] = self.params["pass"]
+        self.passed.set()
+
+
+class Passes(AsyncParallelBatchFlow):
+    """Two passes."""
+
+    async def prep_async(self, shared: Any) -> Any:
+        return [{"pass": 0}, {"pass": 1}]
+
+
+def test_a_fork_of_a_flow_whose_prep_was_under_way(journal: MemoryJournal) -> None:
+    """It begins again, with a start of its own, inside of its pass."""
+
+    def flow(passed: asyncio.Event) -> Passes:
+        return Passes(start=Inner(passed))
+
+    asyncio.run(Run(flow(asyncio.Event()), {}, journal=journal, id="run").wait_async())
+    ended = [event for event in journal.read("run") if isinstance(event, NodeEnd)]
+    assert [event.items for event in ended] == [(1,), (0,)]
+    passed = asyncio.Event()
+    passed.set()
+    fork = Run.fork(flow(passed), journal, "run", ended[0].seq, "fork")
+    asyncio.run(fork.wait_async())
+    assert fork.shared == {"last": 0}
+    check_events(journal.read("fork"))
