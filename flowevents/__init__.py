@@ -13,6 +13,7 @@ The layers; each module imports only from those below it:
     driven.py     how a run is driven for them; resuming.py beside it: from a log to a run
     live.py       a run in the background, and its events as they come
     engine/       the one engine: a generator of effects, its drivers, the walk over a graph
+    workers/      items of a batch in threads, processes, machines; how their events come back
     journal/      the durable log of runs: what every store does alike, and each store a file
     signals/      one blinker signal per event type, senders, observe
     status.py     the states of a run; beside it opened.py, what of a run is open, and asking.py,
@@ -50,6 +51,7 @@ from flowevents.errors import (
     RunStateError,
     TooManySteps,
     UnknownRun,
+    WorkerLost,
 )
 from flowevents.events import (
     Action,
@@ -213,6 +215,7 @@ __all__ = [
     "TooManySteps",
     "UnknownEvent",
     "UnknownRun",
+    "WorkerLost",
     "asyncio",
     "backoff",
     "copy",

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from typing import Self, Unpack
 
-__all__ = ["BaseNode", "BatchNode", "Node", "RetryOn", "Wait"]
+__all__ = ["BaseNode", "BatchNode", "Node", "RetryOn", "Wait", "at_least_one"]
 
 E = TypeVar("E", bound=Event)
 R = TypeVar("R")
@@ -291,6 +291,15 @@ class Node(BaseNode):
         return self.exec(prep_res)
 
 
+def at_least_one(max_concurrency: int) -> int:
+    """Check a limit of concurrent items."""
+    if max_concurrency < 1:
+        raise ValueError(
+            f"max_concurrency must be at least 1, not {max_concurrency!r}; None is no limit."
+        )
+    return max_concurrency
+
+
 def _checked(retry_on: RetryOn) -> RetryOn:
     kinds = retry_on if isinstance(retry_on, tuple) else (retry_on,)
     function = callable(retry_on) and not isinstance(retry_on, type)
@@ -318,12 +327,23 @@ def _no_number(cls: Any, value: object) -> str:
 class BatchNode(Node):
     """A node whose `prep` gives items, each of which `exec` gets; `post` gets the results.
 
+    Args:
+        executor: Where its items run, at the same time: an executor as PEP 3148 describes it, a
+            `RayRunner`, or a function that makes one for each step. A worker gets a copy of the
+            node and one item; by default the items run here, one after the other.
+        max_lost: How often an item may be lost with its worker, before that is a `WorkerLost`.
+        grace: Seconds after which a worker that was told to stop, and does not, is given up.
+
     Attributes:
         return_exceptions: Where an item fails the others go on, and `post` finds the exception at
             its place.
+        max_concurrency: The most items that are with the executor at once, or `None`. Under it
+            they are taken lazily, one as another ends.
     """
 
     return_exceptions: bool = False
+    max_concurrency: int | None = None
+    _flowevents_workers: Any = None
 
     def __init__(
         self,
@@ -332,10 +352,20 @@ class BatchNode(Node):
         *,
         retry_on: RetryOn | None = None,
         return_exceptions: bool = False,
+        executor: Any = None,
+        max_concurrency: int | None = None,
+        max_lost: int = 3,
+        grace: float = 5,
     ) -> None:
         super().__init__(max_retries, wait, retry_on=retry_on)
         if return_exceptions:
             self.return_exceptions = True
+        if max_concurrency is not None:
+            self.max_concurrency = at_least_one(max_concurrency)
+        if executor is not None:
+            from flowevents.workers.executor import workers_of  # here: few nodes need it
+
+            self._flowevents_workers = workers_of(executor, max_lost, grace)
 
     if TYPE_CHECKING:
 

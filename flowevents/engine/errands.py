@@ -1,0 +1,160 @@
+"""An item that a worker runs, as the driver has it: what came of it, and what that makes known."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from flowevents.engine.attempts import begin_again, retried
+from flowevents.engine.chunks import HAND_OVER, gives_plain_output, sender
+from flowevents.engine.effects import TAKE, Effects
+from flowevents.engine.notes import Lost
+from flowevents.engine.state import hand_over
+from flowevents.engine.step import Items, Step
+from flowevents.events import MAX_ERROR, Chunk, Event, Progress
+from flowevents.workers.parcels import (
+    BEGUN,
+    CHUNK,
+    PROGRESS,
+    Group,
+    Message,
+    Outcome,
+    Task,
+    unpacked,
+)
+
+__all__ = ["Errand", "Kept", "publish", "void"]
+
+_LOST: Final = "Lost: its worker ended before this attempt did."
+
+
+class Kept(Protocol):
+    """What becomes of an item and its result, in a run with a journal or without one."""
+
+    items: Items
+
+    def begins_again(self, index: int) -> bool:
+        """Whether the log knows it as one that was open."""
+        ...
+
+    def item(self, index: int, argument: Any) -> Step:
+        """Return the item, which begins, or goes on."""
+        ...
+
+    def start(self, item: Step, argument: Any, /) -> Effects:
+        """Publish its start, or that it goes on."""
+        ...
+
+    def keep(self, item: Step, result: Any) -> None:
+        """Keep its result."""
+        ...
+
+
+class Errand(msgspec.Struct, eq=False):
+    """An item under way to a worker, there, or back.
+
+    Attributes:
+        index, argument: The item; `sent` is what of it is sent.
+        item: Its step, since it has begun, here or in the log.
+        begun: That was published.
+        ticket: The number of its execution with the lane, `future` that of its end.
+        token, received: Which execution the messages are of, and how many have come.
+        outcome: How the execution has ended, while messages are missing.
+        lost: How often its worker was lost.
+        before: What the next execution is told of those before.
+    """
+
+    index: int
+    argument: Any
+    sent: Any
+    item: Step | None = None
+    begun: bool = False
+    ticket: int = 0
+    future: Any = None
+    token: str | None = None
+    received: int = 0
+    outcome: Outcome | None = None
+    lost: int = 0
+    before: Lost = msgspec.field(default_factory=lambda: Lost(losses=0))
+
+    def task(self, step: Step, node: Any) -> Task:
+        """Return what its worker gets."""
+        before = self.before
+        return Task(
+            node,
+            self.sent,
+            step.state.options.run_id,
+            step.plan.path,
+            (*step.items, self.index),
+            step.number,
+            1 if self.item is None else self.item.attempt,
+            before.losses,
+            before.failures,
+            before.error,
+        )
+
+    def takes(self, group: Group) -> bool:
+        """Whether these are the next messages of its execution; what comes after a hole is not."""
+        return self.token == group.token and self.received == group.first
+
+    def is_whole(self) -> bool:
+        """Whether its execution has ended, and all its messages are here."""
+        done = self.outcome
+        return done is not None and (done.token, done.count) == (self.token, self.received)
+
+
+def void(errand: Errand) -> Effects:
+    """Publish that what came of this execution is void: another one begins."""
+    errand.token, errand.received, errand.outcome = None, 0, None
+    if errand.item is not None and errand.begun:
+        errand.before.losses += 1
+        yield from begin_again(errand.item, _LOST)
+
+
+def publish(errand: Errand, kept: Kept, message: Message) -> Effects:
+    """Publish what a worker says of its item."""
+    kind = message[0]
+    if kind == BEGUN:
+        if not errand.begun:
+            if errand.item is None:
+                errand.item = kept.item(errand.index, errand.argument)
+            errand.begun = True
+            yield from kept.start(errand.item, errand.argument)
+        return
+    item = errand.item
+    assert item is not None
+    if kind == CHUNK:
+        yield from _chunk(item, unpacked(message[1]), message[2])
+    elif kind == PROGRESS:
+        _, done, total, label = message
+        yield from _own(item, Progress, {"done": done, "total": total, "label": label})
+    else:
+        _, error, wait, fallback = message
+        errand.before.failures += 1
+        text = str(item.state.options.clean(error))[:MAX_ERROR]
+        if fallback:
+            errand.before.error = text
+        yield from retried(item, text, wait, fallback)
+
+
+def _chunk(item: Step, data: Any, kind: str) -> Effects:
+    if kind != "output":
+        yield from _own(item, Chunk, {"data": item.state.options.clean(data), "kind": kind})
+        return
+    send = sender(item)
+    if send is not None:
+        out = send(data)
+        if out is HAND_OVER:
+            yield from hand_over(item.state)
+        elif out is not None:
+            yield out
+    elif gives_plain_output(item.state):
+        item.state.delivery.outbox.append(data)
+        yield TAKE
+
+
+def _own(item: Step, kind: type[Event], own: dict[str, Any]) -> Effects:
+    handlers = getattr(item.listeners(), kind.signal)
+    if handlers is not None and item.publish(handlers, kind, **own):
+        yield from hand_over(item.state)

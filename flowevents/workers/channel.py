@@ -1,0 +1,111 @@
+"""A worker process's end of the connection to its driver: messages up, what was delivered down."""
+
+from __future__ import annotations
+
+import os
+import threading
+from multiprocessing.connection import Client, Connection
+from time import monotonic
+from typing import Any, Final
+
+from flowevents.workers.outlet import Outlet
+from flowevents.workers.parcels import Group, Outcome, Task, Work
+
+__all__ = ["GRACE", "STOP", "run_in_process"]
+
+STOP: Final = -1
+"""In place of a count: the worker of that ticket is to stop."""
+GRACE: Final = 5.0
+"""Seconds that code has to stop in, in a worker whose driver is gone, before the process ends."""
+_LOOKS: Final = 1.0
+"""Seconds after which a worker looks whether its parent is there: a forked sibling may hold the
+driver's end of the connection open."""
+
+
+def run_in_process(work: Work, task: Task, address: Any, key: bytes, ticket: int) -> Outcome:
+    """Run an item in a worker process, connected to its driver."""
+    channel = _channel(address, key)
+    outlet = channel.open(ticket)
+    try:
+        return work(task, outlet)
+    finally:
+        channel.shut(ticket)
+
+
+class _Channel:
+    """One connection to a driver, for all that this process does for one of its steps."""
+
+    def __init__(self, address: Any, key: bytes) -> None:
+        self._address = address
+        self._connection: Connection[Any, Any] = Client(address, authkey=key)
+        self._outlets: dict[int, Outlet] = {}
+        self._sending = threading.Lock()
+        self._parent = os.getppid()
+        self.over = False
+        thread = threading.Thread(target=self._listen, name="flowevents channel", daemon=True)
+        thread.start()
+
+    def open(self, ticket: int) -> Outlet:
+        """Return the outlet of an execution."""
+
+        def send(group: Group) -> None:
+            try:
+                with self._sending:
+                    self._connection.send((ticket, group.token, group.first, group.messages))
+            except OSError:  # the driver is gone; `_listen` sees it, too
+                outlet.stopped = True
+
+        outlet = self._outlets[ticket] = Outlet(send, pickles=True)
+        return outlet
+
+    def shut(self, ticket: int) -> None:
+        """The execution has ended."""
+        del self._outlets[ticket]
+
+    def _listen(self) -> None:
+        """Hear what was delivered and what is to stop, until the driver says that it is over."""
+        try:
+            while True:
+                if self._connection.poll(_LOOKS):
+                    said = self._connection.recv()
+                    if said is None:
+                        break
+                    self._hear(*said)
+                elif os.getppid() != self._parent:
+                    raise EOFError
+        except (EOFError, OSError):
+            self._end_process()
+        self.over = True
+        if _channels.get(self._address) is self:
+            del _channels[self._address]
+        self._connection.close()
+
+    def _hear(self, ticket: int, count: int) -> None:
+        outlet = self._outlets.get(ticket)
+        if outlet is None:
+            return
+        if count == STOP:
+            outlet.stop()
+        else:
+            outlet.delivered(count)
+
+    def _end_process(self) -> None:
+        """The driver is gone without a word: end this process, which nobody else ends."""
+        until = monotonic() + GRACE
+        for outlet in list(self._outlets.values()):
+            outlet.stop()
+        while self._outlets and monotonic() < until:
+            threading.Event().wait(0.01)
+        os._exit(1)
+
+
+_channels: Final[dict[Any, _Channel]] = {}
+_connecting: Final = threading.Lock()
+
+
+def _channel(address: Any, key: bytes) -> _Channel:
+    with _connecting:
+        channel = _channels.get(address)
+        if channel is None or channel.over:
+            channel = _channels[address] = _Channel(address, key)
+        return channel
