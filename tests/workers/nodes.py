@@ -1,0 +1,263 @@
+"""Nodes whose items run in workers, which import them from here.
+
+A worker and a test tell each other by files of a folder, which is the node's or in the item.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+from flowevents import (
+    AsyncParallelBatchNode,
+    AsyncStreamNode,
+    BatchNode,
+    Result,
+    StreamNode,
+)
+
+__all__ = ["made", "until"]
+
+
+def until(condition: Any, what: str, patience: float = 30) -> None:
+    """Look again and again until something is so."""
+    end = time.monotonic() + patience
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(what)
+        time.sleep(0.002)
+
+
+class Batch(StreamNode, BatchNode):
+    """Streams what `steps` yields, of each item in `shared`; keeps the results there."""
+
+    def prep(self, shared: Any) -> Any:
+        return shared["items"]
+
+    def exec_stream(self, item: Any) -> Iterator[Any]:
+        return (yield from self.steps(item))
+
+    def steps(self, item: Any) -> Iterator[Any]:
+        raise NotImplementedError
+
+    def post(self, shared: Any, prep_res: Any, exec_res: Any) -> None:
+        shared["results"] = exec_res
+
+    def item_label(self, item: Any) -> str:
+        return f"item {item}"
+
+
+class AsyncBatch(AsyncStreamNode, AsyncParallelBatchNode):
+    """The same, in an async run."""
+
+    async def prep_async(self, shared: Any) -> Any:
+        return shared["items"]
+
+    async def exec_stream_async(self, item: Any) -> AsyncIterator[Any]:
+        steps = self.steps(item)
+        try:
+            while True:
+                yield next(steps)
+                await asyncio.sleep(0)
+        except StopIteration as end:
+            yield Result(end.value)
+        finally:
+            steps.close()
+
+    def steps(self, item: Any) -> Iterator[Any]:
+        raise NotImplementedError
+
+    async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> None:
+        shared["results"] = exec_res
+
+    def item_label(self, item: Any) -> str:
+        return f"item {item}"
+
+
+class Doing:
+    """What nodes do with an item, sync and async: see `made`."""
+
+    class Program:
+        """Streams, emits, says its progress, fails at times, and falls back of one in seven."""
+
+        cur_retry: int
+        emit: Any
+        progress: Any
+
+        def steps(self, item: int) -> Iterator[Any]:
+            self.progress(self.cur_retry, 3, f"retry {self.cur_retry}")
+            for part in range(item % 5 + 1):
+                yield f"{item}.{part}"
+            self.emit({"item": item, "retry": self.cur_retry}, kind="note")
+            if item % 3 == 1 and self.cur_retry == 0:
+                raise ValueError(f"item {item} at first")
+            if item % 7 == 6:
+                raise KeyError(f"item {item} ever")
+            yield ["last", item]
+            return item * item
+
+        def fall_back(self, item: int, error: Exception) -> Any:
+            self.emit("falls back", kind="note")
+            return f"{type(error).__name__} of {item}, retry {self.cur_retry}"
+
+    class Waiting:
+        """Says that it has begun, by a file with its process, then goes on when it may."""
+
+        emit: Any
+        folder: str
+        cur_retry: int
+
+        def steps(self, item: Any) -> Iterator[Any]:
+            folder = Path(self.folder)
+            yield f"begun {item}"
+            (folder / f"begun {item}").write_text(str(os.getpid()))
+            until((folder / f"go {item}").exists, f"go {item}")
+            yield f"gone on {item}"
+            return item
+
+    class Ticking:
+        """Ticks until it is stopped, and counts its ticks in a file; `fails` fails when told."""
+
+        folder: str
+
+        def steps(self, item: Any) -> Iterator[Any]:
+            folder = Path(self.folder)
+            if item == "fails":
+                yield "fails soon"
+                until((folder / "fail").exists, "fail")
+                raise LookupError("it fails")
+            ticks = os.open(folder / f"ticks {item}", os.O_CREAT | os.O_WRONLY)
+            try:
+                for tick in range(10_000_000):
+                    os.pwrite(ticks, b"%20d" % tick, 0)
+                    yield tick
+            finally:
+                os.close(ticks)
+                (folder / f"closed {item}").touch()
+
+    class Stubborn:
+        """Never looks at anything, until a file is there."""
+
+        folder: str
+
+        def steps(self, item: Any) -> Iterator[Any]:
+            folder = Path(self.folder)
+            yield "begun"
+            until((folder / "end").exists, "end")
+            (folder / "ended").touch()
+            return item
+
+    class Counting:
+        """Yields numbers as fast as it can, and writes how many."""
+
+        folder: str
+        keep_chunks = False
+
+        def steps(self, item: Any) -> Iterator[Any]:
+            made = os.open(Path(self.folder) / f"made {item}", os.O_CREAT | os.O_WRONLY)
+            try:
+                for number in range(5_000):
+                    os.pwrite(made, b"%20d" % number, 0)
+                    yield number
+            finally:
+                os.close(made)
+
+    class Deadly:
+        """Kills its process: the item `(n, times)` the first so many times, after some chunks."""
+
+        folder: str
+        cur_retry: int
+
+        def steps(self, item: Any) -> Iterator[Any]:
+            name, times = item
+            yield f"{name} begins, retry {self.cur_retry}"
+            if name == "tries" and self.cur_retry == 0:
+                raise ValueError("once")
+            mark = Path(self.folder) / f"killed {name}"
+            killed = int(mark.read_text()) if mark.exists() else 0
+            if killed < times:
+                mark.write_text(str(killed + 1))
+                heard = Path(self.folder) / f"heard {name} {killed + 1}"
+                until(heard.exists, heard.name)
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield f"{name} ends"
+            return name
+
+    class Failing:
+        """Raises what the item says."""
+
+        def steps(self, item: Any) -> Iterator[Any]:
+            yield item
+            raise RAISED[item]()
+
+
+class Odd(Exception):
+    """Cannot be pickled: it is not made from its `args`."""
+
+    def __init__(self, one: object, two: object) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+RAISED: dict[str, Any] = {
+    "plain": lambda: LookupError("not there"),
+    "odd": lambda: Odd(1, 2),
+    "stop": lambda: StopIteration("no end"),
+}
+
+
+def made(name: str, is_async: bool, folder: object = None, **options: Any) -> Any:
+    """A node that does that, sync or async."""
+    node = globals()[f"Async{name}" if is_async else name](**options)
+    node.folder = str(folder)
+    return node
+
+
+class Program(Doing.Program, Batch):
+    def exec_fallback(self, item: Any, error: Exception) -> Any:
+        return self.fall_back(item, error)
+
+
+class AsyncProgram(Doing.Program, AsyncBatch):
+    async def exec_fallback_async(self, item: Any, error: Exception) -> Any:
+        return self.fall_back(item, error)
+
+
+class Waiting(Doing.Waiting, Batch): ...
+
+
+class AsyncWaiting(Doing.Waiting, AsyncBatch): ...
+
+
+class Ticking(Doing.Ticking, Batch): ...
+
+
+class AsyncTicking(Doing.Ticking, AsyncBatch): ...
+
+
+class Stubborn(Doing.Stubborn, Batch): ...
+
+
+class AsyncStubborn(Doing.Stubborn, AsyncBatch): ...
+
+
+class Counting(Doing.Counting, Batch): ...
+
+
+class AsyncCounting(Doing.Counting, AsyncBatch): ...
+
+
+class Deadly(Doing.Deadly, Batch): ...
+
+
+class AsyncDeadly(Doing.Deadly, AsyncBatch): ...
+
+
+class Failing(Doing.Failing, Batch): ...
+
+
+class AsyncFailing(Doing.Failing, AsyncBatch): ...
