@@ -83,8 +83,7 @@ class Arrivals:
         if alone:
             delivery.wait_with(woken)
         try:
-            if not self.waiting:
-                yield Await(woken)
+            yield Await(asyncio.sleep(0) if self.waiting else woken)  # the loop has a turn
         finally:
             self._asleep = None
             if alone:

@@ -21,7 +21,7 @@ import itertools
 from collections.abc import Iterator
 from functools import partial
 from time import monotonic
-from typing import Any
+from typing import Any, Final
 
 from flowevents.engine.arrivals import Arrivals
 from flowevents.engine.calls import call
@@ -29,6 +29,7 @@ from flowevents.engine.effects import Cancelled, Effects, Failed, again
 from flowevents.engine.errands import Errand, Kept, publish, void
 from flowevents.engine.groups import limit_of
 from flowevents.engine.items import begin_items, end_item, item_of, label_next, start_item, taken
+from flowevents.engine.state import safe_point
 from flowevents.engine.step import Items, Step
 from flowevents.engine.stored_batches import still_to_run, stored_items
 from flowevents.engine.work import work
@@ -44,6 +45,15 @@ from flowevents.workers.parcels import (
 )
 
 __all__ = ["execute_elsewhere"]
+
+_AGAIN: Final = (
+    ", {} times: something ends the process of the worker that runs it (a crash in a library, the "
+    "system where memory is short, in a script a main module without `if __name__ == '__main__':`)."
+)
+_BROKEN: Final = (
+    ", and the executor is broken, which is not made anew because it is not the node's own: give "
+    "executor= a function that makes one, as in functools.partial(ProcessPoolExecutor, 4)."
+)
 
 
 def execute_elsewhere(step: Step, node: Any, batch: Any, workers: Workers) -> Effects:
@@ -150,7 +160,7 @@ class _Dispatch:
             yield from arrivals.wait(self._workers.grace if self._incomplete else None)
             if not arrivals.waiting:
                 self._lost |= self._incomplete
-            while arrivals.waiting:
+            for _ in range(len(arrivals.waiting)):  # more may come all the time
                 yield from self._take(*arrivals.waiting.popleft())
             if self._lost and self._all_known():
                 yield from self._send_again(node)
@@ -219,8 +229,13 @@ class _Dispatch:
                 yield from self._void(errand)
             errand.token = group.token
         if errand.takes(group):
+            state, audience = self._step.state, self._step.state.audience
+            version = audience.version
             for message in group.messages:
                 yield from publish(errand, self._kept, message)
+                if audience.version is not version:
+                    yield from safe_point(state)
+                    version = audience.version
             errand.received += len(group.messages)
         self._lane.deliver(errand.ticket, len(group.messages))
 
@@ -285,7 +300,7 @@ class _Dispatch:
         for ticket in blamed:
             yield from self._count(lost[ticket])
         if not lane.renew():
-            yield from self._give_up(lost[next(iter(blamed))], "it took its executor with it")
+            yield from self._give_up(lost[next(iter(blamed))], _BROKEN)
         self._lost = {}
         for ticket, errand in lost.items():
             yield from void(errand)
@@ -302,16 +317,15 @@ class _Dispatch:
     def _count(self, errand: Errand) -> Effects:
         errand.lost += 1
         if errand.lost >= self._workers.max_lost:
-            yield from self._give_up(errand, f"for the {errand.lost}. time")
+            yield from self._give_up(errand, _AGAIN.format(errand.lost))
 
     def _give_up(self, errand: Errand, why: str) -> Effects:
         """End a lost item, and with it the step."""
         cause = None if errand.future is None else errand.future.exception()
-        error = WorkerLost(f"{self._name(errand)}")
-        error.__cause__ = cause
+        error = WorkerLost(f"{self._name(errand)} was lost with its worker{why}")
         if errand.item is not None:
             yield from end_item(errand.item, error)
-        raise error
+        raise error from cause
 
     def _name(self, errand: Errand) -> str:
         label = ""
@@ -323,9 +337,9 @@ class _Dispatch:
 
     def end_by(self, error: BaseException) -> Effects:
         """Have no worker work any more, and end what was open."""
-        for ticket, errand in self._errands.items():
-            if errand.future is not None and not errand.future.cancel():
-                self._lane.stop(ticket)
+        sent = [each for each in self._errands.values() if each.future is not None]
+        for errand in [each for each in reversed(sent) if not each.future.cancel()]:
+            self._lane.stop(errand.ticket)  # first what waits is cancelled, the last one first
         until = monotonic() + self._workers.grace
         can_wait = not (self._step.state.is_async and isinstance(error, GeneratorExit))
         while can_wait and self._running() and (left := until - monotonic()) > 0:

@@ -43,7 +43,7 @@ class Others:
         """Make the executor anew, if it was made for this step."""
         if self._made is None:
             return False
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._executor.shutdown(wait=False)
         self._executor = self._made()
         return True
 
@@ -54,7 +54,7 @@ class Others:
     def close(self, given_up: bool) -> None:
         """Shut the executor down, where it was made for this step."""
         if self._made is not None:
-            self._executor.shutdown(wait=not given_up, cancel_futures=True)
+            self._executor.shutdown(wait=not given_up)
 
 
 def _with_messages(work: Work, task: Task) -> tuple[Outcome, list[Group]]:

@@ -64,7 +64,7 @@ class Processes:
         """Make the pool anew, if it was made for this step."""
         if self._made is None:
             return False
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        _end(self._executor, kill=True)
         self._executor = self._made()
         return True
 
@@ -77,12 +77,17 @@ class Processes:
     def close(self, given_up: bool) -> None:
         """End the connections; and the pool, if it was made for this step."""
         self._line.close()
-        if self._made is None:
-            return
-        processes = list((getattr(self._executor, "_processes", None) or {}).values())
-        self._executor.shutdown(wait=not given_up, cancel_futures=True)
-        for process in processes if given_up else ():
-            process.kill()
+        if self._made is not None:
+            _end(self._executor, kill=given_up)
+
+
+def _end(executor: Executor, *, kill: bool) -> None:
+    """End a pool, in which nothing waits any more; `kill` its processes, which CPython before 3.14
+    has no call for."""
+    processes: dict[Any, Any] | None = getattr(executor, "_processes", None)
+    for process in list((processes or {}).values()) if kill else ():
+        process.kill()
+    executor.shutdown()
 
 
 class _Line:

@@ -61,4 +61,4 @@ class Threads:
     def close(self, given_up: bool) -> None:
         """Shut the pool down, where it was made for this step; a thread cannot be killed."""
         if self._made is not None:
-            self._executor.shutdown(wait=not given_up, cancel_futures=True)
+            self._executor.shutdown(wait=not given_up)

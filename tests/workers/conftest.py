@@ -51,3 +51,10 @@ def apart(request: pytest.FixtureRequest, find_engine: Find) -> Engine:
 def surviving(request: pytest.FixtureRequest, find_engine: Find) -> Engine:
     """Every engine that replaces a worker that was killed."""
     return find_engine(request.param)
+
+
+@pytest.fixture
+def find_fresh() -> Iterator[Find]:
+    """Engines that a test may break."""
+    with ExitStack() as stack:
+        yield lambda name: stack.enter_context(ENGINES[name]())
