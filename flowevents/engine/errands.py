@@ -88,7 +88,6 @@ class Errand(msgspec.Struct, eq=False):
             step.plan.path,
             (*step.items, self.index),
             step.number,
-            1 if self.item is None else self.item.attempt,
             before.losses,
             before.failures,
             before.error,

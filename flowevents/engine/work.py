@@ -129,7 +129,7 @@ def _item(task: Task, node: Any, outlet: Outlet) -> Step:
         1,
         task.items[:-1],
         task.step,
-        task.attempt,
+        1 + task.losses + task.failures,
         task.items[-1],
         member_of=Items(1, None),
     )

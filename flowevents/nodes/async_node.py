@@ -128,6 +128,8 @@ class AsyncParallelBatchNode(AsyncNode, BatchNode):
             Under it they are taken lazily, one as another ends.
     """
 
+    _runs_together = True
+
     if TYPE_CHECKING:
 
         async def prep_async(self, shared: Any, /) -> Iterable[Any] | None:

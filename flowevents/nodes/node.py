@@ -344,6 +344,7 @@ class BatchNode(Node):
     return_exceptions: bool = False
     max_concurrency: int | None = None
     _flowevents_workers: Any = None
+    _runs_together = False
 
     def __init__(
         self,
@@ -362,6 +363,11 @@ class BatchNode(Node):
             self.return_exceptions = True
         if max_concurrency is not None:
             self.max_concurrency = at_least_one(max_concurrency)
+            if executor is None and not self._runs_together:
+                raise ValueError(
+                    f"max_concurrency={max_concurrency!r} of a {type(self).__name__} needs an "
+                    "executor=: without one its items run one after the other."
+                )
         if executor is not None:
             from flowevents.workers.executor import workers_of  # here: few nodes need it
 

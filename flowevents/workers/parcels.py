@@ -64,7 +64,7 @@ class Task(msgspec.Struct):
 
     Attributes:
         node, argument: Themselves, or pickled.
-        run_id, path, items, step, attempt: As in events.
+        run_id, path, items, step: As in events.
         losses: How many of the attempts before were lost with their worker.
         failures: How many have failed; `error` what the last one said, where the node's
             `exec_fallback` is next.
@@ -76,7 +76,6 @@ class Task(msgspec.Struct):
     path: str
     items: tuple[int, ...]
     step: int
-    attempt: int = 1
     losses: int = 0
     failures: int = 0
     error: str | None = None
@@ -215,7 +214,7 @@ def _loaded(raw: bytes, what: str) -> Any:
         return pickle.loads(raw)
     except Exception as error:
         hint = "What goes to a worker and back has to be importable on both sides."
-        if "__main__" in str(error):
+        if b"__main__" in raw:
             hint = (
                 "It is defined in `__main__`, which is another module in a worker: put it into a "
                 "module that both can import."

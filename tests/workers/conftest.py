@@ -41,6 +41,12 @@ def live(request: pytest.FixtureRequest, find_engine: Find) -> Engine:
     return find_engine(request.param)
 
 
+@pytest.fixture(scope="session")
+def here(find_engine: Find) -> Engine:
+    """The engine whose workers are in this process."""
+    return find_engine("threads")
+
+
 @pytest.fixture(scope="session", params=[name for name in LIVE if name != "threads"])
 def apart(request: pytest.FixtureRequest, find_engine: Find) -> Engine:
     """Every engine whose workers are processes of their own."""

@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 from typing import Any
 
 from flowevents import (
+    Ask,
     AsyncParallelBatchNode,
     AsyncStreamNode,
     BatchNode,
@@ -39,10 +41,10 @@ class Batch(StreamNode, BatchNode):
     def prep(self, shared: Any) -> Any:
         return shared["items"]
 
-    def exec_stream(self, item: Any) -> Iterator[Any]:
+    def exec_stream(self, item: Any) -> Generator[Any, None, Any]:
         return (yield from self.steps(item))
 
-    def steps(self, item: Any) -> Iterator[Any]:
+    def steps(self, item: Any) -> Generator[Any, None, Any]:
         raise NotImplementedError
 
     def post(self, shared: Any, prep_res: Any, exec_res: Any) -> None:
@@ -69,7 +71,7 @@ class AsyncBatch(AsyncStreamNode, AsyncParallelBatchNode):
         finally:
             steps.close()
 
-    def steps(self, item: Any) -> Iterator[Any]:
+    def steps(self, item: Any) -> Generator[Any, None, Any]:
         raise NotImplementedError
 
     async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> None:
@@ -89,7 +91,7 @@ class Doing:
         emit: Any
         progress: Any
 
-        def steps(self, item: int) -> Iterator[Any]:
+        def steps(self, item: int) -> Generator[Any, None, Any]:
             self.progress(self.cur_retry, 3, f"retry {self.cur_retry}")
             for part in range(item % 5 + 1):
                 yield f"{item}.{part}"
@@ -112,7 +114,7 @@ class Doing:
         folder: str
         cur_retry: int
 
-        def steps(self, item: Any) -> Iterator[Any]:
+        def steps(self, item: Any) -> Generator[Any, None, Any]:
             folder = Path(self.folder)
             yield f"begun {item}"
             (folder / f"begun {item}").write_text(str(os.getpid()))
@@ -125,7 +127,7 @@ class Doing:
 
         folder: str
 
-        def steps(self, item: Any) -> Iterator[Any]:
+        def steps(self, item: Any) -> Generator[Any, None, Any]:
             folder = Path(self.folder)
             if item == "fails":
                 yield "fails soon"
@@ -145,7 +147,7 @@ class Doing:
 
         folder: str
 
-        def steps(self, item: Any) -> Iterator[Any]:
+        def steps(self, item: Any) -> Generator[Any, None, Any]:
             folder = Path(self.folder)
             yield "begun"
             until((folder / "end").exists, "end")
@@ -158,7 +160,7 @@ class Doing:
         folder: str
         keep_chunks = False
 
-        def steps(self, item: Any) -> Iterator[Any]:
+        def steps(self, item: Any) -> Generator[Any, None, Any]:
             made = os.open(Path(self.folder) / f"made {item}", os.O_CREAT | os.O_WRONLY)
             try:
                 for number in range(5_000):
@@ -173,7 +175,7 @@ class Doing:
         folder: str
         cur_retry: int
 
-        def steps(self, item: Any) -> Iterator[Any]:
+        def steps(self, item: Any) -> Generator[Any, None, Any]:
             name, times = item
             yield f"{name} begins, retry {self.cur_retry}"
             if name == "tries" and self.cur_retry == 0:
@@ -188,10 +190,25 @@ class Doing:
             yield f"{name} ends"
             return name
 
+    class Resuming:
+        """Notes that it runs, and ticks until it may end."""
+
+        folder: str
+
+        def steps(self, item: Any) -> Generator[Any, None, Any]:
+            folder = Path(self.folder)
+            with open(folder / f"runs {item}", "a") as runs:
+                print(os.getpid(), file=runs)
+            yield f"begins {item}"
+            while not (folder / f"go {item}").exists():
+                yield "tick"
+                time.sleep(0.01)
+            return f"result of {item}"
+
     class Failing:
         """Raises what the item says."""
 
-        def steps(self, item: Any) -> Iterator[Any]:
+        def steps(self, item: Any) -> Generator[Any, None, Any]:
             yield item
             raise RAISED[item]()
 
@@ -257,7 +274,49 @@ class Deadly(Doing.Deadly, Batch): ...
 class AsyncDeadly(Doing.Deadly, AsyncBatch): ...
 
 
+class Resuming(Doing.Resuming, Batch): ...
+
+
+class AsyncResuming(Doing.Resuming, AsyncBatch): ...
+
+
 class Failing(Doing.Failing, Batch): ...
 
 
 class AsyncFailing(Doing.Failing, AsyncBatch): ...
+
+
+class Giving(Batch):
+    """Gives what cannot be pickled, as a chunk or as its result."""
+
+    lock: Any = None
+
+    def steps(self, item: str) -> Generator[Any, None, Any]:
+        if item == "own":
+            return self.lock
+        yield threading.Lock() if item == "chunk" else "first"
+        return threading.Lock()
+
+    def item_label(self, item: Any) -> str:
+        return ""
+
+
+class Asking(Batch):
+    """Asks."""
+
+    def steps(self, item: Any) -> Generator[Any, None, Any]:
+        return (yield Ask("Well?"))
+
+    def exec_fallback(self, item: Any, error: Exception) -> None:
+        """Nothing falls back."""
+
+
+class AsyncAsking(AsyncBatch):
+    """Asks."""
+
+    async def exec_stream_async(self, item: Any) -> AsyncIterator[Any]:
+        await self.ask("Well?")
+        yield "an answer"
+
+    async def exec_fallback_async(self, item: Any, error: Exception) -> None:
+        """Nothing falls back."""
