@@ -18,6 +18,7 @@ from . import (
     queues,
     signals,
     steps,
+    workers,
 )
 from .machine import describe, pin
 from .measure import FULL, QUICK, Work
@@ -33,6 +34,7 @@ WORKS: tuple[Work, ...] = (
     *queues.WORKS,
     *journals.WORKS,
     *fleets.WORKS,
+    *workers.WORKS,
     *footprint.WORKS,
 )
 

@@ -7,10 +7,10 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from flowevents.engine.attempts import begin_again, retried
-from flowevents.engine.chunks import HAND_OVER, gives_plain_output, sender
+from flowevents.engine.chunks import HAND_OVER, Send, gives_plain_output, sender
 from flowevents.engine.effects import TAKE, Effects
 from flowevents.engine.notes import Lost
-from flowevents.engine.state import hand_over
+from flowevents.engine.state import hand_over, safe_point
 from flowevents.engine.step import Items, Step
 from flowevents.events import MAX_ERROR, Chunk, Event, Progress
 from flowevents.workers.parcels import (
@@ -111,8 +111,39 @@ def void(errand: Errand) -> Effects:
         yield from begin_again(errand.item, _LOST)
 
 
-def publish(errand: Errand, kept: Kept, message: Message) -> Effects:
-    """Publish what a worker says of its item."""
+def publish(errand: Errand, kept: Kept, step: Step, messages: list[Message]) -> Effects:
+    """Publish what a worker says of its item; chunks as `stream` does, without making them again.
+
+    Raises what the run is to stop by.
+    """
+    state, audience = step.state, step.state.audience
+    version: object = None
+    send: Send | None = None
+    plain_output = False
+    for message in messages:
+        item = errand.item
+        if item is None or message[0] != CHUNK or message[2] != "output":
+            yield from _publish(errand, kept, message)
+            version = None  # it may be another attempt
+            continue
+        if audience.version is not version:
+            yield from safe_point(state)
+            version = audience.version
+            send, plain_output = sender(item), gives_plain_output(state)
+        data = unpacked(message[1])
+        if send is not None:
+            out = send(data)
+            if out is HAND_OVER:
+                yield from hand_over(state)
+            elif out is not None:
+                yield out
+        elif plain_output:
+            state.delivery.outbox.append(data)
+            yield TAKE
+    yield from safe_point(state)
+
+
+def _publish(errand: Errand, kept: Kept, message: Message) -> Effects:
     kind = message[0]
     if kind == BEGUN:
         if not errand.begun:
@@ -123,34 +154,20 @@ def publish(errand: Errand, kept: Kept, message: Message) -> Effects:
         return
     item = errand.item
     assert item is not None
+    clean = item.state.options.clean
     if kind == CHUNK:
-        yield from _chunk(item, unpacked(message[1]), message[2])
+        _, data, of_kind = message
+        yield from _own(item, Chunk, {"data": clean(unpacked(data)), "kind": of_kind})
     elif kind == PROGRESS:
         _, done, total, label = message
         yield from _own(item, Progress, {"done": done, "total": total, "label": label})
     else:
         _, error, wait, fallback = message
         errand.before.failures += 1
-        text = str(item.state.options.clean(error))[:MAX_ERROR]
+        text = str(clean(error))[:MAX_ERROR]
         if fallback:
             errand.before.error = text
         yield from retried(item, text, wait, fallback)
-
-
-def _chunk(item: Step, data: Any, kind: str) -> Effects:
-    if kind != "output":
-        yield from _own(item, Chunk, {"data": item.state.options.clean(data), "kind": kind})
-        return
-    send = sender(item)
-    if send is not None:
-        out = send(data)
-        if out is HAND_OVER:
-            yield from hand_over(item.state)
-        elif out is not None:
-            yield out
-    elif gives_plain_output(item.state):
-        item.state.delivery.outbox.append(data)
-        yield TAKE
 
 
 def _own(item: Step, kind: type[Event], own: dict[str, Any]) -> Effects:

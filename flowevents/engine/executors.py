@@ -29,7 +29,6 @@ from flowevents.engine.effects import Cancelled, Effects, Failed, again
 from flowevents.engine.errands import Errand, Kept, publish, void
 from flowevents.engine.groups import limit_of
 from flowevents.engine.items import begin_items, end_item, item_of, label_next, start_item, taken
-from flowevents.engine.state import safe_point
 from flowevents.engine.step import Items, Step
 from flowevents.engine.stored_batches import still_to_run, stored_items
 from flowevents.engine.work import work
@@ -229,13 +228,7 @@ class _Dispatch:
                 yield from self._void(errand)
             errand.token = group.token
         if errand.takes(group):
-            state, audience = self._step.state, self._step.state.audience
-            version = audience.version
-            for message in group.messages:
-                yield from publish(errand, self._kept, message)
-                if audience.version is not version:
-                    yield from safe_point(state)
-                    version = audience.version
+            yield from publish(errand, self._kept, self._step, group.messages)
             errand.received += len(group.messages)
         self._lane.deliver(errand.ticket, len(group.messages))
 

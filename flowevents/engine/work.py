@@ -43,16 +43,15 @@ def work(task: Task, outlet: Outlet) -> Outcome:
     """Run an item to its end; whatever it raises is in the outcome."""
     began = perf_counter()
     outcome = Outcome(outlet.token, 0)
-    pickles = isinstance(task.node, bytes)
     try:
         with nowhere():
             outlet.say(BEGUN)
             value = _run(task, outlet)
-        outcome.value = packed(value, _result_of(task)) if pickles else value
+        outcome.value = packed(value, _result_of(task)) if task.is_pickled() else value
     except BaseException as error:
         raised = error.error if isinstance(error, Failed) else error
         outcome.stopped = isinstance(raised, asyncio.CancelledError) and outlet.stopped
-        outcome.error = packed_error(raised) if pickles else raised
+        outcome.error = packed_error(raised) if task.is_pickled() else raised
     outlet.close()
     outcome.count = outlet.count
     outcome.duration = perf_counter() - began
@@ -121,7 +120,7 @@ def _item(task: Task, node: Any, outlet: Outlet) -> Step:
         clock=SYSTEM,
         before=Lost(task.losses, task.failures, task.error),
     )
-    state = State(options, _Reporter(outlet, task.path), None)
+    state = State(options, _Reporter(outlet, task.path, task.is_pickled()), None)
     plan = Plan(node, task.path.rpartition("/")[2], task.path)
     return _Item(
         state,
@@ -164,7 +163,7 @@ class _Reporter(Audience):
 
     __slots__ = ()
 
-    def __init__(self, outlet: Outlet, path: str) -> None:
+    def __init__(self, outlet: Outlet, path: str, pickles: bool) -> None:
         self.run_key = None
         self.version = object()
         self.closed = True  # it is in no list of audiences, and is not to leave one
@@ -174,7 +173,7 @@ class _Reporter(Audience):
         say = outlet.say
 
         def chunk(event: Chunk) -> None:
-            say(CHUNK, event.data, event.kind)
+            say(CHUNK, packed(event.data, "A chunk") if pickles else event.data, event.kind)
 
         def progress(event: Progress) -> None:
             say(PROGRESS, event.done, event.total, event.label)

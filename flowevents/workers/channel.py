@@ -55,7 +55,7 @@ class _Channel:
             except OSError:  # the driver is gone; `_listen` sees it, too
                 outlet.stopped = True
 
-        outlet = self._outlets[ticket] = Outlet(send, pickles=True)
+        outlet = self._outlets[ticket] = Outlet(send)
         return outlet
 
     def shut(self, ticket: int) -> None:

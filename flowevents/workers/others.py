@@ -59,7 +59,7 @@ class Others:
 
 def _with_messages(work: Work, task: Task) -> tuple[Outcome, list[Group]]:
     groups: list[Group] = []
-    outcome = work(task, Outlet(groups.append, pickles=True, bounded=False))
+    outcome = work(task, Outlet(groups.append, bounded=False))
     return outcome, groups
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
-from flowevents.workers.parcels import CHUNK, Group, Message, packed
+from flowevents.workers.parcels import Group, Message
 
 __all__ = ["LATE", "MOST_UNDELIVERED", "Outlet"]
 
@@ -28,7 +28,6 @@ class Outlet:
 
     Args:
         send: Takes a group to the driver; called by one thread at a time, in order. It may wait.
-        pickles: Whether what is said goes to another process.
         bounded: Whether the driver says what it has delivered. Else nothing ever waits.
 
     Attributes:
@@ -41,7 +40,7 @@ class Outlet:
         "_changed",
         "_closed",
         "_held",
-        "_pickles",
+        "_lock",
         "_room",
         "_send",
         "_sent",
@@ -52,30 +51,23 @@ class Outlet:
         "token",
     )
 
-    def __init__(
-        self, send: Callable[[Group], None], *, pickles: bool = False, bounded: bool = True
-    ) -> None:
+    def __init__(self, send: Callable[[Group], None], *, bounded: bool = True) -> None:
         self.token: str = secrets.token_hex(8)
         self.count: int = 0
         self.stopped: bool = False
         self._send = send
-        self._pickles = pickles
         self._room: float = MOST_UNDELIVERED if bounded else float("inf")
         self._held: list[Message] = []
         self._sent: float = 0.0
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._thread: threading.Thread | None = None
         self._stop: Callable[[], None] | None = None
         self._closed = False
 
     def say(self, *message: object) -> None:
-        """Send this in its turn; wait while too much is undelivered. Once stopped it is dropped.
-
-        Raises `FlowEventsError` for data that cannot be pickled.
-        """
-        if self._pickles and message[0] == CHUNK:
-            message = CHUNK, packed(message[1], "A chunk"), message[2]
-        with self._changed:
+        """Send this in its turn; wait while too much is undelivered. Once stopped it is dropped."""
+        with self._lock:
             while self._room <= 0 and not self.stopped:
                 self._flush()
                 self._changed.wait()
@@ -95,13 +87,13 @@ class Outlet:
 
     def delivered(self, count: int) -> None:
         """The driver has delivered so many more messages."""
-        with self._changed:
+        with self._lock:
             self._room += count
             self._changed.notify_all()
 
     def stop(self) -> None:
         """The driver wants no more of it: the code is to stop at its next event."""
-        with self._changed:
+        with self._lock:
             if self.stopped:
                 return
             self.stopped = True
@@ -113,7 +105,7 @@ class Outlet:
 
     def on_stop(self, stop: Callable[[], None]) -> None:
         """Have this called, from any thread, when it is to stop; at once where it is already."""
-        with self._changed:
+        with self._lock:
             self._stop = stop
             stopped = self.stopped
         if stopped:
@@ -121,7 +113,7 @@ class Outlet:
 
     def close(self) -> None:
         """Send what waits; nothing comes after that."""
-        with self._changed:
+        with self._lock:
             self._stop = None
             self._flush()
             self._closed = True
@@ -138,7 +130,7 @@ class Outlet:
         self._sent = monotonic()
 
     def _send_late(self) -> None:
-        with self._changed:
+        with self._lock:
             while not self._closed:
                 left = self._sent + LATE - monotonic()
                 if not self._held:

@@ -80,6 +80,10 @@ class Task(msgspec.Struct):
     failures: int = 0
     error: str | None = None
 
+    def is_pickled(self) -> bool:
+        """Whether it goes to another process, and what comes of it comes back from there."""
+        return isinstance(self.node, bytes)
+
 
 Work = Callable[[Task, Any], "Outcome"]
 """What a worker does: it gets the task and its outlet, and raises nothing."""
@@ -193,7 +197,7 @@ def unpacked_error(packed: Any) -> BaseException:
 
 def loaded_task(task: Task) -> tuple[Any, Any]:
     """Return the node and the item of a task. Raises `FlowEventsError` where the worker cannot."""
-    if not isinstance(task.node, bytes):
+    if not task.is_pickled():
         return task.node, task.argument
     node = _loaded(task.node, f"Node {task.path!r}")
     return node, unpacked(task.argument)

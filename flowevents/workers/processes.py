@@ -106,6 +106,7 @@ class _Line:
         self._threads: list[threading.Thread] = []
         self._connections: list[Connection[Any, Any]] = []
         self._of: dict[int, Connection[Any, Any]] = {}  # by ticket, once it has begun
+        self._runs: dict[Connection[Any, Any], int] = {}  # which ticket, until the next one
         self._early: set[int] = set()  # tickets to be stopped that have not begun
         self._ended: dict[Connection[Any, Any], float] = {}  # when a connection was lost
         self._closed = False
@@ -197,7 +198,9 @@ class _Line:
 
     def _begun(self, ticket: int, connection: Connection[Any, Any]) -> None:
         with self._lock:
+            self._of.pop(self._runs.get(connection, 0), None)
             self._of[ticket] = connection
+            self._runs[connection] = ticket
             stopped = ticket in self._early
         if stopped:
             self.tell(ticket, STOP)

@@ -45,7 +45,7 @@ def logged(journal: Any, kind: type[Event]) -> set[int]:
 
 @pytest.fixture
 def lost(apart: Engine, driver: Driver, tmp_path: Path) -> Path:
-    """The folder of a run whose driver was killed when two items had ended, and two were running."""
+    """The folder of a run whose driver was killed when two items had ended and two had begun."""
     how = "sync" if driver.loop is None else "async"
     for item in ITEMS[:2]:
         (tmp_path / f"go {item}").touch()

@@ -72,12 +72,12 @@ def test_a_class_of_another_main(apart: Engine, driver: Driver) -> None:
             return [1]
 
     Mine.__module__, Mine.__qualname__ = "__main__", "Mine"
-    __main__.Mine = Mine  # type: ignore[attr-defined]
+    __main__.Mine = Mine
     try:
         with pytest.raises(FlowEventsError, match=r"Node 'Mine' cannot be unpickled.*__main__"):
             driver.run(Mine(executor=apart.executor), {})
     finally:
-        del __main__.Mine  # type: ignore[attr-defined]
+        del __main__.Mine
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,8 @@ def test_items_of_a_generator_that_fails(engine: Engine, driver: Driver) -> None
 
 def test_no_items(engine: Engine, driver: Driver) -> None:
     """Nothing is submitted."""
-    for items in ([], None):
+    none: list[Any] = [[], None]
+    for items in none:
         shared: dict[str, Any] = {"items": items}
         node = made("Program", driver.loop is not None, executor=engine.executor)
         events = driver.pull(Run(node, shared))
