@@ -5,8 +5,8 @@ From the bottom up:
     parcels                              what travels: an item, its messages, how it ended
     outlet                               what a worker says of one item, in groups, not too fast
     lane                                 the way to the workers of one kind of engine, and back
-    threads · processes · others · dask · ray
-                                         the lanes, each a file
+    channel · line                       a worker process's connection to its driver, both ends
+    threads · processes · others         the lanes, each a file
     executor                             what a node was given as `executor=`, and its lane
 
 It knows nothing of runs: what a worker does with an item is a function that it is given

@@ -38,6 +38,7 @@ class _Channel:
     def __init__(self, address: Any, key: bytes) -> None:
         self._address = address
         self._connection: Connection[Any, Any] = Client(address, authkey=key)
+        self._connection.send(os.getpid())
         self._outlets: dict[int, Outlet] = {}
         self._sending = threading.Lock()
         self._parent = os.getppid()
