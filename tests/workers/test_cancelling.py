@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -71,3 +72,4 @@ def test_who_does_not_stop_is_given_up(live: Engine, driver: Driver, tmp_path: P
         assert not (tmp_path / "ended").exists()
         (tmp_path / "end").touch()
         until((tmp_path / "ended").exists, "ended")
+        until(lambda: "flowevents outlet" not in {each.name for each in threading.enumerate()}, "")
