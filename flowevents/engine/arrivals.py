@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from flowevents.engine.effects import Await, Effects, wake
 from flowevents.engine.state import State, hand_over, safe_point
 from flowevents.engine.step import current_track
 
-__all__ = ["Arrivals"]
+__all__ = ["Arrivals", "aside"]
+
+T = TypeVar("T")
 
 
 class Arrivals:
@@ -90,3 +93,24 @@ class Arrivals:
                 delivery.wait_with(None)
             if timer is not None:
                 timer.cancel()
+
+
+def aside(state: State, call: Callable[[], T]) -> Effects:
+    """Return what a call gives that may wait: in an async run it is made in a thread.
+
+    It is waited for whatever happens, so that nothing comes at the same time; but not where nothing
+    can be awaited any more.
+    """
+    loop = state.door.loop
+    if loop is None:
+        return call()
+    called = loop.run_in_executor(None, call)
+    cancelled: asyncio.CancelledError | None = None
+    while not called.done():
+        try:
+            yield Await(asyncio.wait([called]))
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+    return called.result()

@@ -18,12 +18,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
 from time import monotonic
 from typing import Any, Final
 
-from flowevents.engine.arrivals import Arrivals
+from flowevents.engine.arrivals import Arrivals, aside
 from flowevents.engine.calls import call
 from flowevents.engine.effects import Cancelled, Effects, Failed, again
 from flowevents.engine.errands import Errand, Kept, publish, void
@@ -69,8 +69,7 @@ def execute_elsewhere(step: Step, node: Any, batch: Any, workers: Workers) -> Ef
     except BaseException as error:
         yield from dispatch.end_by(error)
         raise
-    finally:
-        dispatch.close()
+    yield from dispatch.close()
     return kept.items.results
 
 
@@ -289,10 +288,13 @@ class _Dispatch:
         """Submit again what was lost, void what came of it; only who is to blame counts it."""
         lost, lane = self._lost, self._lane
         begun = [ticket for ticket, errand in lost.items() if errand.token is not None]
-        blamed = lane.blamed(begun) if begun else lost
+        blamed: Collection[int] = lost
+        if begun:
+            blamed = yield from aside(self._step.state, partial(lane.blamed, begun))
         for ticket in blamed:
             yield from self._count(lost[ticket])
-        if not lane.renew():
+        renewed = yield from aside(self._step.state, lane.renew)
+        if not renewed:
             yield from self._give_up(lost[next(iter(blamed))], _BROKEN)
         self._lost = {}
         for ticket, errand in lost.items():
@@ -346,6 +348,10 @@ class _Dispatch:
         for errand in self._errands.values():
             if errand.item is not None:
                 yield from end_item(errand.item, why)
+        if can_wait:
+            yield from self.close()
+        else:
+            self._lane.close(self._running())
 
     def _running(self) -> bool:
         """Whether a worker still works for it."""
@@ -354,6 +360,6 @@ class _Dispatch:
             for errand in self._errands.values()
         )
 
-    def close(self) -> None:
-        """Give up what has not ended."""
-        self._lane.close(self._running())
+    def close(self) -> Effects:
+        """Let the lane go, and give up what has not ended."""
+        return aside(self._step.state, partial(self._lane.close, self._running()))

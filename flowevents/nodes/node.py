@@ -29,7 +29,10 @@ from flowevents.stream import UNSET, AsyncStream, Stream, run_stream, run_stream
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+    from concurrent.futures import Executor
     from typing import Self, Unpack
+
+    from flowevents.workers.lane import Runner
 
 __all__ = ["BaseNode", "BatchNode", "Node", "RetryOn", "Wait", "at_least_one"]
 
@@ -353,7 +356,7 @@ class BatchNode(Node):
         *,
         retry_on: RetryOn | None = None,
         return_exceptions: bool = False,
-        executor: Any = None,
+        executor: Executor | Runner | Callable[[], Executor | Runner] | None = None,
         max_concurrency: int | None = None,
         max_lost: int = 3,
         grace: float = 5,

@@ -28,6 +28,9 @@ it in `executor.py`. It decides nothing about items: the driver (`engine/executo
 * `close(given_up)`: nothing more comes. With `given_up` some executions have not ended in time:
   what the lane has made itself it may kill. Whatever it has begun (threads, sockets, actors) ends.
 
+In an async run `blamed`, `renew` and `close`, which may wait, are called in another thread, while
+nothing else of the lane is.
+
 `pickles` says whether a task goes to another process: then its node and its item are pickled
 beforehand, so that what cannot be is an error before anything is submitted.
 """
@@ -39,7 +42,7 @@ from typing import Any, Protocol
 
 from flowevents.workers.parcels import Group, Task, Work
 
-__all__ = ["Arrived", "Lane", "Made"]
+__all__ = ["Arrived", "Lane", "Made", "Runner"]
 
 Arrived = Callable[[int, Group], None]
 """Takes a group of the execution with this ticket to the driver, from any thread."""
@@ -80,4 +83,12 @@ class Lane(Protocol):
 
     def close(self, given_up: bool) -> None:
         """End all that the lane has begun."""
+        ...
+
+
+class Runner(Protocol):
+    """What is no PEP 3148 executor, but can be given as `executor=`: it makes its lanes itself."""
+
+    def flowevents_lane(self, arrived: Arrived) -> Lane:
+        """Return the lane of one step."""
         ...

@@ -72,12 +72,12 @@ def test_a_class_of_another_main(apart: Engine, driver: Driver) -> None:
             return [1]
 
     Mine.__module__, Mine.__qualname__ = "__main__", "Mine"
-    __main__.Mine = Mine
+    vars(__main__)["Mine"] = Mine
     try:
         with pytest.raises(FlowEventsError, match=r"Node 'Mine' cannot be unpickled.*__main__"):
             driver.run(Mine(executor=apart.executor), {})
     finally:
-        del __main__.Mine
+        del vars(__main__)["Mine"]
 
 
 @pytest.mark.parametrize(
