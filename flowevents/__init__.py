@@ -112,6 +112,7 @@ if TYPE_CHECKING:
     from flowevents.observers.timeline import timeline_svg
     from flowevents.observers.traces import TraceObserver as TraceObserver
     from flowevents.retrying import backoff
+    from flowevents.workers.ray import RayRunner as RayRunner
 
 __version__ = "0.1.0"
 
@@ -123,6 +124,7 @@ _LATER: Final = {
     "JsonLines": "observers.jsonlines",
     "LogObserver": "observers.logs",
     "MemoryJournal": "journal.memory",
+    "RayRunner": "workers.ray",
     "RedisJournal": "journal.redis",
     "RunSummary": "journal.records",
     "SQLiteJournal": "journal.sqlite",
@@ -143,12 +145,14 @@ __getattr__: Callable[[str], Any] = imported_later(__name__, _LATER)
 
 def __dir__() -> list[str]:
     names = {*globals(), *_LATER}
-    if importlib.util.find_spec("opentelemetry") is None:
-        names.discard("TraceObserver")  # `help` and the like get all that is listed
+    for name, package in {"RayRunner": "ray", "TraceObserver": "opentelemetry"}.items():
+        if importlib.util.find_spec(package) is None:
+            names.discard(name)  # `help` and the like get all that is listed
     return sorted(names)
 
 
-# Without `TraceObserver`: `from flowevents import *` shall work where its extra is not installed.
+# Without `RayRunner` and `TraceObserver`: `from flowevents import *` shall work where their extras
+# are not installed.
 __all__ = [
     "ANY",
     "Action",
