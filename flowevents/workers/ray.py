@@ -42,7 +42,7 @@ _AHEAD: Final = 3
 """Groups that a task may be ahead; together they are fewer messages than may be undelivered."""
 _LOOKS: Final = 0.05
 """Seconds after which a task that says nothing notices that Ray has interrupted it."""
-_OURS: Final = {
+_OURS: Final[dict[str, Any]] = {
     "num_returns": "streaming",
     "max_retries": 0,
     "retry_exceptions": False,
@@ -85,7 +85,7 @@ class RayRunner:
                 "max_retries= for what fails, max_lost= for lost workers."
             )
         self._options = options
-        self._remote: Any = ray.remote(**options, **_OURS)(_run_on_ray)
+        self._remote: Any = ray.remote(**{**options, **_OURS})(_run_on_ray)
 
     def __repr__(self) -> str:
         return f"RayRunner({', '.join(f'{k}={v!r}' for k, v in self._options.items())})"

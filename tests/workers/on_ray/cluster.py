@@ -23,12 +23,12 @@ _SETTINGS: Final = {
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": secrets.token_hex(16),
 }
+os.environ.update({**_SETTINGS, **os.environ})  # before the import of ray, which reads them
 
 
 @contextmanager
 def cluster() -> Iterator[Engine]:
     """Two CPUs of Ray; another process of the same tests joins the cluster that is there."""
-    os.environ.update({name: os.environ.get(name, value) for name, value in _SETTINGS.items()})
     import ray
 
     from flowevents import RayRunner
