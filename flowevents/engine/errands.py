@@ -57,9 +57,9 @@ class Errand(msgspec.Struct, eq=False):
     Attributes:
         index, argument: The item; `sent` is what of it is sent.
         item: Its step, since it has begun, here or in the log.
-        begun: That was published.
         ticket: The number of its execution with the lane, `future` that of its end.
-        token, received: Which execution the messages are of, and how many have come.
+        token, received: Which execution the messages are of, and how many have come; `voided` are
+            executions of which nothing more is taken.
         outcome: How the execution has ended, while messages are missing.
         lost: How often its worker was lost.
         before: What the next execution is told of those before.
@@ -69,11 +69,11 @@ class Errand(msgspec.Struct, eq=False):
     argument: Any
     sent: Any
     item: Step | None = None
-    begun: bool = False
     ticket: int = 0
     future: Any = None
     token: str | None = None
     received: int = 0
+    voided: set[str] = msgspec.field(default_factory=set)
     outcome: Outcome | None = None
     lost: int = 0
     before: Lost = msgspec.field(default_factory=lambda: Lost(losses=0))
@@ -93,8 +93,18 @@ class Errand(msgspec.Struct, eq=False):
             before.error,
         )
 
+    def has_begun(self) -> bool:
+        """Whether its start, or that it goes on, was published."""
+        return self.item is not None and self.item.began is not None
+
+    def is_of_another(self, token: str) -> bool:
+        """Whether the engine has begun another execution, by this token."""
+        return self.token not in (None, token) and token not in self.voided
+
     def takes(self, group: Group) -> bool:
         """Whether these are the next messages of its execution; what comes after a hole is not."""
+        if self.token is None and group.token not in self.voided:
+            self.token = group.token
         return self.token == group.token and self.received == group.first
 
     def is_whole(self) -> bool:
@@ -105,8 +115,10 @@ class Errand(msgspec.Struct, eq=False):
 
 def void(errand: Errand) -> Effects:
     """Publish that what came of this execution is void: another one begins."""
+    if errand.token is not None:
+        errand.voided.add(errand.token)
     errand.token, errand.received, errand.outcome = None, 0, None
-    if errand.item is not None and errand.begun:
+    if errand.item is not None and errand.has_begun():
         errand.before.losses += 1
         yield from begin_again(errand.item, _LOST)
 
@@ -146,10 +158,9 @@ def publish(errand: Errand, kept: Kept, step: Step, messages: list[Message]) -> 
 def _publish(errand: Errand, kept: Kept, message: Message) -> Effects:
     kind = message[0]
     if kind == BEGUN:
-        if not errand.begun:
+        if not errand.has_begun():
             if errand.item is None:
                 errand.item = kept.item(errand.index, errand.argument)
-            errand.begun = True
             yield from kept.start(errand.item, errand.argument)
         return
     item = errand.item

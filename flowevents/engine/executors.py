@@ -45,6 +45,8 @@ from flowevents.workers.parcels import (
 
 __all__ = ["execute_elsewhere"]
 
+_MISSING: Final = 5.0
+"""Seconds in which the last messages of an execution come that has ended."""
 _AGAIN: Final = (
     ", {} times: something ends the process of the worker that runs it (a crash in a library, the "
     "system where memory is short, in a script a main module without `if __name__ == '__main__':`)."
@@ -140,7 +142,7 @@ class _Dispatch:
         self._workers = workers
         self._arrivals = Arrivals(step.state)  # groups and futures
         self._errands: dict[int, Errand] = {}  # under way, by ticket
-        self._incomplete: dict[int, Errand] = {}  # that have ended, but messages are missing
+        self._incomplete: dict[int, float] = {}  # until when missing messages are waited for
         self._lost: dict[int, Errand] = {}  # to be submitted again
         self._tickets = itertools.count(1)
         self._lane: Lane = workers.lane(self._arrivals.leave)
@@ -155,11 +157,11 @@ class _Dispatch:
             self._fill(node)
             if not self._errands:
                 return
-            yield from arrivals.wait(self._workers.grace if self._incomplete else None)
-            if not arrivals.waiting:
-                self._lost |= self._incomplete
+            yield from arrivals.wait(_MISSING if self._incomplete else None)
             for _ in range(len(arrivals.waiting)):  # more may come all the time
                 yield from self._take(*arrivals.waiting.popleft())
+            if self._incomplete:
+                self._miss()
             if self._lost and self._all_known():
                 yield from self._send_again(node)
 
@@ -222,10 +224,8 @@ class _Dispatch:
             yield from self._finish(errand)
 
     def _publish(self, errand: Errand, group: Group) -> Effects:
-        if errand.token != group.token:
-            if errand.token is not None:
-                yield from self._void(errand)
-            errand.token = group.token
+        if errand.is_of_another(group.token):
+            yield from self._void(errand)
         if errand.takes(group):
             yield from publish(errand, self._kept, self._step, group.messages)
             errand.received += len(group.messages)
@@ -237,10 +237,11 @@ class _Dispatch:
         error = future.exception()
         if error is None:
             outcome = future.result()
-            if errand.token not in (None, outcome.token):
+            if errand.is_of_another(outcome.token):
                 yield from self._void(errand)
-            errand.token, errand.outcome = outcome.token, outcome
-            self._incomplete[errand.ticket] = errand
+            errand.token = errand.token or outcome.token
+            errand.outcome = outcome
+            self._incomplete[errand.ticket] = monotonic() + _MISSING
         elif self._lane.is_loss(error):
             self._lost[errand.ticket] = errand
         else:
@@ -276,6 +277,13 @@ class _Dispatch:
             again(error)
 
     # -- lost workers ---------------------------------------------------------------------------
+
+    def _miss(self) -> None:
+        """Count as lost what has ended, and of which messages do not come."""
+        now = monotonic()
+        for ticket, until in self._incomplete.items():
+            if until < now:
+                self._lost[ticket] = self._errands[ticket]
 
     def _all_known(self) -> bool:
         """Whether no other item will be lost by what has lost these."""

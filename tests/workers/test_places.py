@@ -109,6 +109,18 @@ def test_a_handler_fails_the_run(node: Any, driver: Driver) -> None:
         driver.run(node, {"items": [0, 1, 2]}, observers=[fail], on_handler_error="raise")
 
 
+def test_a_sync_node_in_an_async_run(engine: Engine, loop: Driver) -> None:
+    """Its items leave the loop free, and it gives what it gives elsewhere."""
+    node = made("Program", False, max_retries=3, executor=engine.executor)
+    alone: dict[str, Any] = {"items": list(range(9))}
+    made("Program", False, max_retries=3).run(alone)
+    shared: dict[str, Any] = {"items": list(range(9))}
+    seen = Seen()
+    loop.run(AsyncFlow(node), shared, observers=[seen])
+    assert shared["results"] == alone["results"]
+    seen.check()
+
+
 def test_async_handlers(engine: Engine, loop: Driver) -> None:
     """They are awaited in order, before the run is over."""
     node = made("Program", True, max_retries=3, executor=engine.executor)
