@@ -5,7 +5,9 @@ All on the wall, because much of the work is done by others; and, as all else, o
 
 from __future__ import annotations
 
+import importlib.util
 import multiprocessing
+import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
@@ -168,6 +170,64 @@ def processes() -> Iterator[Engine]:
     queue.close()
 
 
+@contextmanager
+def on_ray() -> Iterator[Engine]:
+    """Ray on this machine; its own way is a generator that streams groups of 32, or of 20 ms."""
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # else it listens on all interfaces
+    import ray
+
+    from flowevents import RayRunner
+
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        object_store_memory=80 * 2**20,
+        log_to_driver=False,
+        logging_level="error",
+        _node_ip_address="127.0.0.1",
+    )
+    remote: Any = ray.remote
+    squares = remote(max_retries=0)(square)
+    streams = remote(
+        num_returns="streaming", max_retries=0, _generator_backpressure_num_objects=1_000 // 32
+    )(in_groups)
+
+    def bare_events(units: int) -> None:
+        counter = Counter()
+        pending: list[Any] = [streams.remote(item, each_of(units)) for item in range(ITEMS)]
+        while pending:
+            stream: Any
+            (stream,), pending = ray.wait(pending, num_returns=1)
+            try:
+                for event in ray.get(next(stream)):
+                    counter.handler(event)
+            except StopIteration:
+                continue
+            pending.append(stream)
+        expect(counter.count(), each_of(units) * ITEMS, "the events taken")
+
+    def bare_items(units: int) -> None:
+        results = ray.get([squares.remote(number) for number in range(units)])
+        expect(results[-1], (units - 1) ** 2, "the last result")
+
+    try:
+        yield Engine(RayRunner(), bare_events, bare_items)
+    finally:
+        ray.shutdown()
+
+
+def in_groups(item: int, count: int) -> Iterator[list[object]]:
+    """What `put` tells."""
+    group: list[object] = []
+    sent = time.monotonic()
+    for number in range(count):
+        group.append((item, number, time.time(), "token"))
+        if len(group) == 32 or time.monotonic() - sent > 0.02:
+            yield group
+            group, sent = [], time.monotonic()
+    yield group
+
+
 Open = Callable[[], AbstractContextManager[Engine]]
 
 
@@ -230,9 +290,13 @@ class FirstEvent:
         return Row(self.work, "ms", of_one, None, of_one, self.target, len(late), ratio=False)
 
 
+ENGINES: dict[str, Open] = {"threads": threads, "processes": processes}
+if importlib.util.find_spec("ray") is not None:
+    ENGINES["Ray"] = on_ray
+
 WORKS: tuple[Work, ...] = tuple(
     work
-    for name, engine in {"threads": threads, "processes": processes}.items()
+    for name, engine in ENGINES.items()
     for work in (
         Events(f"an event of 8 items in {name}", engine),
         Items(f"an item in {name}", engine),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +22,11 @@ _SETTINGS: Final = {
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": secrets.token_hex(16),
 }
+_QUIET: Final[dict[str, Any]] = {
+    "log_to_driver": False,
+    "configure_logging": False,
+    "logging_level": "error",
+}
 os.environ.update({**_SETTINGS, **os.environ})  # before the import of ray, which reads them
 
 
@@ -33,27 +37,34 @@ def cluster() -> Iterator[Engine]:
 
     from flowevents import RayRunner
 
-    quiet: dict[str, Any] = {
-        "log_to_driver": False,
-        "configure_logging": False,
-        "logging_level": "error",
-    }
-    folder = tempfile.mkdtemp(prefix="ray-")
-    try:
-        if _THERE in os.environ:
-            ray.init(os.environ[_THERE], **quiet)
-        else:
-            ray.init(
-                num_cpus=2,
-                include_dashboard=False,
-                object_store_memory=80 * 2**20,
-                _node_ip_address="127.0.0.1",
-                _temp_dir=folder,
-                **quiet,
-            )
-            os.environ[_THERE] = ray.get_runtime_context().gcs_address
-        yield Engine("ray", RayRunner(), survives=True)
-    finally:
-        ray.shutdown()
-        os.environ.pop(_THERE, None)
-        shutil.rmtree(folder, ignore_errors=True)
+    with _started() if _THERE not in os.environ else _joined():
+        try:
+            yield Engine("ray", RayRunner(), survives=True)
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _started() -> Iterator[None]:
+    import ray
+
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        ray.init(
+            num_cpus=2,
+            include_dashboard=False,
+            object_store_memory=80 * 2**20,
+            _node_ip_address="127.0.0.1",
+            _temp_dir=folder,
+            **_QUIET,
+        )
+        os.environ[_THERE] = ray.get_runtime_context().gcs_address
+        yield
+        del os.environ[_THERE]
+
+
+@contextmanager
+def _joined() -> Iterator[None]:
+    import ray
+
+    ray.init(os.environ[_THERE], **_QUIET)
+    yield
