@@ -53,6 +53,10 @@ def _lane_class(executor: Any) -> Callable[..., Lane]:
         from flowevents.workers.processes import Processes
 
         return Processes
+    if "distributed" in modules:
+        from flowevents.workers.dask import Dask
+
+        return Dask
     from flowevents.workers.others import Others
 
     return Others

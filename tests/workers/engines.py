@@ -87,25 +87,6 @@ def unknown() -> Iterator[Engine]:
         yield Engine("unknown", _Unknown(pool), is_live=False, is_apart=False)
 
 
-@contextmanager
-def dask() -> Iterator[Engine]:
-    """A Dask cluster of two processes."""
-    from distributed import Client, LocalCluster
-
-    cluster = LocalCluster(
-        host="127.0.0.1",
-        n_workers=2,
-        threads_per_worker=1,
-        processes=True,
-        dashboard_address=None,
-    )
-    with cluster, Client(cluster) as client:
-        executor = client.get_executor(pure=False)
-        for each in [executor.submit(_nothing) for _ in range(8)]:
-            each.result(PATIENCE)
-        yield Engine("dask", executor, survives=True)
-
-
 class _Unknown(Executor):
     """Runs calls elsewhere."""
 
@@ -133,6 +114,5 @@ ENGINES: Final[dict[str, Callable[[], AbstractContextManager[Engine]]]] = {
     "loky": loky,
     "made": made,
     "unknown": unknown,
-    "dask": dask,
 }
 """All of them, by name."""
