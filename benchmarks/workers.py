@@ -6,6 +6,7 @@ All on the wall, because much of the work is done by others; and, as all else, o
 from __future__ import annotations
 
 import importlib.util
+import logging
 import multiprocessing
 import os
 import time
@@ -183,7 +184,7 @@ def on_ray() -> Iterator[Engine]:
         include_dashboard=False,
         object_store_memory=80 * 2**20,
         log_to_driver=False,
-        logging_level="error",
+        logging_level=logging.ERROR,
         _node_ip_address="127.0.0.1",
     )
     remote: Any = ray.remote

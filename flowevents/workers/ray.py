@@ -2,10 +2,11 @@
 
 The rules of this file:
 
-* A task is a streaming generator. It yields the groups of its item, then its `Outcome`. The item
-  itself runs in a thread beside it, which waits only where 1,000 messages are undelivered.
-* Ray lets a task be so many groups ahead of what was read here, and a group is read only when the
-  one before was delivered: by that the task knows what was, and needs no word from the driver.
+* A task is a streaming generator. It yields portions: groups of its item's messages, and at last
+  its `Outcome`. The item itself runs in a thread beside it, which waits only where 1,000 messages
+  are undelivered.
+* Ray lets a task be so many portions ahead of what was read here, and a portion is read only when
+  the one before was delivered: so the task knows what was, and needs no word from the driver.
 * To stop is `ray.cancel`: what waits in Ray never begins, what runs is interrupted, stops at its
   next event, and its stream ends only after that. Who does not stop in time is killed.
 * Ray runs nothing again by itself (`max_retries=0`): a lost worker is an error of the stream.
@@ -24,7 +25,7 @@ from typing import Any, Final
 
 from flowevents.errors import FlowEventsError, MissingExtra
 from flowevents.workers.lane import Arrived, Lane
-from flowevents.workers.outlet import Outlet
+from flowevents.workers.outlet import MOST_UNDELIVERED, Outlet
 from flowevents.workers.parcels import Group, Outcome, Task, Work
 
 try:
@@ -38,8 +39,11 @@ except ImportError as _missing:
 
 __all__ = ["RayRunner"]
 
-_AHEAD: Final = 3
-"""Groups that a task may be ahead; together they are fewer messages than may be undelivered."""
+_AHEAD: Final = 2
+"""Portions that a task may be ahead."""
+_PORTION: Final = MOST_UNDELIVERED // (2 * _AHEAD)
+"""With so many messages a portion is full; as a group has no more, all that may be ahead are fewer
+than may be undelivered, and a task that waits for that never waits for ever."""
 _LOOKS: Final = 0.05
 """Seconds after which a task that says nothing notices that Ray has interrupted it."""
 _OURS: Final[dict[str, Any]] = {
@@ -56,6 +60,10 @@ _LOSSES: Final = (
     exceptions.OutOfMemoryError,
     exceptions.ObjectLostError,  # what it said was on a node that is gone
 )
+
+
+_Said = Group | Outcome | None
+"""What goes from an item to its stream: messages, the end, or `None` where it is to stop."""
 
 
 class RayRunner:
@@ -180,14 +188,14 @@ class _Task:
         """Read the stream to its end."""
         outcome: Outcome | None = None
         try:
-            async for each in self.stream:
-                said = await each
-                if isinstance(said, Group):
-                    self._ahead += len(said.messages)
-                    arrived(ticket, said)
-                    await self._delivered()
-                else:
-                    outcome = said
+            async for portion in self.stream:
+                for said in await portion:
+                    if isinstance(said, Group):
+                        self._ahead += len(said.messages)
+                        arrived(ticket, said)
+                    else:
+                        outcome = said
+                await self._delivered()
             assert outcome is not None
         except Exception as error:
             self.future.set_exception(error)
@@ -210,33 +218,45 @@ class _Task:
             await self._changed.wait()
 
 
-def _run_on_ray(work: Work, task: Task) -> Iterator[Group | Outcome]:
+def _run_on_ray(work: Work, task: Task) -> Iterator[list[_Said]]:
     """Run an item in a worker of Ray's, and yield what it says, and how it ended.
 
     Ray interrupts the main thread of a task that is cancelled. That is no error here but a word:
     so no piece of code is left half done, and the stream ends when the item does.
     """
-    said: SimpleQueue[Group | Outcome | None] = SimpleQueue()
+    said: SimpleQueue[_Said] = SimpleQueue()
     outlet = Outlet(said.put)
     before = signal.signal(signal.SIGINT, lambda *_: said.put(None))
     thread = threading.Thread(target=lambda: said.put(work(task, outlet)), name="flowevents item")
     thread.start()
-    undelivered: deque[int] = deque()  # how many messages, a group each
+    undelivered: deque[int] = deque()  # how many messages, a portion each
     try:
         while True:
-            try:
-                each = said.get(timeout=_LOOKS)
-            except Empty:
-                continue
-            if each is None:
+            portion, count = _taken(said)
+            if portion[-1] is None:
                 break
-            yield each
-            if isinstance(each, Outcome):
+            yield portion
+            if isinstance(portion[-1], Outcome):
                 break
-            undelivered.append(len(each.messages))
+            undelivered.append(count)
             if len(undelivered) > _AHEAD:
                 outlet.delivered(undelivered.popleft())
     finally:
         outlet.stop()
         thread.join()
         signal.signal(signal.SIGINT, before)
+
+
+def _taken(said: SimpleQueue[_Said]) -> tuple[list[_Said], int]:
+    """Wait for what is said; take along what has been said since. Return how many messages, too."""
+    portion: list[_Said] = []
+    count = 0
+    while not portion or (count < _PORTION and not said.empty()):
+        try:
+            portion.append(said.get(timeout=_LOOKS))
+        except Empty:
+            continue
+        if not isinstance(portion[-1], Group):
+            break
+        count += len(portion[-1].messages)
+    return portion, count
