@@ -122,6 +122,19 @@ class Doing:
             yield f"gone on {item}"
             return item
 
+    class Answered:
+        """Says things one right after the other, and goes on when the last of them was heard."""
+
+        folder: str
+
+        def steps(self, item: Any) -> Generator[Any, None, Any]:
+            for number in range(5):
+                yield number
+                yield f"{item} {number}"
+                heard = Path(self.folder) / f"{item} {number}"
+                until(heard.exists, f"{heard.name} is heard")
+            return item
+
     class Ticking:
         """Ticks until it is stopped, and counts its ticks in a file; `fails` fails when told."""
 
@@ -187,6 +200,8 @@ class Doing:
                 heard = Path(self.folder) / f"heard {name} {killed + 1}"
                 until(heard.exists, heard.name)
                 os.kill(os.getpid(), signal.SIGKILL)
+            if name == "fails":
+                raise ValueError("in the end")
             yield f"{name} ends"
             return name
 
@@ -248,6 +263,12 @@ class Waiting(Doing.Waiting, Batch): ...
 
 
 class AsyncWaiting(Doing.Waiting, AsyncBatch): ...
+
+
+class Answered(Doing.Answered, Batch): ...
+
+
+class AsyncAnswered(Doing.Answered, AsyncBatch): ...
 
 
 class Ticking(Doing.Ticking, Batch): ...
@@ -320,3 +341,19 @@ class AsyncAsking(AsyncBatch):
 
     async def exec_fallback_async(self, item: Any, error: Exception) -> None:
         """Nothing falls back."""
+
+
+class Slow(Batch):
+    """Takes so many seconds."""
+
+    def steps(self, item: float) -> Generator[Any, None, Any]:
+        yield "begins"
+        time.sleep(item)
+
+
+class AsyncSlow(AsyncBatch):
+    """Takes so many seconds."""
+
+    def steps(self, item: float) -> Generator[Any, None, Any]:
+        yield "begins"
+        time.sleep(item)

@@ -102,6 +102,27 @@ def test_a_run_that_was_left(live: Engine, driver: Driver, tmp_path: Path) -> No
     assert len(runs_of(tmp_path, "a")) == 1
 
 
+def test_an_item_that_has_failed_is_finished(live: Engine, driver: Driver, tmp_path: Path) -> None:
+    """With `return_exceptions` it does not run again, and what it failed with is its result."""
+    options: dict[str, Any] = {"executor": live.executor, "return_exceptions": True}
+    with MemoryJournal() as journal:
+        node = made("Deadly", driver.loop is not None, tmp_path, **options)
+        shared: dict[str, Any] = {"items": [["fails", 0], ["a", 0]], "results": None}
+        run = Run(node, shared, journal=journal, id="the-run", transient={"results"})
+
+        def leave(event: Event) -> bool:
+            return isinstance(event, ItemEnd) and event.status == "error"
+
+        driver.each(run, leave)
+        driver.close(run)
+        shared = {"results": None}
+        driver.wait(Run.resume(node, journal, "the-run", shared=shared))
+        events = list(journal.read("the-run"))
+    begins = [each for each in events if getattr(each, "data", None) == "fails begins, retry 0"]
+    assert len(begins) == 1
+    items_of(events)
+
+
 def test_an_item_that_has_failed_before(here: Engine, driver: Driver, tmp_path: Path) -> None:
     """Its failures count for the worker that goes on with it."""
     with MemoryJournal() as journal:

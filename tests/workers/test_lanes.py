@@ -133,6 +133,7 @@ def test_messages_that_get_lost(driver: Driver, monkeypatch: pytest.MonkeyPatch)
     results, seen = ran(driver, lossy)
     assert results == [16]
     assert len(runs) == 2
+    assert [each.data for each in seen.of(Chunk) if each.attempt == 1] == ["4.0"]
     assert outputs(seen) == [*ALL, ["last", 4]]
 
 

@@ -60,6 +60,23 @@ def test_failures_before_it_count(surviving: Engine, driver: Driver, tmp_path: P
     items_of(seen.events)
 
 
+def test_an_item_that_is_lost_and_fails(surviving: Engine, driver: Driver, tmp_path: Path) -> None:
+    """It is tried as often as it may fail, and its error says in which attempt it was."""
+    node = made(
+        "Deadly", driver.loop is not None, tmp_path, executor=surviving.executor, max_retries=2
+    )
+    seen = Seen()
+    with pytest.raises(ValueError, match="in the end") as raised:
+        driver.run(
+            node, {"items": [("fails", 1)]}, observers=[seen, hearing(tmp_path)], id="the run"
+        )
+    assert [each.error.partition(":")[0] for each in seen.of(Retry)] == ["Lost", "ValueError"]
+    assert raised.value.__notes__ == [
+        f"In node '{type(node).__name__}', item 0 (item ('fails', 1)), attempt 3, run the run"
+    ]
+    items_of(seen.events)
+
+
 def test_again_and_again(surviving: Engine, driver: Driver, tmp_path: Path) -> None:
     """After `max_lost` times the node fails, and the error names the item that is to blame."""
     node = made("Deadly", driver.loop is not None, tmp_path, executor=surviving.executor)
