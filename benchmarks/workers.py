@@ -217,6 +217,54 @@ def on_ray() -> Iterator[Engine]:
         ray.shutdown()
 
 
+@contextmanager
+def on_dask() -> Iterator[Engine]:
+    """A Dask cluster on this machine; its own way is a topic, in groups of 32, or of 20 ms."""
+    import distributed
+
+    make_cluster: Any = distributed.LocalCluster
+    make_client: Any = distributed.Client
+    with (
+        make_cluster(
+            host="127.0.0.1", n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0"
+        ) as cluster,
+        make_client(cluster, set_as_default=False) as client,
+    ):
+
+        def bare_events(units: int) -> None:
+            queue: Queue[object] = Queue()
+
+            def hear(event: tuple[float, list[object]]) -> None:
+                for each in event[1]:
+                    queue.put(each)
+
+            topic = f"bench {time.time()}"
+            client.subscribe_topic(topic, hear)
+            futures = [
+                client.submit(log_groups, topic, item, each_of(units), pure=False)
+                for item in range(ITEMS)
+            ]
+            taken(queue.get, units)
+            client.gather(futures)
+            client.unsubscribe_topic(topic)
+
+        def bare_items(units: int) -> None:
+            results = client.gather(client.map(square, range(units), pure=False))
+            expect(results[-1], (units - 1) ** 2, "the last result")
+
+        yield Engine(client.get_executor(pure=False), bare_events, bare_items)
+
+
+def log_groups(topic: str, item: int, count: int) -> None:
+    """Tell a topic what `put` tells a queue."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    for group in in_groups(item, count):
+        worker.log_event(topic, group)
+    worker.log_event(topic, [None])
+
+
 def in_groups(item: int, count: int) -> Iterator[list[object]]:
     """What `put` tells."""
     group: list[object] = []
@@ -292,6 +340,8 @@ class FirstEvent:
 
 
 ENGINES: dict[str, Open] = {"threads": threads, "processes": processes}
+if importlib.util.find_spec("distributed") is not None:
+    ENGINES["Dask"] = on_dask
 if importlib.util.find_spec("ray") is not None:
     ENGINES["Ray"] = on_ray
 

@@ -34,7 +34,6 @@ def cluster() -> Iterator[Engine]:
         command,
         stdin=subprocess.PIPE,  # until it is closed
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
         text=True,
         cwd=_ROOT,
         env={**os.environ, "PYTHONPATH": str(_ROOT)},
@@ -71,7 +70,7 @@ def _main() -> None:
         n_workers=2,
         threads_per_worker=1,
         processes=True,
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",
     ) as workers:
         print(workers.scheduler_address, flush=True)
         sys.stdin.read()
