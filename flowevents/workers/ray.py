@@ -162,9 +162,10 @@ class _Tasks:
             ray.cancel(task.stream, force=True)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
-        for follower in asyncio.all_tasks(self._loop):
+        followers = asyncio.all_tasks(self._loop)
+        for follower in followers:
             follower.cancel()
-        self._loop.run_until_complete(asyncio.sleep(0))
+        self._loop.run_until_complete(asyncio.wait(followers)) if followers else None
         self._loop.close()
 
 
@@ -227,7 +228,9 @@ def _run_on_ray(work: Work, task: Task) -> Iterator[list[_Said]]:
     said: SimpleQueue[_Said] = SimpleQueue()
     outlet = Outlet(said.put)
     before = signal.signal(signal.SIGINT, lambda *_: said.put(None))
-    thread = threading.Thread(target=lambda: said.put(work(task, outlet)), name="flowevents item")
+    thread = threading.Thread(
+        target=lambda: said.put(work(task, outlet)), name="flowevents item", daemon=True
+    )
     thread.start()
     undelivered: deque[int] = deque()  # how many messages, a portion each
     try:
