@@ -191,7 +191,7 @@ class Doing:
         def steps(self, item: Any) -> Generator[Any, None, Any]:
             name, times = item
             yield f"{name} begins, retry {self.cur_retry}"
-            if name == "tries" and self.cur_retry == 0:
+            if name in ("tries", "doomed") and self.cur_retry == 0:
                 raise ValueError("once")
             mark = Path(self.folder) / f"killed {name}"
             killed = int(mark.read_text()) if mark.exists() else 0
@@ -200,7 +200,7 @@ class Doing:
                 heard = Path(self.folder) / f"heard {name} {killed + 1}"
                 until(heard.exists, heard.name)
                 os.kill(os.getpid(), signal.SIGKILL)
-            if name == "fails":
+            if name in ("fails", "doomed"):
                 raise ValueError("in the end")
             yield f"{name} ends"
             return name
