@@ -22,7 +22,7 @@ def hearing(folder: Path) -> Callable[[Event], None]:
     def hear(event: Event) -> None:
         if isinstance(event, Chunk) and "begins" in event.data:
             name = event.data.partition(" ")[0]
-            if not (name == "tries" and event.attempt == 1):
+            if name not in ("tries", "doomed") or event.attempt > 1:
                 heard[name] = heard.get(name, 0) + 1
                 (folder / f"heard {name} {heard[name]}").touch()
 
@@ -60,19 +60,22 @@ def test_failures_before_it_count(surviving: Engine, driver: Driver, tmp_path: P
     items_of(seen.events)
 
 
-def test_an_item_that_is_lost_and_fails(surviving: Engine, driver: Driver, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "retries"), [("fails", ["Lost", "ValueError"]), ("doomed", ["ValueError", "Lost"])]
+)
+def test_an_item_that_is_lost_and_fails(
+    surviving: Engine, driver: Driver, tmp_path: Path, name: str, retries: list[str]
+) -> None:
     """It is tried as often as it may fail, and its error says in which attempt it was."""
     node = made(
         "Deadly", driver.loop is not None, tmp_path, executor=surviving.executor, max_retries=2
     )
     seen = Seen()
     with pytest.raises(ValueError, match="in the end") as raised:
-        driver.run(
-            node, {"items": [("fails", 1)]}, observers=[seen, hearing(tmp_path)], id="the run"
-        )
-    assert [each.error.partition(":")[0] for each in seen.of(Retry)] == ["Lost", "ValueError"]
+        driver.run(node, {"items": [(name, 1)]}, observers=[seen, hearing(tmp_path)], id="the run")
+    assert [each.error.partition(":")[0] for each in seen.of(Retry)] == retries
     assert raised.value.__notes__ == [
-        f"In node '{type(node).__name__}', item 0 (item ('fails', 1)), attempt 3, run the run"
+        f"In node '{type(node).__name__}', item 0 (item ('{name}', 1)), attempt 3, run the run"
     ]
     items_of(seen.events)
 
