@@ -17,7 +17,7 @@ from flowevents.engine.publish import (
     in_opaque_step,
     progress,
 )
-from flowevents.engine.shape import is_node, node_name, why_no_node
+from flowevents.engine.shape import is_node, node_name, own_method, why_no_node
 from flowevents.errors import GraphError
 from flowevents.events import Event
 from flowevents.messages import warn
@@ -374,6 +374,11 @@ class BatchNode(Node):
         if executor is not None:
             from flowevents.workers.executor import workers_of  # here: few nodes need it
 
+            if own_method(self, "_exec"):
+                raise GraphError(
+                    f"{type(self).__name__} has an _exec of its own, which runs all of its items: "
+                    "it cannot have an executor=."
+                )
             self._flowevents_workers = workers_of(executor, max_lost, grace)
 
     if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from flowevents import (
     BatchNode,
     Event,
     FlowEventsError,
+    GraphError,
     ItemStart,
     Run,
 )
@@ -131,6 +132,18 @@ def test_a_limit_of_nothing() -> None:
     """A sequential batch has no concurrency, which is said."""
     with pytest.raises(ValueError, match=r"max_concurrency=2 .* needs an executor="):
         BatchNode(max_concurrency=2)
+
+
+def test_an_exec_of_its_own() -> None:
+    """It runs all items itself, wherever."""
+
+    class Own(BatchNode):
+        def _exec(self, prep_res: Any) -> Any:
+            return [self.exec(item) for item in prep_res]
+
+    with pytest.raises(GraphError, match=r"Own has an _exec of its own, .* cannot have an exec"):
+        Own(executor=Counted())
+    Own()
 
 
 def test_a_function_that_makes_no_executor(driver: Driver) -> None:
