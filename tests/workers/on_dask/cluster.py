@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,8 +33,9 @@ def cluster() -> Iterator[Engine]:
     command = [sys.executable, "-m", __name__]
     with subprocess.Popen(
         command,
-        stdin=subprocess.PIPE,  # until it is closed
+        stdin=subprocess.PIPE,  # it ends when this is closed
         stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         text=True,
         cwd=_ROOT,
         env={**os.environ, "PYTHONPATH": str(_ROOT)},
@@ -65,15 +67,28 @@ def _main() -> None:
     import distributed
 
     make_cluster: Any = distributed.LocalCluster
-    with make_cluster(
-        host="127.0.0.1",
-        n_workers=2,
-        threads_per_worker=1,
-        processes=True,
-        dashboard_address="127.0.0.1:0",
-    ) as workers:
-        print(workers.scheduler_address, flush=True)
+    over = threading.Event()
+    with make_cluster(host="127.0.0.1", n_workers=0, dashboard_address="127.0.0.1:0") as scheduler:
+        address = scheduler.scheduler_address
+        keepers = [threading.Thread(target=_keep_worker, args=(address, over)) for _ in range(2)]
+        for each in keepers:
+            each.start()
+        print(address, flush=True)
         sys.stdin.read()
+        over.set()
+        for each in keepers:
+            each.join()
+
+
+def _keep_worker(address: str, over: threading.Event) -> None:
+    """Have a worker run, always. Dask's own nanny forgets one that is killed as soon as it runs."""
+    command = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--no-nanny"]
+    options = ["--nthreads=1", "--host=127.0.0.1", "--no-dashboard"]
+    while not over.is_set():
+        with subprocess.Popen([*command, *options], stdin=subprocess.DEVNULL) as process:
+            while process.poll() is None and not over.wait(0.05):
+                pass
+            process.kill()
 
 
 if __name__ == "__main__":
