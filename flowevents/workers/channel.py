@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from multiprocessing.connection import Client, Connection
-from time import monotonic
 from typing import Any, Final
 
 from flowevents.workers.outlet import Outlet
@@ -18,8 +18,7 @@ STOP: Final = -1
 GRACE: Final = 5.0
 """Seconds that code has to stop in, in a worker whose driver is gone, before the process ends."""
 _LOOKS: Final = 1.0
-"""Seconds after which a worker looks whether its parent is there: a forked sibling may hold the
-driver's end of the connection open."""
+"""Seconds after which a worker process looks whether its parent is there."""
 
 
 def run_in_process(work: Work, task: Task, address: Any, key: bytes, ticket: int) -> Outcome:
@@ -41,7 +40,6 @@ class _Channel:
         self._connection.send(os.getpid())
         self._outlets: dict[int, Outlet] = {}
         self._sending = threading.Lock()
-        self._parent = os.getppid()
         self.over = False
         thread = threading.Thread(target=self._listen, name="flowevents channel", daemon=True)
         thread.start()
@@ -66,16 +64,10 @@ class _Channel:
     def _listen(self) -> None:
         """Hear what was delivered and what is to stop, until the driver says that it is over."""
         try:
-            while True:
-                if self._connection.poll(_LOOKS):
-                    said = self._connection.recv()
-                    if said is None:
-                        break
-                    self._hear(*said)
-                elif os.getppid() != self._parent:
-                    raise EOFError
+            while (said := self._connection.recv()) is not None:
+                self._hear(*said)
         except (EOFError, OSError):
-            self._end_process()
+            _end_process()
         self.over = True
         if _channels.get(self._address) is self:
             del _channels[self._address]
@@ -90,23 +82,42 @@ class _Channel:
         else:
             outlet.delivered(count)
 
-    def _end_process(self) -> None:
-        """The driver is gone without a word: end this process, which nobody else ends."""
-        until = monotonic() + GRACE
+    def stop(self) -> bool:
+        """Have all stop that it is for; whether something still runs."""
         for outlet in list(self._outlets.values()):
             outlet.stop()
-        while self._outlets and monotonic() < until:
-            threading.Event().wait(0.01)
-        os._exit(1)
+        return bool(self._outlets)
 
 
 _channels: Final[dict[Any, _Channel]] = {}
 _connecting: Final = threading.Lock()
+_watching: list[int] = []  # the parent of this process, once it is watched
 
 
 def _channel(address: Any, key: bytes) -> _Channel:
     with _connecting:
+        if not _watching:
+            _watching.append(os.getppid())
+            threading.Thread(target=_watch, name="flowevents watch", daemon=True).start()
         channel = _channels.get(address)
         if channel is None or channel.over:
             channel = _channels[address] = _Channel(address, key)
         return channel
+
+
+def _watch() -> None:
+    """End this process when its parent is gone: a pool's workers would wait for more for ever.
+
+    A lost connection says it faster, but a forked sibling may hold the driver's end open.
+    """
+    while os.getppid() == _watching[0]:
+        time.sleep(_LOOKS)
+    _end_process()
+
+
+def _end_process() -> None:
+    """End this process, after its code had time to stop."""
+    until = time.monotonic() + GRACE
+    while sum(each.stop() for each in list(_channels.values())) and time.monotonic() < until:
+        time.sleep(0.01)
+    os._exit(1)

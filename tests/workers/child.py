@@ -23,6 +23,7 @@ def main(name: str, how: str, folder: str) -> None:
             asyncio.run(run.wait_async())
         else:
             run.wait()
+        sys.stdin.read()
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,30 +44,51 @@ def logged(journal: Any, kind: type[Event]) -> set[int]:
     return {each.items[0] for each in journal.read("the-run") if isinstance(each, kind)}
 
 
+def killed_when(condition: Callable[[], bool], arguments: list[str]) -> None:
+    """Have a process drive a run, and kill it when that is so."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.workers.child", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+    )
+    with process:
+        try:
+            until(condition, "the driver is to be killed", 60)
+        finally:
+            process.send_signal(signal.SIGKILL)
+
+
 @pytest.fixture
 def lost(apart: Engine, driver: Driver, tmp_path: Path) -> Path:
     """The folder of a run whose driver was killed when two items had ended and two had begun."""
     how = "sync" if driver.loop is None else "async"
     for item in ITEMS[:2]:
         (tmp_path / f"go {item}").touch()
-    command = [sys.executable, "-m", "tests.workers.child", apart.name, how, str(tmp_path)]
     with SQLiteJournal(tmp_path / "runs.db") as journal:
-        process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
-        try:
-            until(
-                lambda: (len(logged(journal, ItemStart)), logged(journal, ItemEnd)) == (4, {0, 1}),
-                "two items have ended, and two run",
-                60,
-            )
-        finally:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+        killed_when(
+            lambda: (len(logged(journal, ItemStart)), logged(journal, ItemEnd)) == (4, {0, 1}),
+            [apart.name, how, str(tmp_path)],
+        )
     return tmp_path
 
 
 def test_its_workers_end(apart: Engine, lost: Path) -> None:
     """A worker whose driver is gone ends by itself."""
     pids = {pid for item in ITEMS for pid in runs_of(lost, item)}
+    until(lambda: all(is_gone(pid) for pid in pids), f"{pids} end")
+
+
+def test_idle_workers_end(apart: Engine, tmp_path: Path) -> None:
+    """So does one of a pool of its own that waits for more when its driver is gone."""
+    for item in ITEMS:
+        (tmp_path / f"go {item}").touch()
+    with SQLiteJournal(tmp_path / "runs.db") as journal:
+        killed_when(
+            lambda: [each.status for each in journal.runs()] == ["done"],
+            [apart.name, "sync", str(tmp_path)],
+        )
+    pids = {pid for item in ITEMS for pid in runs_of(tmp_path, item)}
     until(lambda: all(is_gone(pid) for pid in pids), f"{pids} end")
 
 
