@@ -47,6 +47,12 @@ def here(find_engine: Find) -> Engine:
     return find_engine("threads")
 
 
+@pytest.fixture(scope="session")
+def pool(find_engine: Find) -> Engine:
+    """A pool of processes that lasts."""
+    return find_engine("processes")
+
+
 @pytest.fixture(scope="session", params=[name for name in LIVE if name != "threads"])
 def apart(request: pytest.FixtureRequest, find_engine: Find) -> Engine:
     """Every engine whose workers are processes of their own."""

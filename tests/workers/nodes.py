@@ -220,6 +220,35 @@ class Doing:
                 time.sleep(0.01)
             return f"result of {item}"
 
+    class Scripted:
+        """Does what the item says, a list of steps for each attempt, the last for the fallback."""
+
+        cur_retry: int
+        emit: Any
+        progress: Any
+
+        def steps(self, item: list[list[tuple[str, Any]]]) -> Generator[Any, None, Any]:
+            for what, value in item[min(self.cur_retry, len(item) - 2)]:
+                if what == "yield":
+                    yield value
+                elif what == "return":
+                    return value
+                else:
+                    self.do(what, value)
+
+        def do(self, what: str, value: Any) -> None:
+            if what == "emit":
+                self.emit(value, kind="note")
+            elif what == "progress":
+                self.progress(value, label=str(value))
+            elif what == "raise":
+                raise KeyError(value) if value else ValueError(value)
+
+        def fall_back(self, item: Any, error: Exception) -> Any:
+            for what, value in item[-1]:
+                self.do(what, value)
+            return f"{type(error).__name__}: {error}"
+
     class Failing:
         """Raises what the item says."""
 
@@ -299,6 +328,16 @@ class Resuming(Doing.Resuming, Batch): ...
 
 
 class AsyncResuming(Doing.Resuming, AsyncBatch): ...
+
+
+class Scripted(Doing.Scripted, Batch):
+    def exec_fallback(self, item: Any, error: Exception) -> Any:
+        return self.fall_back(item, error)
+
+
+class AsyncScripted(Doing.Scripted, AsyncBatch):
+    async def exec_fallback_async(self, item: Any, error: Exception) -> Any:
+        return self.fall_back(item, error)
 
 
 class Failing(Doing.Failing, Batch): ...
