@@ -51,12 +51,10 @@ def test_any_item(
     outcomes: list[Any] = []
     with driving(how) as driver:
         for executor in (None, here.executor, pool.executor):
-            told = dict(options)
+            told: dict[str, Any] = {**options, "executor": executor, "max_retries": max_retries}
             if executor is None and how == "sync":
                 told.pop("max_concurrency")
-            node = made(
-                "Scripted", how == "async", executor=executor, max_retries=max_retries, **told
-            )
+            node = made("Scripted", how == "async", **told)
             shared: dict[str, Any] = {"items": batch}
             events = driver.pull(Run(node, shared))
             outcomes.append((list(map(repr, shared["results"])), items_of(events)))
