@@ -18,6 +18,7 @@ import concurrent.futures
 import pickle
 import secrets
 import weakref
+from collections import deque
 from collections.abc import Callable, Collection, Coroutine
 from functools import partial
 from time import monotonic
@@ -62,9 +63,10 @@ class Dask:
         self._options = {**executor._kwargs, "pure": False, "retries": 0}
         self._arrived = arrived
         self._executions: dict[int, _Execution] = {}
+        self._to_stop: deque[int] = deque()
         self._settled = 0.0  # when nothing can begin any more that was cancelled
         self._topic = f"flowevents-{secrets.token_hex(8)}"
-        # The client keeps it even when it has unsubscribed.
+        # The client keeps this handler even when nobody listens any more.
         self._client.subscribe_topic(self._topic, partial(_hear, weakref.ref(self)))
 
     def submit(self, ticket: int, work: Work, task: Task) -> _Execution:
@@ -87,10 +89,9 @@ class Dask:
             self._in_loop(self._set, _event(self._topic, ticket, execution.told))
 
     def stop(self, ticket: int) -> None:
-        """Cancel its key."""
-        execution = self._executions.get(ticket)
-        if execution is not None:
-            self._in_loop(self._stop, ticket, execution)
+        """Cancel its key, together with all that are to stop now."""
+        self._to_stop.append(ticket)
+        self._in_loop(self._stop)
 
     def is_loss(self, error: BaseException) -> bool:
         """Whether its worker was lost."""
@@ -106,10 +107,6 @@ class Dask:
 
     def close(self, given_up: bool) -> None:
         """Listen no more."""
-        try:
-            self._client.unsubscribe_topic(self._topic)
-        except Exception:  # the client is closed
-            return
         self._in_loop(self._forget)
 
     def hear(self, event: tuple[float, bytes]) -> None:
@@ -150,17 +147,25 @@ class Dask:
             else:
                 ended(execution.set_result, outcome)
 
-    async def _stop(self, ticket: int, execution: _Execution) -> None:
-        if execution.done():
+    async def _stop(self) -> None:
+        stopping: dict[int, _Execution] = {}
+        while self._to_stop:
+            ticket = self._to_stop.popleft()
+            execution = self._executions.get(ticket)
+            if execution is not None and not execution.done():
+                execution.stopping = True
+                stopping[ticket] = execution
+        if not stopping:
             return
-        execution.stopping = True
-        await self._client.cancel([execution.given])
-        if not execution.heard:
+        await self._client.cancel([each.given for each in stopping.values()])
+        unheard = [ticket for ticket, each in stopping.items() if not each.heard]
+        if unheard:
             self._settled = monotonic() + _SETTLED
-            if await _claim(self._client.scheduler, self._topic, ticket):
-                execution.works = False
-        if not execution.works:
-            self._end(ticket, execution, execution.over)
+            for ticket in await self._client.run_on_scheduler(_claim, self._topic, unheard):
+                stopping[ticket].works = False
+        for ticket, execution in stopping.items():
+            if not execution.works:
+                self._end(ticket, execution, execution.over)
 
     def _end(
         self, ticket: int, execution: _Execution, how: Callable[..., None], *args: Any
@@ -178,7 +183,7 @@ class Dask:
     async def _forget(self) -> None:
         """Have the scheduler forget what it would keep for ever."""
         await asyncio.sleep(max(0.0, self._settled - monotonic()))
-        await self._client.run_on_scheduler(_forget_step, self._topic)
+        await self._client.run_on_scheduler(_forget_step, self._topic, self._client.id)
 
 
 class _Execution(concurrent.futures.Future[Outcome]):
@@ -230,19 +235,22 @@ def _event(topic: str, ticket: int, number: int) -> str:
     return f"{topic} {ticket} {number}"
 
 
-async def _claim(scheduler: Any, topic: str, ticket: int) -> bool:
-    """Claim an execution; `False` where another has."""
-    claimed: bool = await scheduler.multi_lock_acquire(
-        locks=[f"{topic} {ticket}"],
-        id=f"{topic} {ticket} {secrets.token_hex(8)}",
-        timeout=0,
-        num_locks=1,
-    )
-    return claimed
+def _claim(topic: str, tickets: list[int], dask_scheduler: Any) -> list[int]:
+    """Claim executions of the step, in the scheduler; return those that nobody had claimed."""
+    locks = dask_scheduler.extensions["multi_locks"].locks
+    free = [ticket for ticket in tickets if not locks.get(_claim_name(topic, ticket))]
+    for ticket in free:
+        locks[_claim_name(topic, ticket)] = ["the driver"]
+    return free
 
 
-def _forget_step(topic: str, dask_scheduler: Any) -> None:
+def _claim_name(topic: str, ticket: int) -> str:
+    return f"{topic} {ticket}"
+
+
+def _forget_step(topic: str, client: str, dask_scheduler: Any) -> None:
     """Runs in the scheduler: its topic, which keeps 1,000 groups, its locks, its events."""
+    dask_scheduler.unsubscribe_topic(topic, client)
     dask_scheduler._broker._topics.pop(topic, None)
     locks = dask_scheduler.extensions["multi_locks"]
     events = dask_scheduler.extensions["events"]
@@ -279,7 +287,12 @@ class _Teller:
 
     def begin(self) -> bool:
         """Claim the execution; from then on look whether it is wanted."""
-        claiming = _claim(self._worker.scheduler, self._topic, self._ticket)
+        claiming = self._worker.scheduler.multi_lock_acquire(
+            locks=[_claim_name(self._topic, self._ticket)],
+            id=f"{self._topic} {self.outlet.token}",
+            timeout=0,
+            num_locks=1,
+        )
         claimed: bool = self._in_loop(claiming).result()
         if claimed:
             self._in_loop(self._look())
