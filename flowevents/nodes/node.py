@@ -12,11 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar, cast, overload
 
 from flowevents.engine.attempts import pause_after, retries_on
-from flowevents.engine.publish import (
-    emit,
-    in_opaque_step,
-    progress,
-)
+from flowevents.engine.publish import emit, in_opaque_step, progress
 from flowevents.engine.shape import is_node, node_name, own_method, why_no_node
 from flowevents.errors import GraphError
 from flowevents.events import Event

@@ -73,12 +73,12 @@ def test_a_class_of_another_main(apart: Engine, driver: Driver) -> None:
             return [1]
 
     Mine.__module__, Mine.__qualname__ = "__main__", "Mine"
-    vars(__main__)["Mine"] = Mine
+    __main__.__dict__["Mine"] = Mine
     try:
         with pytest.raises(FlowEventsError, match=r"Node 'Mine' cannot be unpickled.*__main__"):
             driver.run(Mine(executor=apart.executor), {})
     finally:
-        del vars(__main__)["Mine"]
+        del __main__.__dict__["Mine"]
 
 
 @pytest.mark.parametrize(
