@@ -49,11 +49,15 @@ _MISSING: Final = 5.0
 """Seconds in which the last messages of an execution come that has ended."""
 _AGAIN: Final = (
     ", {} times: something ends the process of the worker that runs it (a crash in a library, the "
-    "system where memory is short, in a script a main module without `if __name__ == '__main__':`)."
+    "system where memory is short)."
 )
 _BROKEN: Final = (
     ", and the executor is broken, which is not made anew because it is not the node's own: give "
     "executor= a function that makes one, as in functools.partial(ProcessPoolExecutor, 4)."
+)
+_UNBEGUN: Final = (
+    " No worker had begun it: a process that is spawned imports the program's main module, which "
+    "needs `if __name__ == '__main__':` around what it runs."
 )
 
 
@@ -325,6 +329,7 @@ class _Dispatch:
     def _give_up(self, errand: Errand, why: str) -> Effects:
         """End a lost item, and with it the step."""
         cause = None if errand.future is None else errand.future.exception()
+        why += "" if errand.token is not None else _UNBEGUN
         error = WorkerLost(f"{self._name(errand)} was lost with its worker{why}")
         if errand.item is not None:
             yield from end_item(errand.item, error)

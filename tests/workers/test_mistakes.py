@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Generator
 from concurrent.futures import Executor, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -79,6 +83,29 @@ def test_a_class_of_another_main(apart: Engine, driver: Driver) -> None:
             driver.run(Mine(executor=apart.executor), {})
     finally:
         del __main__.__dict__["Mine"]
+
+
+def test_a_main_module_without_its_guard(tmp_path: Path) -> None:
+    """Processes that are spawned cannot begin; the error says what is missing."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import multiprocessing\n"
+        "from concurrent.futures import ProcessPoolExecutor\n"
+        "from tests.workers.nodes import made\n"
+        "pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context('spawn'))\n"
+        "made('Program', False, executor=pool).run({'items': [1]})\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(program)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    said = done.stderr.rpartition("WorkerLost: ")[2]
+    assert "No worker had begun it: a process that is spawned imports" in said
 
 
 @pytest.mark.parametrize(
