@@ -27,6 +27,9 @@ class Workers(msgspec.Struct, frozen=True):
     max_lost: int = 3
     grace: float = 5.0
 
+    def __deepcopy__(self, memo: object) -> Workers:
+        return self  # of a node that is copied: an executor cannot be
+
     def lane(self, arrived: Arrived) -> Lane:
         """Return the way there and back, for one step."""
         executor = self.executor

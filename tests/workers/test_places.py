@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import gc
 import os
 import signal
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import loky
 import pytest
 
 from flowevents import (
@@ -194,6 +197,18 @@ def test_another_thread_cancels(live: Engine, driver: Driver, tmp_path: Path) ->
     threads[0].join()
     assert run.status == "cancelled"
     check_events(seen)
+
+
+@pytest.mark.parametrize(
+    "makes", [partial(ThreadPoolExecutor, 2), partial(loky.ProcessPoolExecutor, 1)]
+)
+def test_an_executor_that_is_made(makes: Any, driver: Driver) -> None:
+    """Each step has one of its own, which is gone when it ends; a deep copy makes others."""
+    node = made("Program", driver.loop is not None, max_retries=3, executor=makes)
+    for each in (node, copy.deepcopy(node)):
+        shared: dict[str, Any] = {"items": [0, 1, 2]}
+        driver.run(each, shared)
+        assert shared["results"] == [0, 1, 4]
 
 
 def test_items_are_drawn_lazily(here: Engine, driver: Driver) -> None:
