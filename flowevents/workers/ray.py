@@ -8,7 +8,8 @@ The rules of this file:
 * Ray lets a task be so many portions ahead of what was read here, and a portion is read only when
   the one before was delivered: so the task knows what was, and needs no word from the driver.
 * To stop is `ray.cancel`: what waits in Ray never begins, what runs is interrupted, stops at its
-  next event, and its stream ends only after that. Who does not stop in time is killed.
+  next event, and its stream ends only after that. Who does not stop in time is killed. Ray forgets
+  a cancel that overtakes its task, so it is repeated until the stream has ended.
 * Ray runs nothing again by itself (`max_retries=0`): a lost worker is an error of the stream.
 """
 
@@ -46,6 +47,10 @@ _PORTION: Final = MOST_UNDELIVERED // (2 * _AHEAD)
 than may be undelivered, and a task that waits for that never waits for ever."""
 _LOOKS: Final = 0.05
 """Seconds after which a task that says nothing notices that Ray has interrupted it."""
+_AGAIN: Final = 0.2
+"""Seconds after which a cancel is repeated."""
+_KILL: Final = 1.0
+"""Seconds in which Ray has killed a worker."""
 _OURS: Final[dict[str, Any]] = {
     "num_returns": "streaming",
     "max_retries": 0,
@@ -138,11 +143,10 @@ class _Tasks:
             self._loop.call_soon_threadsafe(task.deliver, count)
 
     def stop(self, ticket: int) -> None:
-        """Have Ray cancel it, and read all that it has said, which it may wait for."""
+        """Have Ray cancel it."""
         task = self._tasks.get(ticket)
         if task is not None:
-            ray.cancel(task.stream)
-            self._loop.call_soon_threadsafe(task.drain)
+            self._loop.call_soon_threadsafe(task.stop, False)
 
     def is_loss(self, error: BaseException) -> bool:
         """Whether the worker, its node, or what it has said is gone."""
@@ -158,15 +162,21 @@ class _Tasks:
 
     def close(self, given_up: bool) -> None:
         """Kill the workers of what still runs; end the thread."""
-        for task in list(self._tasks.values()):
-            ray.cancel(task.stream, force=True)
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
-        followers = asyncio.all_tasks(self._loop)
-        for follower in followers:
-            follower.cancel()
-        self._loop.run_until_complete(asyncio.wait(followers)) if followers else None
         self._loop.close()
+
+    async def _end(self) -> None:
+        for task in list(self._tasks.values()):
+            task.stop(True)
+        followers = asyncio.all_tasks() - {asyncio.current_task()}
+        if followers:
+            _, left = await asyncio.wait(followers, timeout=_KILL)
+            for follower in left:
+                follower.cancel()
+            if left:
+                await asyncio.wait(left)
 
 
 class _Task:
@@ -183,6 +193,7 @@ class _Task:
         self.future.set_running_or_notify_cancel()
         self._ahead = 0  # messages that were read and not delivered
         self._drained = False
+        self._force = False
         self._changed = asyncio.Event()
 
     async def follow(self, ticket: int, arrived: Arrived) -> None:
@@ -208,10 +219,18 @@ class _Task:
         self._ahead -= count
         self._changed.set()
 
-    def drain(self) -> None:
-        """Do not wait for what is to be delivered any more."""
-        self._drained = True
-        self._changed.set()
+    def stop(self, force: bool) -> None:
+        """Have Ray cancel it until it ends; wait no more for what is to be delivered."""
+        self._force = force
+        if not self._drained:
+            self._drained = True
+            self._changed.set()
+            self._cancel()
+
+    def _cancel(self) -> None:
+        if not self.future.done():
+            ray.cancel(self.stream, force=self._force)
+            asyncio.get_running_loop().call_later(_AGAIN, self._cancel)
 
     async def _delivered(self) -> None:
         while self._ahead and not self._drained:
