@@ -349,6 +349,7 @@ class _Dispatch:
         for errand in [each for each in reversed(sent) if not each.future.cancel()]:
             self._lane.stop(errand.ticket)  # first what waits is cancelled, the last one first
         until = monotonic() + self._workers.grace
+        first: BaseException | None = None
         can_wait = not (self._step.state.is_async and isinstance(error, GeneratorExit))
         while can_wait and self._running() and (left := until - monotonic()) > 0:
             self._arrivals.waiting.clear()
@@ -356,15 +357,22 @@ class _Dispatch:
                 yield from self._arrivals.sleep(left)
             except asyncio.CancelledError:
                 continue  # it is over soon in any case
+            except BaseException as another:  # a second Ctrl-C, or it is closed meanwhile
+                first, can_wait = another, False
         failed = isinstance(error, (Exception, Failed))
         why = Cancelled("another item has failed") if failed else error
         for errand in self._errands.values():
-            if errand.item is not None:
-                yield from end_item(errand.item, why)
+            try:
+                if errand.item is not None:
+                    yield from end_item(errand.item, why)
+            except BaseException as of_a_handler:  # the others end all the same
+                first = first or of_a_handler
         if can_wait:
             yield from self.close()
         else:
             self._lane.close(self._running())
+        if first is not None:
+            raise first
 
     def _running(self) -> bool:
         """Whether a worker still works for it."""

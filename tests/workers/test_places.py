@@ -231,3 +231,45 @@ def test_items_are_drawn_lazily(here: Engine, driver: Driver) -> None:
 
     driver.run(node, {"items": each()}, observers=[check])
     assert len(ended) == 50
+
+
+def test_interrupted_again_and_again(here: Engine, tmp_path: Path) -> None:
+    """A handler that raises at every end of an item, and not one of them is left out."""
+    node = made("Resuming", False, tmp_path, executor=here.executor)
+    seen = Seen()
+
+    def interrupt(event: Any) -> None:
+        if isinstance(event, ItemEnd) or getattr(event, "data", None) == "tick":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        node.run({"items": ["a", "b", "c"]}, observers=[seen, interrupt])
+    seen.check()
+
+
+def test_a_second_interrupt(here: Engine, tmp_path: Path) -> None:
+    """It does not wait for workers that do not stop, and tells the ends all the same."""
+    node = made("Stubborn", False, tmp_path, executor=here.executor, grace=1_000)
+    seen = Seen()
+    over = threading.Event()
+
+    def again_and_again() -> None:
+        while not over.wait(0.05):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    threads: list[threading.Thread] = []
+
+    def interrupt(event: Any) -> None:
+        if isinstance(event, Chunk):
+            threads.append(threading.Thread(target=again_and_again))
+            threads[0].start()
+        if isinstance(event, ItemEnd):
+            over.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        node.run({"items": ["a"]}, observers=[seen, interrupt])
+    threads[0].join()
+    (tmp_path / "end").touch()
+    until((tmp_path / "ended").exists, "ended")
+    assert [each.status for each in seen.of(ItemEnd)] == ["cancelled"]
+    seen.check()
