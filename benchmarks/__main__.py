@@ -19,6 +19,7 @@ from . import (
     queues,
     signals,
     steps,
+    workers,
 )
 from .machine import describe, pin
 from .measure import FULL, QUICK, Work
@@ -35,6 +36,7 @@ WORKS: tuple[Work, ...] = (
     *journals.WORKS,
     *fleets.WORKS,
     *front_ends.WORKS,
+    *workers.WORKS,
     *footprint.WORKS,
 )
 

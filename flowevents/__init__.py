@@ -14,6 +14,7 @@ The layers; each module imports only from those below it:
     driven.py     how a run is driven for them; resuming.py beside it: from a log to a run
     live.py       a run in the background, and its events as they come
     engine/       the one engine: a generator of effects, its drivers, the walk over a graph
+    workers/      items of a batch in threads, processes, machines; how their events come back
     journal/      the durable log of runs: what every store does alike, and each store a file
     signals/      one blinker signal per event type, senders, observe
     status.py     the states of a run; beside it opened.py, what of a run is open, and asking.py,
@@ -51,6 +52,7 @@ from flowevents.errors import (
     RunStateError,
     TooManySteps,
     UnknownRun,
+    WorkerLost,
 )
 from flowevents.events import (
     Action,
@@ -110,6 +112,7 @@ if TYPE_CHECKING:
     from flowevents.observers.timeline import timeline_svg
     from flowevents.observers.traces import TraceObserver as TraceObserver
     from flowevents.retrying import backoff
+    from flowevents.workers.ray import RayRunner as RayRunner
 
 __version__ = "0.1.0"
 
@@ -121,6 +124,7 @@ _LATER: Final = {
     "JsonLines": "observers.jsonlines",
     "LogObserver": "observers.logs",
     "MemoryJournal": "journal.memory",
+    "RayRunner": "workers.ray",
     "RedisJournal": "journal.redis",
     "RunSummary": "journal.records",
     "SQLiteJournal": "journal.sqlite",
@@ -137,7 +141,7 @@ _LATER: Final = {
 """What is imported when it is first used: an import of the package does without it."""
 
 
-_OF_EXTRAS: Final = {"RedisJournal": "redis", "TraceObserver": "opentelemetry"}
+_OF_EXTRAS: Final = {"RayRunner": "ray", "RedisJournal": "redis", "TraceObserver": "opentelemetry"}
 """The names that need a package of an extra."""
 
 
@@ -223,6 +227,7 @@ __all__ = [
     "TooManySteps",
     "UnknownEvent",
     "UnknownRun",
+    "WorkerLost",
     "asyncio",
     "backoff",
     "copy",

@@ -7,6 +7,7 @@
     ├── ReplyError (ValueError)         an answer that an open question does not take
     ├── Expired (TimeoutError)          nobody answered in time; raised in the node that asked
     ├── TooManySteps                    a run went beyond its `max_steps`
+    ├── WorkerLost                      an item was lost with its worker, again and again
     ├── AsyncNodeError (RuntimeError)   an async node or flow where only plain code can run
     ├── GraphError (TypeError)          what is not a node where one belongs, or cannot be run
     ├── ObserverError (TypeError)       an observer or handler that cannot be connected
@@ -43,6 +44,7 @@ __all__ = [
     "RunStateError",
     "TooManySteps",
     "UnknownRun",
+    "WorkerLost",
 ]
 
 
@@ -99,6 +101,13 @@ class Expired(FlowEventsError, TimeoutError):
 
 class TooManySteps(FlowEventsError):
     """A run executed more nodes and nested flows than its `max_steps` allows."""
+
+
+class WorkerLost(FlowEventsError):
+    """A worker ended before its item did, too often, or took with it what is not made anew.
+
+    The text names the item. What the executor itself said is the `__cause__`.
+    """
 
 
 class AsyncNodeError(FlowEventsError, RuntimeError):

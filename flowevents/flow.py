@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from flowevents.engine.routes import is_known, tell_unknown
 from flowevents.engine.shape import is_node, node_name, shape_of, why_no_node
 from flowevents.errors import GraphError
-from flowevents.nodes.async_node import AsyncNode, at_least_one, part_of_run_async
-from flowevents.nodes.node import BaseNode, part_of_run
+from flowevents.nodes.async_node import AsyncNode, part_of_run_async
+from flowevents.nodes.node import BaseNode, at_least_one, part_of_run
 
 __all__ = [
     "AsyncBatchFlow",

@@ -33,6 +33,8 @@ EDGES: Final = (
     "test_demos",  # LiteLLM
     "test_gradio",  # Gradio, Chromium
     "web/page/",  # Chromium
+    "workers/on_dask/",
+    "workers/on_ray/",
 )
 """Where the tests are that need more than light packages: `make test-edges` runs them."""
 

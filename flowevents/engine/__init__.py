@@ -11,6 +11,8 @@ From the bottom up; each row uses those above it:
     publish · calls · chunks · items     emit; a node's code; a chunk's fast path; batch items
     answers · ask                        what handlers answer; a node asks and waits
     streams · offload · attempts · batches
+    arrivals · work · errands · executors
+                                         items in workers
     cursor · frame · steps · unwind · walk
     drivers/                             sync and async, with the same verbs
     begin · course                       where a run begins; one execution as a whole

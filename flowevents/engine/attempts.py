@@ -31,6 +31,7 @@ __all__ = [
     "attempts_of",
     "begin_again",
     "pause_after",
+    "retried",
     "retries_on",
 ]
 
@@ -129,13 +130,13 @@ def _kept(item: Step, node: Any, argument: Any, error: Exception | None = None) 
         return failed
 
 
-def begin_again(step: Step) -> Effects:
+def begin_again(step: Step, text: str = _LOST) -> Effects:
     """Publish that a step or an item was lost with its process: its next attempt begins."""
     state, recorder = step.state, step.state.options.recorder
     step.began = state.options.clock.monotonic()
     if recorder is not None:
         recorder.notes.loses(step.span)
-    yield from _publish_retry(step, _LOST, 0.0, False)
+    yield from _publish_retry(step, text, 0.0, False)
 
 
 def _fall_back(fallback: Callable[..., Any], argument: Any, error: Exception) -> Any:
@@ -174,10 +175,15 @@ def pause_after(node: Any, attempt: int, error: Exception) -> float:
 
 def _retry(step: Step, error: Exception, wait: float, fallback: bool) -> Effects:
     """Publish that this attempt failed; from here on the step is in the next."""
-    if step.state.options.recorder is not None:
-        step.state.options.recorder.notes.fails(step.span)
     heard = step.listeners().retry is not None
     text = step.state.options.error_text(error) if heard else ""
+    return retried(step, text, wait, fallback)
+
+
+def retried(step: Step, text: str, wait: float, fallback: bool) -> Effects:
+    """Publish that an attempt failed, here or in a worker, with that error."""
+    if step.state.options.recorder is not None:
+        step.state.options.recorder.notes.fails(step.span)
     yield from _publish_retry(step, text, wait, fallback)
 
 

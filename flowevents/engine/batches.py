@@ -33,6 +33,10 @@ def execute(track: Track, step: Step, node: Any, prep_res: Any) -> Effects:
     if prep_res is None and not step.plan.shape.ours:
         # pocketflow 0.0.3 refuses it in its async batches, newer ones do not: let it decide.
         return invoke(step, node._exec, None)
+    if step.plan.shape.ours and node._flowevents_workers is not None:
+        from flowevents.engine.executors import execute_elsewhere  # here: few nodes need it
+
+        return execute_elsewhere(step, node, prep_res, node._flowevents_workers)
     recorder = step.state.options.recorder
     if recorder is not None:
         from flowevents.engine.stored_batches import execute_stored  # most runs have no journal

@@ -32,7 +32,7 @@ from flowevents.engine.step import Items, Step, Track, on_track
 from flowevents.errors import FlowEventsError
 from flowevents.journal.standing import Item
 
-__all__ = ["execute_stored"]
+__all__ = ["Stored", "execute_stored", "still_to_run", "stored_items"]
 
 logger: Final = logging.getLogger("flowevents")
 
@@ -42,20 +42,8 @@ Known = dict[int, Item | LostItem]
 
 def execute_stored(track: Track, step: Step, node: Any, batch: Any, recorder: Recorder) -> Effects:
     """Return the step's `exec_res`, the results of its items."""
-    lost = step.lost()
-    known: Known = {} if lost is None else lost.items
-    items = begin_items(step, batch)
-    source = iter(taken(step, batch))
-    head: list[Any] = []
-    if known:
-        head = list(islice(source, max(known) + 1))
-        if not _are_as_before(known, head, recorder):
-            yield from _void(step, items, known)
-            known = {}
-    items.done = sum(isinstance(each, Item) for each in known.values())
-    work = _Work(step, items, node, known, recorder)
-    outside = track.here
-    arguments = _still_to_run(enumerate(chain(head, source)), work)
+    work, arguments = yield from stored_items(step, node, batch, recorder)
+    items, outside = work.items, track.here
     if step.plan.shape.batch == "parallel":
         limit = limit_of(step.plan, node)
         yield Await(Group(step.state).run(work.in_task, arguments, limit))
@@ -71,6 +59,23 @@ def execute_stored(track: Track, step: Step, node: Any, batch: Any, recorder: Re
                 track.stand_at(outside)
         items.current = None
     return items.results
+
+
+def stored_items(step: Step, node: Any, batch: Any, recorder: Recorder) -> Effects:
+    """Return what is done for each item, and those that are still to run, with their indexes."""
+    lost = step.lost()
+    known: Known = {} if lost is None else lost.items
+    items = begin_items(step, batch)
+    source = iter(taken(step, batch))
+    head: list[Any] = []
+    if known:
+        head = list(islice(source, max(known) + 1))
+        if not _are_as_before(known, head, recorder):
+            yield from _void(step, items, known)
+            known = {}
+    items.done = sum(isinstance(each, Item) for each in known.values())
+    work = Stored(step, items, node, known, recorder)
+    return work, still_to_run(enumerate(chain(head, source)), work)
 
 
 def _are_as_before(known: Known, head: list[Any], recorder: Recorder) -> bool:
@@ -96,7 +101,7 @@ def _void(step: Step, items: Items, known: Known) -> Effects:
     yield from begin_again(step)
 
 
-def _still_to_run(arguments: Iterable[tuple[int, Any]], work: _Work) -> Iterator[tuple[int, Any]]:
+def still_to_run(arguments: Iterable[tuple[int, Any]], work: Any) -> Iterator[tuple[int, Any]]:
     """Put the results of finished items where they belong, and return the other items."""
     for index, argument in arguments:
         work.items.results.append(None)
@@ -107,7 +112,7 @@ def _still_to_run(arguments: Iterable[tuple[int, Any]], work: _Work) -> Iterator
             yield index, argument
 
 
-class _Work:
+class Stored:
     """What is done for each item of one step."""
 
     __slots__ = ("items", "known", "node", "recorder", "step", "told")
@@ -144,14 +149,26 @@ class _Work:
         self.known.pop(index, None)
         return item
 
+    def begins_again(self, index: int) -> bool:
+        """Whether it was open when the run was lost."""
+        return isinstance(self.known.get(index), LostItem)
+
     def run(self, track: Track, item: Step, argument: Any) -> Effects:
         """Run an item up to its end, and keep its result."""
+        yield from self.start(item, argument, track)
+        result = yield from attempts_of(self.step, self.node)(item, self.node, argument)
+        self.keep(item, result)
+
+    def start(self, item: Step, argument: Any, track: Track | None = None) -> Effects:
+        """Publish its start, or that it goes on."""
         if item.lost() is not None:
             yield from begin_again(item)
         else:
             self.recorder.notes.given(argument)
             yield from start_item(item, track)
-        result = yield from attempts_of(self.step, self.node)(item, self.node, argument)
+
+    def keep(self, item: Step, result: Any) -> None:
+        """Keep its result."""
         self.items.results[item.index] = result
         if item.open and not self.recorder.notes.result(result) and not self.told:
             self.told = True

@@ -13,7 +13,7 @@ from flowevents.engine.attempts import pause_after, retries_on
 from flowevents.engine.publish import in_opaque_step
 from flowevents.engine.shape import node_name
 from flowevents.errors import AsyncNodeError
-from flowevents.nodes.node import BatchNode, Node, RetryOn, Wait
+from flowevents.nodes.node import BatchNode, Node
 from flowevents.run import Run
 
 __all__ = ["AsyncBatchNode", "AsyncNode", "AsyncParallelBatchNode"]
@@ -124,11 +124,11 @@ class AsyncParallelBatchNode(AsyncNode, BatchNode):
     When one fails the others are cancelled and awaited before its error is raised.
 
     Attributes:
-        max_concurrency: The most items that run at once, or `None`. Under it they are taken
-            lazily, one as another ends.
+        max_concurrency: The most items that run at once, here or with an `executor`, or `None`.
+            Under it they are taken lazily, one as another ends.
     """
 
-    max_concurrency: int | None = None
+    _runs_together = True
 
     if TYPE_CHECKING:
 
@@ -136,28 +136,6 @@ class AsyncParallelBatchNode(AsyncNode, BatchNode):
             """Return the items, or nothing."""
             ...
 
-    def __init__(
-        self,
-        max_retries: int = 1,
-        wait: Wait = 0,
-        *,
-        max_concurrency: int | None = None,
-        retry_on: RetryOn | None = None,
-        return_exceptions: bool = False,
-    ) -> None:
-        super().__init__(max_retries, wait, retry_on=retry_on, return_exceptions=return_exceptions)
-        if max_concurrency is not None:
-            self.max_concurrency = at_least_one(max_concurrency)
-
     async def _exec(self, prep_res: Any) -> Any:
         tries = (super(AsyncParallelBatchNode, self)._exec(item) for item in (prep_res or []))
         return await asyncio.gather(*tries, return_exceptions=self.return_exceptions)
-
-
-def at_least_one(max_concurrency: int) -> int:
-    """Check a limit of concurrent items."""
-    if max_concurrency < 1:
-        raise ValueError(
-            f"max_concurrency must be at least 1, not {max_concurrency!r}; None is no limit."
-        )
-    return max_concurrency

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar, cast, overload
 
 from flowevents.engine.attempts import pause_after, retries_on
 from flowevents.engine.publish import emit, in_opaque_step, progress
-from flowevents.engine.shape import is_node, node_name, why_no_node
+from flowevents.engine.shape import is_node, node_name, own_method, why_no_node
 from flowevents.errors import GraphError
 from flowevents.events import Event
 from flowevents.messages import warn
@@ -25,9 +25,12 @@ from flowevents.stream import UNSET, AsyncStream, Stream, streamed
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+    from concurrent.futures import Executor
     from typing import Self, Unpack
 
-__all__ = ["BaseNode", "BatchNode", "Node", "RetryOn", "Wait"]
+    from flowevents.workers.lane import Runner
+
+__all__ = ["BaseNode", "BatchNode", "Node", "RetryOn", "Wait", "at_least_one"]
 
 E = TypeVar("E", bound=Event)
 R = TypeVar("R")
@@ -287,6 +290,15 @@ class Node(BaseNode):
         return self.exec(prep_res)
 
 
+def at_least_one(max_concurrency: int) -> int:
+    """Check a limit of concurrent items."""
+    if max_concurrency < 1:
+        raise ValueError(
+            f"max_concurrency must be at least 1, not {max_concurrency!r}; None is no limit."
+        )
+    return max_concurrency
+
+
 def _checked(retry_on: RetryOn) -> RetryOn:
     kinds = retry_on if isinstance(retry_on, tuple) else (retry_on,)
     function = callable(retry_on) and not isinstance(retry_on, type)
@@ -314,12 +326,24 @@ def _no_number(cls: Any, value: object) -> str:
 class BatchNode(Node):
     """A node whose `prep` gives items, each of which `exec` gets; `post` gets the results.
 
+    Args:
+        executor: Where its items run, at the same time: an executor as PEP 3148 describes it, a
+            `RayRunner`, or a function that makes one for each step. A worker gets a copy of the
+            node and one item; by default the items run here, one after the other.
+        max_lost: How often an item may be lost with its worker, before that is a `WorkerLost`.
+        grace: Seconds after which a worker that was told to stop, and does not, is given up.
+
     Attributes:
         return_exceptions: Where an item fails the others go on, and `post` finds the exception at
             its place.
+        max_concurrency: The most items that are with the executor at once, or `None`. Under it
+            they are taken lazily, one as another ends.
     """
 
     return_exceptions: bool = False
+    max_concurrency: int | None = None
+    _flowevents_workers: Any = None
+    _runs_together = False
 
     def __init__(
         self,
@@ -328,10 +352,30 @@ class BatchNode(Node):
         *,
         retry_on: RetryOn | None = None,
         return_exceptions: bool = False,
+        executor: Executor | Runner | Callable[[], Executor | Runner] | None = None,
+        max_concurrency: int | None = None,
+        max_lost: int = 3,
+        grace: float = 5,
     ) -> None:
         super().__init__(max_retries, wait, retry_on=retry_on)
         if return_exceptions:
             self.return_exceptions = True
+        if max_concurrency is not None:
+            self.max_concurrency = at_least_one(max_concurrency)
+            if executor is None and not self._runs_together:
+                raise ValueError(
+                    f"max_concurrency={max_concurrency!r} of a {type(self).__name__} needs an "
+                    "executor=: without one its items run one after the other."
+                )
+        if executor is not None:
+            from flowevents.workers.executor import workers_of  # here: few nodes need it
+
+            if own_method(self, "_exec"):
+                raise GraphError(
+                    f"{type(self).__name__} has an _exec of its own, which runs all of its items: "
+                    "it cannot have an executor=."
+                )
+            self._flowevents_workers = workers_of(executor, max_lost, grace)
 
     if TYPE_CHECKING:
 

@@ -17,6 +17,8 @@ from collections.abc import (
     Iterable,
     Iterator,
 )
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, assert_type
@@ -92,6 +94,7 @@ from flowevents import (
     TooManySteps,
     UnknownEvent,
     UnknownRun,
+    WorkerLost,
     backoff,
     events,
     observe,
@@ -352,6 +355,9 @@ def async_graph() -> AsyncFlow:
     """So it is with async ones."""
     fetch = Fetch(3, 0.5)
     fetch >> FetchEach(wait=pause) >> FetchAll(max_concurrency=3, return_exceptions=True)
+    pool = ThreadPoolExecutor(4)
+    fetch >> FetchEach(executor=pool, max_concurrency=8) >> FetchAll(executor=pool, max_lost=1)
+    fetch >> FetchEach(executor=partial(ProcessPoolExecutor, 2), grace=0.5)
     fetch >> WriteAll(retry_on=lambda error: "429" in str(error), max_concurrency=None)
     fetch - "files" >> PerFileAsync(WriteAsync()) >> PerFileAtOnce(Plan(), max_concurrency=2)
     return AsyncFlow(fetch)
@@ -681,7 +687,7 @@ def errors(shared: Shared) -> str:
     except (GraphError, ObserverError) as error:
         as_type: TypeError = error
         return str(as_type)
-    except (RunCancelled, TooManySteps) as error:
+    except (RunCancelled, TooManySteps, WorkerLost) as error:
         root: FlowEventsError = error
         return str(root)
     return ""
