@@ -282,7 +282,7 @@ class _Teller:
         self._key = worker.get_current_task()
         self._topic = topic
         self._ticket = ticket
-        self._listens = False
+        self._listens_for = 0  # the number of an event
         self._ended = False
 
     def begin(self) -> bool:
@@ -302,11 +302,13 @@ class _Teller:
         """Say that it has ended."""
         self._ended = True
         self._tell(self.outlet.count, None)
+        if self._listens_for:
+            self._in_loop(self._listen_no_more())
 
     def _send(self, group: Group) -> None:
         self._tell(group.first, group.messages)
-        if not self._listens and group.first + len(group.messages) > MOST_UNDELIVERED // 2:
-            self._listens = True
+        if not self._listens_for and group.first + len(group.messages) > MOST_UNDELIVERED // 2:
+            self._listens_for = 1
             self._in_loop(self._listen())
 
     def _tell(self, first: int, messages: Any) -> None:
@@ -328,10 +330,15 @@ class _Teller:
     async def _listen(self) -> None:
         """Hear what was delivered."""
         scheduler = self._worker.scheduler
-        number = 1
         while not self._ended:
-            name = _event(self._topic, self._ticket, number)
+            name = self._event()
             if await scheduler.event_wait(name=name, timeout=_PATIENCE):
+                self._listens_for += 1
                 self.outlet.delivered(_TOGETHER)
                 await scheduler.event_clear(name=name)
-                number += 1
+
+    async def _listen_no_more(self) -> None:
+        await self._worker.scheduler.event_set(name=self._event())
+
+    def _event(self) -> str:
+        return _event(self._topic, self._ticket, self._listens_for)
