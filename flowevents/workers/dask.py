@@ -81,7 +81,7 @@ class Dask:
     def deliver(self, ticket: int, count: int) -> None:
         """Set the event for which its worker waits, if it does."""
         execution = self._executions.get(ticket)
-        if execution is None:
+        if execution is None or not execution.works:
             return
         execution.delivered += count
         while execution.delivered >= (execution.told + 1) * _TOGETHER:
@@ -128,7 +128,15 @@ class Dask:
     # -- in the client's loop ---------------------------------------------------------------------
 
     def _in_loop(self, call: Any, *args: Any) -> None:
-        self._client.loop.add_callback(_tried, partial(call, *args))
+        self._client.loop.add_callback(self._tried, partial(call, *args))
+
+    async def _tried(self, call: Any) -> None:
+        """Do what concerns nobody any more where the client is closed, or looks for its cluster."""
+        try:
+            await call()
+        except Exception:
+            if self._client.status == "running":
+                raise
 
     async def _follow(self, ticket: int, execution: _Execution) -> None:
         """Wait for its end; let go of the result, which Dask would make again where it got lost."""
@@ -214,14 +222,6 @@ class _Execution(concurrent.futures.Future[Outcome]):
         """It was cancelled, and no worker runs it."""
         super().cancel()
         self.set_running_or_notify_cancel()
-
-
-async def _tried(call: Any) -> None:
-    """Do what concerns nobody where the connection to the cluster is lost."""
-    try:
-        await call()
-    except (OSError, RuntimeError):
-        return
 
 
 def _hear(lane: weakref.ref[Dask], event: tuple[float, bytes]) -> None:
