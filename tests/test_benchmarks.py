@@ -7,8 +7,15 @@ import pytest
 from benchmarks.__main__ import WORKS
 from benchmarks.measure import SMOKE, Work, WrongResult, expect
 
+EDGES = (" in Dask", " in Ray")
+MARKED = [
+    pytest.param(work, id=work.work, marks=[pytest.mark.edge] * work.work.endswith(EDGES))
+    for work in WORKS
+]
 
-@pytest.mark.parametrize("work", WORKS, ids=lambda work: work.work)
+
+@pytest.mark.parametrize("work", MARKED)
+@pytest.mark.usefixtures("threads_end")
 def test_each_work_computes_a_right_result(work: Work) -> None:
     """Measuring a little of it is the test: it raises `WrongResult` where work was not done."""
     row = work.measure(SMOKE)

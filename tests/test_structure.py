@@ -20,6 +20,7 @@ MOST_LINES: Final = 400
 AN_EVENT = "an event type: its fields are the contract with whoever reads events"
 
 EXEMPT: Final[dict[str, str]] = {
+    "flowevents.engine.work._WorkerOptions": "the options of Run, and one",
     "flowevents.events.Interrupt": AN_EVENT,
     "flowevents.events.ItemEnd": AN_EVENT,
     "flowevents.events.NodeEnd": AN_EVENT,

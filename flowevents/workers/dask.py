@@ -81,7 +81,7 @@ class Dask:
     def deliver(self, ticket: int, count: int) -> None:
         """Set the event for which its worker waits, if it does."""
         execution = self._executions.get(ticket)
-        if execution is None:
+        if execution is None or not execution.works:
             return
         execution.delivered += count
         while execution.delivered >= (execution.told + 1) * _TOGETHER:
@@ -128,7 +128,15 @@ class Dask:
     # -- in the client's loop ---------------------------------------------------------------------
 
     def _in_loop(self, call: Any, *args: Any) -> None:
-        self._client.loop.add_callback(_tried, partial(call, *args))
+        self._client.loop.add_callback(self._tried, partial(call, *args))
+
+    async def _tried(self, call: Any) -> None:
+        """Do what concerns nobody any more where the client is closed, or looks for its cluster."""
+        try:
+            await call()
+        except Exception:
+            if self._client.status == "running":
+                raise
 
     async def _follow(self, ticket: int, execution: _Execution) -> None:
         """Wait for its end; let go of the result, which Dask would make again where it got lost."""
@@ -216,14 +224,6 @@ class _Execution(concurrent.futures.Future[Outcome]):
         self.set_running_or_notify_cancel()
 
 
-async def _tried(call: Any) -> None:
-    """Do what concerns nobody where the connection to the cluster is lost."""
-    try:
-        await call()
-    except (OSError, RuntimeError):
-        return
-
-
 def _hear(lane: weakref.ref[Dask], event: tuple[float, bytes]) -> None:
     listening = lane()
     if listening is not None:
@@ -282,7 +282,7 @@ class _Teller:
         self._key = worker.get_current_task()
         self._topic = topic
         self._ticket = ticket
-        self._listens = False
+        self._listens_for = 0  # the number of an event
         self._ended = False
 
     def begin(self) -> bool:
@@ -302,11 +302,13 @@ class _Teller:
         """Say that it has ended."""
         self._ended = True
         self._tell(self.outlet.count, None)
+        if self._listens_for:
+            self._in_loop(self._listen_no_more())
 
     def _send(self, group: Group) -> None:
         self._tell(group.first, group.messages)
-        if not self._listens and group.first + len(group.messages) > MOST_UNDELIVERED // 2:
-            self._listens = True
+        if not self._listens_for and group.first + len(group.messages) > MOST_UNDELIVERED // 2:
+            self._listens_for = 1
             self._in_loop(self._listen())
 
     def _tell(self, first: int, messages: Any) -> None:
@@ -328,10 +330,15 @@ class _Teller:
     async def _listen(self) -> None:
         """Hear what was delivered."""
         scheduler = self._worker.scheduler
-        number = 1
         while not self._ended:
-            name = _event(self._topic, self._ticket, number)
+            name = self._event()
             if await scheduler.event_wait(name=name, timeout=_PATIENCE):
+                self._listens_for += 1
                 self.outlet.delivered(_TOGETHER)
                 await scheduler.event_clear(name=name)
-                number += 1
+
+    async def _listen_no_more(self) -> None:
+        await self._worker.scheduler.event_set(name=self._event())
+
+    def _event(self) -> str:
+        return _event(self._topic, self._ticket, self._listens_for)

@@ -16,6 +16,7 @@ from typing import Any
 
 from flowevents import (
     Ask,
+    AsyncBatchNode,
     AsyncParallelBatchNode,
     AsyncStreamNode,
     BatchNode,
@@ -396,3 +397,36 @@ class AsyncSlow(AsyncBatch):
     def steps(self, item: float) -> Generator[Any, None, Any]:
         yield "begins"
         time.sleep(item)
+
+
+class Plain(BatchNode):
+    """Does not stream."""
+
+    def prep(self, shared: Any) -> Any:
+        return shared["items"]
+
+    def exec(self, item: int) -> int:
+        self.emit(item, kind="note")
+        if self.cur_retry == 0:
+            raise ValueError(item)
+        return item + 1
+
+    def post(self, shared: Any, prep_res: Any, exec_res: Any) -> None:
+        shared["results"] = exec_res
+
+
+class AsyncPlain(AsyncBatchNode):
+    """Does not stream; without an executor its items run one after the other."""
+
+    async def prep_async(self, shared: Any) -> Any:
+        return shared["items"]
+
+    async def exec_async(self, item: int) -> int:
+        self.emit(item, kind="note")
+        await asyncio.sleep(0)
+        if self.cur_retry == 0:
+            raise ValueError(item)
+        return item + 1
+
+    async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> None:
+        shared["results"] = exec_res

@@ -6,7 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,29 +45,46 @@ def logged(journal: Any, kind: type[Event]) -> set[int]:
     return {each.items[0] for each in journal.read("the-run") if isinstance(each, kind)}
 
 
-def killed_when(condition: Callable[[], bool], arguments: list[str]) -> None:
-    """Have a process drive a run, and kill it when that is so."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.workers.child", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdin=subprocess.PIPE,
-    )
-    with process:
-        try:
-            until(condition, "the driver is to be killed", 60)
-        finally:
-            process.send_signal(signal.SIGKILL)
+Kill = Callable[[Callable[[], bool], list[str]], None]
 
 
 @pytest.fixture
-def lost(apart: Engine, driver: Driver, tmp_path: Path) -> Path:
+def kill_when() -> Iterator[Kill]:
+    """Has a process drive a run, and kills it when something is so.
+
+    With the test ends what is left in its session: a pool's process that has run nothing for us.
+    """
+    sessions: list[int] = []
+
+    def kill(condition: Callable[[], bool], arguments: list[str]) -> None:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.workers.child", *arguments],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
+        sessions.append(process.pid)
+        with process:
+            try:
+                until(condition, "the driver is to be killed", 60)
+            finally:
+                process.send_signal(signal.SIGKILL)
+
+    yield kill
+    for session in sessions:
+        with suppress(ProcessLookupError):
+            os.killpg(session, signal.SIGKILL)
+
+
+@pytest.fixture
+def lost(apart: Engine, driver: Driver, tmp_path: Path, kill_when: Kill) -> Path:
     """The folder of a run whose driver was killed when two items had ended and two had begun."""
     how = "sync" if driver.loop is None else "async"
     for item in ITEMS[:2]:
         (tmp_path / f"go {item}").touch()
     with SQLiteJournal(tmp_path / "runs.db") as journal:
-        killed_when(
+        kill_when(
             lambda: (len(logged(journal, ItemStart)), logged(journal, ItemEnd)) == (4, {0, 1}),
             [apart.name, how, str(tmp_path)],
         )
@@ -79,12 +97,12 @@ def test_its_workers_end(apart: Engine, lost: Path) -> None:
     until(lambda: all(is_gone(pid) for pid in pids), f"{pids} end")
 
 
-def test_idle_workers_end(apart: Engine, tmp_path: Path) -> None:
+def test_idle_workers_end(apart: Engine, tmp_path: Path, kill_when: Kill) -> None:
     """So does one of a pool of its own that waits for more when its driver is gone."""
     for item in ITEMS:
         (tmp_path / f"go {item}").touch()
     with SQLiteJournal(tmp_path / "runs.db") as journal:
-        killed_when(
+        kill_when(
             lambda: [each.status for each in journal.runs()] == ["done"],
             [apart.name, "sync", str(tmp_path)],
         )

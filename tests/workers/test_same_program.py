@@ -49,3 +49,15 @@ def test_nobody_listens(engine: Engine, driver: Driver) -> None:
     node = made("Program", driver.loop is not None, max_retries=3, executor=engine.executor)
     driver.run(node, shared)
     assert shared["results"] == expected
+
+
+def test_nodes_that_do_not_stream(engine: Engine, driver: Driver) -> None:
+    """`exec` and `exec_async` emit and are tried again as without an executor."""
+    outcomes: list[Any] = []
+    for executor in (None, engine.executor):
+        node = made("Plain", driver.loop is not None, max_retries=2, executor=executor)
+        shared: dict[str, Any] = {"items": [1, 2, 3]}
+        events = driver.pull(Run(node, shared))
+        outcomes.append((shared["results"], items_of(events)))
+    assert outcomes[0][0] == [2, 3, 4]
+    assert outcomes[0] == outcomes[1]

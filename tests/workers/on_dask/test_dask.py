@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +93,34 @@ def test_what_waits_never_begins(engine: Engine, driver: Driver, tmp_path: Path)
     after = made("Program", driver.loop is not None, max_retries=3, executor=engine.executor)
     driver.run(after, {"items": list(range(4))})
     assert {path.name for path in tmp_path.glob("ticks *")} == begun
+
+
+def test_a_busy_cluster(engine: Engine, driver: Driver, tmp_path: Path) -> None:
+    """Where no item could begin yet a cancelled run is over at once."""
+    client, go = client_of(engine), tmp_path / "go"
+    busy = [client.submit(wait_for, str(go), number, pure=False) for number in range(2)]
+    options: dict[str, Any] = {"executor": engine.executor, "grace": 20}
+    run = Run(made("Ticking", driver.loop is not None, tmp_path, **options), {"items": [1, 2, 3]})
+
+    def cancel() -> None:
+        until(lambda: len(client.run_on_scheduler(kept)) >= 3, "they wait")
+        run.cancel()
+
+    thread = threading.Thread(target=cancel)
+    began = time.monotonic()
+    thread.start()
+    with pytest.raises(RunCancelled):
+        driver.wait(run)
+    thread.join()
+    assert time.monotonic() - began < 15
+    go.touch()
+    client.gather(busy)
+    assert list(tmp_path.glob("ticks *")) == []
+
+
+def wait_for(path: str, number: int) -> None:
+    """Keeps a worker busy until there is a file."""
+    until(Path(path).exists, path)
 
 
 def test_a_client_is_no_executor(engine: Engine, driver: Driver) -> None:

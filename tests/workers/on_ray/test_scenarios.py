@@ -16,6 +16,9 @@ from tests.workers import (
     test_slow_consumers,
 )
 
+OF_ENGINES = {"engine", "live", "apart", "surviving"}
+OF_POOLS = {"test_idle_workers_end"}
+
 for module in (
     test_cancelling,
     test_durable,
@@ -28,10 +31,7 @@ for module in (
     test_slow_consumers,
 ):
     for name, test in vars(module).items():
-        if name.startswith("test_") and {*signature(test).parameters} & {
-            "engine",
-            "live",
-            "apart",
-            "surviving",
-        }:
+        if not name.startswith("test_") or name in OF_POOLS:
+            continue
+        if OF_ENGINES & {*signature(test).parameters}:
             globals()[name] = test
