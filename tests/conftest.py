@@ -69,7 +69,8 @@ def _nothing_is_left() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
     assert connected() == []
-    assert {each for each in threading.enumerate() if each.is_alive()} <= before
+    left = {each for each in threading.enumerate() if each.is_alive()} - before
+    assert [each for each in left if not each.name.startswith("Dask-Offload")] == []  # it stays
 
 
 @pytest.fixture
