@@ -358,6 +358,7 @@ def async_graph() -> AsyncFlow:
     pool = ThreadPoolExecutor(4)
     fetch >> FetchEach(executor=pool, max_concurrency=8) >> FetchAll(executor=pool, max_lost=1)
     fetch >> FetchEach(executor=partial(ProcessPoolExecutor, 2), grace=0.5)
+    fetch >> FetchEach(executor=flowevents.RayRunner(num_cpus=0.1))
     fetch >> WriteAll(retry_on=lambda error: "429" in str(error), max_concurrency=None)
     fetch - "files" >> PerFileAsync(WriteAsync()) >> PerFileAtOnce(Plan(), max_concurrency=2)
     return AsyncFlow(fetch)
