@@ -15,6 +15,7 @@ import pytest
 
 from flowevents import SQLiteJournal
 from tests.driving import PATIENCE
+from tests.terminal import Terminal
 from tests.web.servers import ROOT, http, until
 from tests.web.streams import Viewer, problem, started
 
@@ -78,6 +79,23 @@ def test_flows_by_their_names(folder: Path) -> None:
         assert viewer.ended
         assert started(url, "make")
         problem(http.post(f"{url}/runs", json={"flow": "asks"}), 422, "'flow', 'more', 'make'")
+
+
+def test_watched_and_answered_in_a_terminal_next_door(folder: Path) -> None:
+    """`flowevents watch --answer` shows a run that the server drives, and the server goes on."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "80"}
+    database = folder / "runs.db"
+    with serving(folder, "main:asks", "--db", str(database)) as (url, _):
+        run_id = started(url, "asks")
+        watch = [sys.executable, "-m", "flowevents", "watch", str(database), run_id, "--answer"]
+        with Terminal(watch, environment) as terminal:
+            terminal.until("Well?")
+            terminal.press("yes\n")
+            assert terminal.end() == 0
+        assert "Asks" in terminal.shown
+        assert "yes" in terminal.shown
+        with SQLiteJournal(database) as journal:
+            assert journal.summary(run_id).status == "done"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
