@@ -3,7 +3,8 @@
 Server and viewers are in one process, with a loop in a thread for each side, and the viewers do
 next to nothing with what they get.
 
-`python -m benchmarks.front_ends 1000` has so many stand still, and prints the memory in bytes.
+`python -m benchmarks.front_ends viewers 1000` has so many stand still, and prints the memory in
+bytes; with `runs` so many runs are started, of which the server keeps the last 1,000.
 """
 
 from __future__ import annotations
@@ -25,15 +26,26 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Mount, Route
 
-from flowevents import Ask, AskNode, Flow, Journal, MemoryJournal, Run, StreamNode
+from flowevents import (
+    Ask,
+    AskNode,
+    AsyncFlow,
+    Flow,
+    Journal,
+    MemoryJournal,
+    Run,
+    StreamNode,
+)
 from flowevents.web import RunServer
 from flowevents.web.watching import sse_frame
 
 from .footprint import python, resident_bytes
-from .measure import Comparison, Effort, expect
+from .measure import Comparison, Effort, expect, seconds
 from .table import Row
 
 FEW, MANY = 10, 1_000
+FEW_RUNS, MANY_RUNS = 2_000, 98_000
+AT_ONCE = 500
 KILOBYTE = 1e3
 
 
@@ -155,7 +167,7 @@ class StandingStill:
     def measure(self, effort: Effort) -> Row:
         """Start the processes; the amount is kilobytes for each viewer."""
         many = FEW + effort.units(MANY)
-        few, all_of_them = (int(python("-m", "benchmarks.front_ends", str(n))) for n in (FEW, many))
+        few, all_of_them = (_resident("viewers", n) for n in (FEW, many))
         each = (all_of_them - few) / (many - FEW) / KILOBYTE
         return Row(
             work=self.work,
@@ -167,6 +179,89 @@ class StandingStill:
             rounds=1,
             ratio=False,
         )
+
+
+@dataclass(frozen=True)
+class RunsThatEnd:
+    """Memory of a server after 100,000 runs, beyond that after 2,000: it keeps the last 1,000."""
+
+    work: str
+    target: float = 2.0
+
+    def measure(self, effort: Effort) -> Row:
+        """Start the processes; the amounts are megabytes."""
+        many = FEW_RUNS + effort.units(MANY_RUNS)
+        few, all_of_them = (_resident("runs", n) / 1e6 for n in (FEW_RUNS, many))
+        return Row(
+            work=self.work,
+            unit="MB",
+            flowevents=all_of_them,
+            reference=few,
+            judged=all_of_them - few,
+            target=self.target,
+            rounds=1,
+            ratio=False,
+        )
+
+
+@dataclass(frozen=True)
+class RunsAtOnce:
+    """What it costs to start a run where 500 live at once, until all of them ask."""
+
+    work: str
+
+    def measure(self, effort: Effort) -> Row:
+        """The amount is milliseconds of processor time for each."""
+        many = effort.units(AT_ONCE)
+        taken = seconds(lambda runs: asyncio.run(_asking(runs)), many, time.process_time)
+        each = taken / many * 1e3
+        return Row(self.work, "ms", each, None, each, None, 1, ratio=False)
+
+
+def _resident(what: str, many: int) -> int:
+    return int(python("-m", "benchmarks.front_ends", what, str(many)))
+
+
+async def start(app: RunServer) -> None:
+    """Start a run, by a request without a network."""
+    body = b'{"flow": "flow", "shared": {}}'
+    headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/runs", "headers": headers}
+    said: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Any) -> None:
+        said.append(message)
+
+    await app({**scope, "query_string": b"", "scheme": "http", "root_path": ""}, receive, send)
+    expect(said[0]["status"], 201, "the answer to a start")
+
+
+async def _asking(many: int) -> None:
+    """Start so many runs that ask and wait, see that they do, and let them go."""
+    app = RunServer({"flow": AsyncFlow(Waits())}, max_runs=many, resume=False)
+    async with app.lifespan():
+        await asyncio.gather(*(start(app) for _ in range(many)))
+        while True:
+            found = app.journal.runs("running", limit=many)
+            if sum(len(each.interrupts) for each in found) == many:
+                break
+            await asyncio.sleep(0)
+
+
+def end_runs(many: int) -> int:
+    """The memory of this process after so many runs of a server."""
+
+    async def main() -> int:
+        app = RunServer({"flow": AsyncFlow(Says(1))}, resume=False)
+        async with app.lifespan():
+            for _ in range(many):
+                await start(app)
+            return resident_bytes()
+
+    return asyncio.run(main())
 
 
 def stand_still(viewers: int) -> int:
@@ -198,7 +293,9 @@ WORKS = (
     Viewers("an event over HTTP, to a viewer", viewers=1, words=20_000),
     Viewers("an event over HTTP, to each of 200 viewers", viewers=200, words=500),
     StandingStill("a viewer that stands still"),
+    RunsAtOnce("a run of 500 at once in a server, from its start to its question"),
+    RunsThatEnd("memory of a server after 100,000 runs, beyond 2,000"),
 )
 
 if __name__ == "__main__":
-    print(stand_still(int(sys.argv[1])))
+    print({"viewers": stand_still, "runs": end_runs}[sys.argv[1]](int(sys.argv[2])))
