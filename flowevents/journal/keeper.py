@@ -176,8 +176,8 @@ class Keeper:
 
     def _held(self) -> list[Lease]:
         """The leases that are held; the others need no care any more."""
-        held = []
-        for key, ref in list(self._leases.items()):
+        held = []  # of a copy: making a list of items may collect garbage, and with it leases
+        for key, ref in self._leases.copy().items():
             lease = ref()
             if lease is not None and lease.held is not None:
                 held.append(lease)
@@ -188,14 +188,14 @@ class Keeper:
         return held
 
     def _wake_all(self) -> None:
-        for watches in list(self._watches.values()):
+        for watches in self._watches.copy().values():
             for watch in watches:
                 _call(watch.notify)
 
     def _watched(self) -> list[str]:
         """The runs that somebody watches; the other watches are forgotten."""
         with self._changed:
-            for run_id, watches in list(self._watches.items()):
+            for run_id, watches in self._watches.copy().items():
                 self._watches[run_id] = [each for each in watches if not each.is_over]
                 if not self._watches[run_id]:
                     del self._watches[run_id]
@@ -205,7 +205,7 @@ class Keeper:
 
     def forget(self) -> None:
         """What it kept is the parent's."""
-        leases = [lease for ref in list(self._leases.values()) if (lease := ref()) is not None]
+        leases = [lease for ref in self._leases.copy().values() if (lease := ref()) is not None]
         self._changed = threading.Condition()
         self._thread = None
         self._leases.clear()

@@ -247,6 +247,7 @@ def test_interrupted_again_and_again(here: Engine, tmp_path: Path) -> None:
     seen.check()
 
 
+@pytest.mark.usefixtures("threads_end")
 def test_a_second_interrupt(here: Engine, tmp_path: Path) -> None:
     """It does not wait for workers that do not stop, and tells the ends all the same."""
     node = made("Stubborn", False, tmp_path, executor=here.executor, grace=1_000)
