@@ -66,7 +66,7 @@ class Recorder:
 
     Attributes:
         journal: Where it is stored.
-        awaited: Stores are awaited: an event that was not stored is marked by `UNSTORED`.
+        awaited: Stores are awaited: an event waits in the backlog for its own.
         last: The number of the last event that is stored, or about to be.
         lease, inbox: The right to write its log, and what comes from elsewhere, once it has begun.
         lost: Why nothing can be stored any more.

@@ -13,6 +13,7 @@ from flowevents import (
     Answer,
     AsyncFlow,
     AsyncNode,
+    AsyncParallelBatchFlow,
     AsyncParallelBatchNode,
     Event,
     Interrupt,
@@ -23,6 +24,7 @@ from flowevents import (
     RunCancelled,
 )
 from flowevents.testing import check_events
+from tests.durable.lost import AwaitedJournal
 from tests.journals.server import Server, redis_server
 
 TURNS = 50
@@ -136,6 +138,34 @@ def test_the_items_of_a_parallel_batch_share_commits(server: Server) -> None:
         assert list(journal.read("run")) == heard
     assert shared["answers"] == [f"yes {item}" for item in range(5)]
     check_events(heard)
+
+
+class Rounds(AsyncNode):
+    """One of the steps of a pass, which takes several."""
+
+    async def post_async(self, shared: Any, prep_res: Any, exec_res: Any) -> str:
+        own = self.params["pass"]
+        shared["steps"].append(own)
+        return "on" if shared["steps"].count(own) < 5 else "done"
+
+
+class Passes(AsyncParallelBatchFlow):
+    """Two passes at the same time."""
+
+    async def prep_async(self, shared: Any) -> Any:
+        return [{"pass": 0}, {"pass": 1}]
+
+
+def test_parallel_passes_take_turns() -> None:
+    """None stands behind another one that goes on: each waits for its own stores."""
+    step = Rounds()
+    step.next(step, "on").next(None, "done")
+    shared: dict[str, Any] = {"steps": []}
+    with AwaitedJournal() as journal:
+        asyncio.run(Run(Passes(start=step), shared, journal=journal).wait_async())
+    steps = shared["steps"]
+    assert sorted(steps) == [0] * 5 + [1] * 5
+    assert abs(steps[:6].count(0) - steps[:6].count(1)) <= 2
 
 
 async def pull(run: Run) -> None:

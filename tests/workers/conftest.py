@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import pytest
 
+from flowevents import ItemEnd, ItemStart, SQLiteJournal
+from tests.driving import Driver
+from tests.workers.child import ITEMS
 from tests.workers.engines import ENGINES, Engine
+from tests.workers.nodes import until
+from tests.workers.watching import logged
+
+ROOT = Path(__file__).parents[2]
 
 Find = Callable[[str], Engine]
 
@@ -70,3 +82,49 @@ def find_fresh() -> Iterator[Find]:
     """Engines that a test may break."""
     with ExitStack() as stack:
         yield lambda name: stack.enter_context(ENGINES[name]())
+
+
+Kill = Callable[[Callable[[], bool], list[str]], None]
+
+
+@pytest.fixture
+def kill_when() -> Iterator[Kill]:
+    """Has a process drive a run, and kills it when something is so.
+
+    With the test ends what is left in its session: a pool's process that has run nothing for us.
+    """
+    sessions: list[int] = []
+
+    def kill(condition: Callable[[], bool], arguments: list[str]) -> None:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.workers.child", *arguments],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
+        sessions.append(process.pid)
+        with process:
+            try:
+                until(condition, "the driver is to be killed", 60)
+            finally:
+                process.send_signal(signal.SIGKILL)
+
+    yield kill
+    for session in sessions:
+        with suppress(ProcessLookupError):
+            os.killpg(session, signal.SIGKILL)
+
+
+@pytest.fixture
+def lost(apart: Engine, driver: Driver, tmp_path: Path, kill_when: Kill) -> Path:
+    """The folder of a run whose driver was killed when two items had ended and two had begun."""
+    how = "sync" if driver.loop is None else "async"
+    for item in ITEMS[:2]:
+        (tmp_path / f"go {item}").touch()
+    with SQLiteJournal(tmp_path / "runs.db") as journal:
+        kill_when(
+            lambda: (len(logged(journal, ItemStart)), logged(journal, ItemEnd)) == (4, {0, 1}),
+            [apart.name, how, str(tmp_path)],
+        )
+    return tmp_path

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from flowevents import Event, ItemEnd, ItemStart, MemoryJournal, Retry, Run, SQLiteJournal
+from flowevents import Event, ItemEnd, MemoryJournal, Retry, Run, SQLiteJournal
 from tests.driving import Driver
 from tests.workers.child import ITEMS
+from tests.workers.conftest import Kill
 from tests.workers.engines import Engine
 from tests.workers.nodes import made, until
 from tests.workers.watching import items_of
-
-ROOT = Path(__file__).parents[2]
 
 
 def is_gone(pid: int) -> bool:
@@ -36,59 +27,6 @@ def runs_of(folder: Path, item: str) -> list[int]:
     """The processes in which an item has begun."""
     path = folder / f"runs {item}"
     return [int(line) for line in path.read_text().split()] if path.exists() else []
-
-
-def logged(journal: Any, kind: type[Event]) -> set[int]:
-    """Of which items the log has such an event."""
-    if not any(each.id == "the-run" for each in journal.runs()):
-        return set()
-    return {each.items[0] for each in journal.read("the-run") if isinstance(each, kind)}
-
-
-Kill = Callable[[Callable[[], bool], list[str]], None]
-
-
-@pytest.fixture
-def kill_when() -> Iterator[Kill]:
-    """Has a process drive a run, and kills it when something is so.
-
-    With the test ends what is left in its session: a pool's process that has run nothing for us.
-    """
-    sessions: list[int] = []
-
-    def kill(condition: Callable[[], bool], arguments: list[str]) -> None:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.workers.child", *arguments],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdin=subprocess.PIPE,
-            start_new_session=True,
-        )
-        sessions.append(process.pid)
-        with process:
-            try:
-                until(condition, "the driver is to be killed", 60)
-            finally:
-                process.send_signal(signal.SIGKILL)
-
-    yield kill
-    for session in sessions:
-        with suppress(ProcessLookupError):
-            os.killpg(session, signal.SIGKILL)
-
-
-@pytest.fixture
-def lost(apart: Engine, driver: Driver, tmp_path: Path, kill_when: Kill) -> Path:
-    """The folder of a run whose driver was killed when two items had ended and two had begun."""
-    how = "sync" if driver.loop is None else "async"
-    for item in ITEMS[:2]:
-        (tmp_path / f"go {item}").touch()
-    with SQLiteJournal(tmp_path / "runs.db") as journal:
-        kill_when(
-            lambda: (len(logged(journal, ItemStart)), logged(journal, ItemEnd)) == (4, {0, 1}),
-            [apart.name, how, str(tmp_path)],
-        )
-    return tmp_path
 
 
 def test_its_workers_end(apart: Engine, lost: Path) -> None:
