@@ -12,8 +12,9 @@ import pytest
 
 from flowevents import Chunk, RayRunner, Run, RunCancelled
 from tests.driving import Driver
-from tests.workers.conftest import ROOT, is_gone
+from tests.workers.conftest import ROOT
 from tests.workers.engines import Engine
+from tests.workers.nodes import made, until
 from tests.workers.test_durable import is_gone
 
 
