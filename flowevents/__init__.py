@@ -29,7 +29,6 @@ from __future__ import annotations
 import asyncio
 import copy
 import importlib
-import importlib.util
 import time
 import warnings
 from typing import TYPE_CHECKING, Any, Final
@@ -154,9 +153,11 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
+    from importlib.util import find_spec  # nobody else needs it
+
     names = {*globals(), *_LATER}
     for name, package in _OF_EXTRAS.items():
-        if importlib.util.find_spec(package) is None:
+        if find_spec(package) is None:
             names.discard(name)  # `help` and the like get all that is listed
     return sorted(names)
 

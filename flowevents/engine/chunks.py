@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from flowevents.engine.delivery import Delivery
 from flowevents.engine.effects import TAKE
@@ -15,9 +15,6 @@ from flowevents.engine.state import State
 from flowevents.engine.step import Step
 from flowevents.events import Chunk, Event
 from flowevents.signals import Receiver
-
-if TYPE_CHECKING:
-    from flowevents.engine.recorder import Recorder
 
 __all__ = ["HAND_OVER", "Send", "gives_plain_output", "sender"]
 
@@ -53,6 +50,9 @@ def sender(step: Step) -> Send | None:
     options, delivery = step.state.options, step.state.delivery
     calls = handlers.calls
     one = calls[0] if len(calls) == 1 else _one(calls, delivery)
+    later = None if options.recorder is None else options.recorder.later
+    if handlers.asynchronous:
+        later = _never
 
     def send(  # what does not change are defaults: they are found fast, and stand close together
         data: Any,
@@ -66,14 +66,13 @@ def sender(step: Step) -> Send | None:
         attempt: int = step.attempt,
         outbox: deque[Any] = delivery.outbox,
         backlog: deque[Any] = delivery.backlog,
-        waits: bool = bool(handlers.asynchronous),
         call: Receiver | None = one,
         events: bool = consumer == "events",
-        recorder: Recorder | None = options.recorder,
+        later: Callable[[Event], bool] | None = later,
         called: Receiver | None = None,  # from the moment of its call
     ) -> Any:
         event = Chunk(run_id, next(numbers), now(), span, path, items, number, attempt, data=data)
-        if outbox or backlog or waits or (recorder is not None and not recorder.later(event)):
+        if outbox or backlog or (later is not None and not later(event)):
             delivery.deliver(event, handlers)
             return HAND_OVER
         try:
@@ -104,6 +103,11 @@ def sender(step: Step) -> Send | None:
         return send
     clean = options.clean
     return lambda data: send(clean(data))
+
+
+def _never(event: Event) -> bool:
+    """Have no chunk delivered at once: async handlers wait for it."""
+    return False
 
 
 def _one(calls: tuple[Receiver, ...], delivery: Delivery) -> Receiver | None:

@@ -168,12 +168,13 @@ async def stream_async(step: Step, node: Any, produced: Any) -> Any:
     source = _Plain(given) if is_plain else given
     if step.context is not None:
         source = _InContext(source, step.context)
+    items = source if type(source) is types.AsyncGeneratorType else _Given(source)
     version: object = None
     send: Send | None = None
     result: Result[Any] | None = None
     ended = False
     try:
-        async for data in source if type(source) is types.AsyncGeneratorType else _Given(source):
+        async for data in items:
             while type(data) is Ask:
                 resume = await perform(answered(step, data, source, "asend", "athrow"))
                 try:
@@ -188,14 +189,14 @@ async def stream_async(step: Step, node: Any, produced: Any) -> Any:
                     await perform(safe_point(state))
                 version = audience.version
                 send = sender(step)
-            if result is not None:
-                raise RuntimeError(
-                    f"Node {step.plan.path!r} yielded {data!r} after its Result: the Result is "
-                    "the last."
-                )
             if type(data) is Result:
                 result = data
-                continue
+                async for late in items:
+                    raise RuntimeError(
+                        f"Node {step.plan.path!r} yielded {late!r} after its Result: the Result is "
+                        "the last."
+                    )
+                break
             if keep is not None:
                 keep(data)
             if send is not None:
