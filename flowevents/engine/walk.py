@@ -156,13 +156,14 @@ def _walk(state: State, track: Track, stack: list[Frame]) -> Effects:
             listeners = plan.known if plan.version is version else plan.listeners(audience)
             if plan.inline:
                 track.step = step
-                if (handlers := listeners.node_start) is not None:
+                if listeners.anybody:
                     step.began = monotonic()
-                    event: Event = NodeStart(
-                        run_id, span, now(), span, plan.path, items, count, 1, parent=parent
-                    )
-                    if deliver(event, handlers):
-                        yield from hand_over(state)
+                    if (handlers := listeners.node_start) is not None:
+                        event: Event = NodeStart(
+                            run_id, span, now(), span, plan.path, items, count, 1, parent=parent
+                        )
+                        if deliver(event, handlers):
+                            yield from hand_over(state)
                 door.open = True
                 prep_res = node.prep(shared)
                 while True:  # once: what fails goes on below, where its error is not handled
