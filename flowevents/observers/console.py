@@ -65,6 +65,7 @@ class ConsoleAnswers:
     async def _hold_async(self, event: Interrupt, reason: str | None) -> Answer[Any] | None:
         with self._keyboard.tty.turn(event) as turn:
             await asyncio.wrap_future(turn)
+            await asyncio.sleep(0)  # until those that are asked at the same time wait as well
             while True:
                 line = await self._keyboard.read_async(self._opening(event, reason))
                 answer, reason = self._understood(event, line)
