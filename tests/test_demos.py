@@ -393,7 +393,13 @@ def test_gradio() -> None:
         command("13_gradio.py", strict=False),  # Gradio itself warns
         stdout=subprocess.PIPE,
         text=True,
-        env=environ({"GRADIO_SERVER_PORT": port, "GRADIO_HEARTBEAT_INTERVAL": "0.1"}),
+        env=environ(
+            {
+                "GRADIO_SERVER_PORT": port,
+                "GRADIO_HEARTBEAT_INTERVAL": "0.1",
+                "PYTHONUNBUFFERED": "1",  # Gradio says its address into a pipe
+            }
+        ),
         preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     ) as demo:
         assert demo.stdout is not None

@@ -152,7 +152,7 @@ def test_the_end_of_the_server_ends_its_runs(kind: str, tmp_path: Path) -> None:
     """Ctrl-C, in the middle of a step: the node's `finally` runs."""
     port = free_port()
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.gradio_flows", kind, str(port)],
+        [sys.executable, "-u", "-m", "tests.gradio_flows", kind, str(port)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
