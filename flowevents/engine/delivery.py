@@ -325,10 +325,6 @@ class Delivery:
         """Note what the engine waits with, while items of it run; `None` when it goes on."""
         self.hungry = hungry
 
-    def wake(self) -> None:
-        """Let the engine look again, where it waits for parallel items."""
-        wake(self.hungry)
-
     def flush_by(self, task: asyncio.Task[None] | None) -> None:
         """Note the task that awaits async handlers; `None` when it has done so."""
         self.flushing = task

@@ -130,11 +130,6 @@ class Stop:
             self.woken.set()
         return self.woken
 
-    def wake(self) -> None:
-        """Let go on what waits in a sync run, to look again."""
-        if self.woken is not None:
-            self.woken.set()
-
     def sleep(self, clock: Clock, seconds: float) -> None:
         """Wait in a sync run, but not longer than until a cancel."""
         clock.sleep(seconds, self.waker())
