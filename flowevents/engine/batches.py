@@ -10,7 +10,7 @@ from typing import Any
 from flowevents.engine.attempts import Attempts, attempts, attempts_of
 from flowevents.engine.calls import invoke
 from flowevents.engine.effects import Await, Effects
-from flowevents.engine.groups import Group, drive, limit_of
+from flowevents.engine.groups import Blocked, Group, drive, limit_of
 from flowevents.engine.items import (
     begin_items,
     end_item,
@@ -132,51 +132,66 @@ def _parallel(step: Step, node: Any, batch: Iterable[Any] | None) -> Effects:
 
 
 async def _labelled(
-    step: Step, items: Items, node: Any, tries: Attempts, group: Group, index: int, argument: Any
+    step: Step,
+    items: Items,
+    node: Any,
+    tries: Attempts,
+    blocked: Blocked,
+    index: int,
+    argument: Any,
 ) -> None:
     if step.listeners().anybody:
         label_next(items, step, node, argument)
-    await _work(step, items, node, tries, group, index, argument)
+    await _work(step, items, node, tries, blocked, index, argument)
 
 
 async def _work(
-    step: Step, items: Items, node: Any, tries: Attempts, group: Group, index: int, argument: Any
+    step: Step,
+    items: Items,
+    node: Any,
+    tries: Attempts,
+    blocked: Blocked,
+    index: int,
+    argument: Any,
 ) -> None:
     state, plan = step.state, step.plan
     items.results.append(None)
     item = item_of(step, items, next(state.delivery.numbers), index)
-    track = Track(item, group.blocked, asyncio.current_task(state.door.loop))
+    track = Track(item, blocked, asyncio.current_task(state.door.loop))
     track.stand(item)
     if step.context is not None:
         item.context = on_track(step.context.copy(), track)
-    version = state.audience.version
-    if plan.version is not version or plan.known.anybody or not plan.shape.calls:
-        whole = _whole(track, item, node, tries, argument)
-        items.results[index] = await drive(state.delivery, whole)
-        return
-    result: Any = None
-    failed: Exception | None = None
-    try:  # its first attempt inline: what `_whole` does, but faster
-        result = await node.exec_async(argument)
-    except Exception as error:
-        failed = error
-    except BaseException as error:
-        await drive(state.delivery, end_item(item, error))
-        raise
-    if failed is not None:
-        result = await drive(state.delivery, _whole(track, item, node, tries, argument, failed))
-    items.results[index] = result
-    if not item.open:  # `_whole` has ended it
-        return
-    if state.audience.version is version:  # nobody listens
-        item.open = False
-        items.done += 1
-        return
     try:
-        await drive(state.delivery, end_item(item))
-    except BaseException as error:
-        await drive(state.delivery, end_item(item, error))
-        raise
+        version = state.audience.version
+        if plan.version is not version or plan.known.anybody or not plan.shape.calls:
+            whole = _whole(track, item, node, tries, argument)
+            items.results[index] = await drive(state.delivery, whole)
+            return
+        result: Any = None
+        failed: Exception | None = None
+        try:  # its first attempt inline: what `_whole` does, but faster
+            result = await node.exec_async(argument)
+        except Exception as error:
+            failed = error
+        except BaseException as error:
+            await drive(state.delivery, end_item(item, error))
+            raise
+        if failed is not None:
+            result = await drive(state.delivery, _whole(track, item, node, tries, argument, failed))
+        items.results[index] = result
+        if not item.open:  # `_whole` has ended it
+            return
+        if state.audience.version is version:  # nobody listens
+            item.open = False
+            items.done += 1
+            return
+        try:
+            await drive(state.delivery, end_item(item))
+        except BaseException as error:
+            await drive(state.delivery, end_item(item, error))
+            raise
+    finally:
+        track.end()
 
 
 def _whole(

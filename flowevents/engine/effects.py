@@ -144,6 +144,7 @@ def again(error: BaseException) -> NoReturn:
         raise error
     finally:
         object.__setattr__(error, "__context__", context)  # also of one that is frozen
+        del error  # which keeps this frame
 
 
 def pep479(error: BaseException) -> BaseException:

@@ -20,10 +20,13 @@ from flowevents.engine.tasks import start
 from flowevents.engine.trampoline import Ended, close_all, resume
 from flowevents.events import Event
 
-__all__ = ["Group", "drive", "in_own_task", "limit_of"]
+__all__ = ["Blocked", "Group", "drive", "in_own_task", "limit_of"]
 
-Work = Callable[["Group", int, Any], Awaitable[None]]
-"""What a group does for each of its items: it gets the group, the item's index and the item."""
+Blocked = Callable[[int], None]
+"""Tells a group that one more of its items waits for an answer (1), or one less (-1)."""
+
+Work = Callable[[Blocked, int, Any], Awaitable[None]]
+"""What a group does for each of its items, of which it gets the index and the item."""
 
 
 class Group:
@@ -86,7 +89,7 @@ class Group:
         self._work, self._items = work, None
         self._tasks[0] = None
         context = None if track is None else track.context
-        start(self._only_item(argument, track), loop, partial(self._made, 0), context)
+        start(self._only_item(self.blocked, argument, track), loop, partial(self._made, 0), context)
         self._over = not self._tasks
         return self._over
 
@@ -144,6 +147,7 @@ class Group:
     def _begin_items(self) -> None:
         """Begin the items for which there is room."""
         loop, tasks, limit = self.state.door.loop, self._tasks, self._limit
+        blocked = self.blocked  # one for all: each would be one more object for the collector
         assert loop is not None
         while self._items is not None and (limit is None or len(tasks) < limit):
             following = next(self._items, None)
@@ -152,7 +156,7 @@ class Group:
                 break
             index, argument = following
             tasks[index] = None
-            self._made(index, loop.create_task(self._item(index, argument)))
+            self._made(index, loop.create_task(self._item(blocked, index, argument)))
         self._over = not tasks
         self._look_whether_blocked()
 
@@ -162,10 +166,10 @@ class Group:
             task._log_destroy_pending = False  # type: ignore[attr-defined]
             self._tasks[index] = task
 
-    async def _item(self, index: int, argument: Any) -> None:
+    async def _item(self, blocked: Blocked, index: int, argument: Any) -> None:
         tasks = self._tasks
         try:
-            await self._work(self, index, argument)
+            await self._work(blocked, index, argument)
         except BaseException as error:
             if self._error is None or outranks(error, self._error):
                 self._error = error
@@ -178,9 +182,9 @@ class Group:
                 if loop is not None and not loop.is_closed():
                     loop.call_soon(self._go_on, context=self._context)
 
-    async def _only_item(self, argument: Any, track: Track | None) -> None:
+    async def _only_item(self, blocked: Blocked, argument: Any, track: Track | None) -> None:
         try:
-            await self._work(self, 0, argument)
+            await self._work(blocked, 0, argument)
         except BaseException as error:
             self._error = error
         del self._tasks[0]
@@ -327,9 +331,9 @@ def in_own_task(state: State, track: Track, effects: Effects) -> Effects:
     """
     result: Any = None
 
-    async def work(group: Group, index: int, argument: Any) -> None:
+    async def work(blocked: Blocked, index: int, argument: Any) -> None:
         nonlocal result
-        track.blocked, track.task = group.blocked, asyncio.current_task()
+        track.blocked, track.task = blocked, asyncio.current_task()
         try:
             result = await drive(state.delivery, argument)
         finally:

@@ -252,6 +252,10 @@ class Track:
             if not elsewhere:
                 current_here.set(self.here)
 
+    def end(self) -> None:
+        """Nothing runs on it any more. Its task goes without the garbage collector then."""
+        self.here = self.task = None
+
     def stand_at(self, here: Here) -> None:
         """Have the code of an async run, and what it starts, belong there."""
         self.here = here

@@ -16,7 +16,7 @@ from msgspec import UNSET
 
 from flowevents.engine.attempts import attempts_of, begin_again
 from flowevents.engine.effects import Await, Cancelled, Effects
-from flowevents.engine.groups import Group, drive, limit_of
+from flowevents.engine.groups import Blocked, Group, drive, limit_of
 from flowevents.engine.items import (
     begin_items,
     end_item,
@@ -180,15 +180,18 @@ class Stored:
                 type(result).__name__,
             )
 
-    async def in_task(self, group: Group, _: int, argument: tuple[int, Any]) -> None:
+    async def in_task(self, blocked: Blocked, _: int, argument: tuple[int, Any]) -> None:
         """Run an item in a task of its own."""
         state = self.step.state
         item = self.item(*argument)
-        track = Track(item, group.blocked, asyncio.current_task(state.door.loop))
+        track = Track(item, blocked, asyncio.current_task(state.door.loop))
         track.stand(item)
         if self.step.context is not None:
             item.context = on_track(self.step.context.copy(), track)
-        await drive(state.delivery, self._whole(track, item, argument[1]))
+        try:
+            await drive(state.delivery, self._whole(track, item, argument[1]))
+        finally:
+            track.end()
 
     def _whole(self, track: Track, item: Step, argument: Any) -> Effects:
         try:

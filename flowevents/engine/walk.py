@@ -21,7 +21,7 @@ from typing import Any
 from flowevents.engine.attempts import attempts
 from flowevents.engine.effects import Await, Effects
 from flowevents.engine.frame import Frame, Place
-from flowevents.engine.groups import Group, drive, limit_of
+from flowevents.engine.groups import Blocked, Group, drive, limit_of
 from flowevents.engine.items import end_item, label_next, start_item
 from flowevents.engine.routes import is_known, routed, tell_unknown
 from flowevents.engine.state import State, hand_over, safe_point
@@ -270,10 +270,13 @@ async def _parallel(frame: Frame, passes: Iterable[list[Frame]]) -> None:
     await Group(frame.step.state).run(_work, passes, limit_of(frame.plan, frame.flow))
 
 
-async def _work(group: Group, index: int, stack: list[Frame]) -> None:
-    track = Track(None, group.blocked, asyncio.current_task())
+async def _work(blocked: Blocked, index: int, stack: list[Frame]) -> None:
+    track = Track(None, blocked, asyncio.current_task())
     track.stand_at(Here(track))
-    await drive(group.state.delivery, _pass(track, stack))
+    try:
+        await drive(stack[0].step.state.delivery, _pass(track, stack))
+    finally:
+        track.end()
 
 
 def _pass(track: Track, stack: list[Frame]) -> Effects:

@@ -150,7 +150,7 @@ class Lease:
         if summary is not None:
             self._summary = summary
             if summary.status in ENDED:
-                self._owner = ""
+                self._give_up()
         self._keeping.wake(self.run_id, self.seq)
 
     # -- giving it up, and taking it again --------------------------------------------------------
@@ -214,7 +214,8 @@ class Lease:
                 if self._lost is None:
                     self.flush()
             finally:
-                owner, self._owner = self._owner, ""
+                owner = self._owner
+                self._give_up()
 
                 def give_up(row: Row | None, _: float) -> tuple[Row | None, None]:
                     if row is not None and row.owner == owner:
@@ -222,6 +223,11 @@ class Lease:
                     return row, None
 
                 self._keeping.store.update(self.run_id, give_up)
+
+    def _give_up(self) -> None:
+        """It is held no more, for good: who listened goes without the garbage collector."""
+        self._owner = ""
+        self._on_lost, self._on_message = _hear_nothing, None
 
     # -- the inbox ------------------------------------------------------------------------------
 
@@ -288,13 +294,12 @@ class Lease:
     def end(self, error: JournalError) -> None:
         """Store what waits, give it up, and say so."""
         with self._lock:
-            held = self.held is not None
+            on_lost = self._on_lost if self.held is not None else _hear_nothing
             try:
                 self.release()
             finally:
                 self._lost = self._lost or error
-        if held:
-            self._on_lost(error)
+        on_lost(error)
 
     def forget(self) -> None:
         """In a forked process: it is the parent's."""

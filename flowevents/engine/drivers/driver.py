@@ -112,7 +112,8 @@ class Driver:
         """Note how the engine ended."""
         if settle(self.life, self.state, error):
             self.root.end()
-            for each in self._at_end:
+            at_end, self._at_end = self._at_end, ()
+            for each in at_end:
                 each()
 
 

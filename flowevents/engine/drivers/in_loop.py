@@ -83,6 +83,7 @@ class AsyncDriver(Driver):
         """Note how the engine ended; nothing of the run refers to itself any more."""
         super().settle(error)
         self.track.context = self.track.carry_on = self.track.here = None
+        self._waiting = _READY  # an error would keep its frames, and they this
 
     # -- pull and wait --------------------------------------------------------------------------
 
