@@ -116,8 +116,11 @@ class Lease:
             self._store(added, summary_after(self._summary, entries), taken)
 
     def later(self, event: Event) -> None:
-        """Store a chunk or a progress with the next append, or soon, whichever comes first."""
-        if self._lost is not None or not self._owner:
+        """Store a chunk or a progress with the next append, or soon, whichever comes first.
+
+        While the run is paused it waits until the lease is taken again.
+        """
+        if self._lost is not None or not (self._owner or self.is_paused):
             self._check()
         self._waiting.append(Record(event.seq, encode(event)))
 
