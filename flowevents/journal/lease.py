@@ -116,8 +116,11 @@ class Lease:
             self._store(added, summary_after(self._summary, entries), taken)
 
     def later(self, event: Event) -> None:
-        """Store a chunk or a progress with the next append, or soon, whichever comes first."""
-        if self._lost is not None or not self._owner:
+        """Store a chunk or a progress with the next append, or soon, whichever comes first.
+
+        While the run is paused it waits until the lease is taken again.
+        """
+        if self._lost is not None or not (self._owner or self.is_paused):
             self._check()
         self._waiting.append(Record(event.seq, encode(event)))
 
@@ -198,11 +201,8 @@ class Lease:
         self._keeping.keep(self)
         return messages
 
-    def release(self, lost: bool = False) -> None:
+    def release(self) -> None:
         """Store what waits, and give the lease up: the run can be resumed at once.
-
-        Args:
-            lost: It counts as lost with its process, as if the lease had run out.
 
         A lease that is not held any more is left alone. Raises `JournalError` where the store
         fails; then the lease runs out by itself.
@@ -219,7 +219,7 @@ class Lease:
 
                 def give_up(row: Row | None, _: float) -> tuple[Row | None, None]:
                     if row is not None and row.owner == owner:
-                        row.owner, row.until = (owner if lost else ""), 0.0
+                        row.owner, row.until = "", 0.0
                     return row, None
 
                 self._keeping.store.update(self.run_id, give_up)

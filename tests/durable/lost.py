@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from flowevents import Answer, AsyncFlow, Event, Interrupt, MemoryJournal, Run
 from flowevents.events import decode
+from flowevents.testing.journals.script import lose
 from tests.durable.flows import SHAPES, Done
 
 __all__ = ["Answers", "AwaitedJournal", "Commits", "drive", "lost_after", "made"]
@@ -72,5 +73,5 @@ def lost_after(journal: MemoryJournal, run_id: str, seq: int) -> MemoryJournal:
     for record in journal.records(run_id):
         if record.seq <= seq:
             lease.append((decode(record.event), record))
-    lease.release(lost=True)
+    lose(left, lease)
     return left

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 from collections import Counter
@@ -20,6 +21,7 @@ from flowevents import (
     AsyncParallelBatchNode,
     AsyncStreamNode,
     Conflict,
+    Event,
     Expired,
     Flow,
     Interrupt,
@@ -40,6 +42,7 @@ from flowevents import (
 from flowevents.journal.journal import Journal
 from flowevents.testing import ManualClock, check_events
 from tests.driving import Driver
+from tests.durable.lost import AwaitedJournal
 from tests.journals.processes import begun
 
 Handle = Callable[[], Journal]
@@ -425,6 +428,52 @@ def test_a_resumed_run_that_is_paused_has_no_lease(handle: Handle) -> None:
         second.wait()
     assert ran == {}
     check_events(handle().read("run"))
+
+
+class Beats(AsyncStreamNode):
+    """Asks, and leaves a task that publishes when it is told to."""
+
+    def __init__(self, publish: Callable[[Any], None]) -> None:
+        super().__init__()
+        self.publish, self.go = publish, asyncio.Event()
+        self.tasks: list[asyncio.Task[None]] = []
+
+    async def exec_stream_async(self, prep_res: Any) -> AsyncIterator[Any]:
+        self.tasks.append(asyncio.create_task(self.beat()))
+        yield (yield SHIP)
+
+    async def beat(self) -> None:
+        await self.go.wait()
+        self.publish(self)
+
+
+@pytest.mark.parametrize(
+    "publish",
+    [lambda node: node.emit("late"), lambda node: node.progress(0.5)],
+    ids=["chunk", "progress"],
+)
+@pytest.mark.parametrize("is_awaited", [False, True])
+def test_what_comes_while_a_run_is_paused(publish: Callable[[Any], None], is_awaited: bool) -> None:
+    """Is delivered at once, takes no lease, and is stored when the run goes on."""
+    heard: list[Event] = []
+
+    async def main(journal: MemoryJournal) -> None:
+        node = Beats(publish)
+        run = Run(AsyncFlow(node), {}, journal=journal, id="run", observers=[heard.append])
+        async for _ in run:
+            pass
+        node.go.set()
+        await asyncio.gather(*node.tasks)
+        (found,) = journal.runs()
+        assert (run.status, found.status, found.seq, len(heard)) == ("paused", "paused", 3, 4)
+        Run.resume(AsyncFlow(Beats(publish)), journal, "run")  # nobody has its lease
+        run.reply("yes")
+        await run.wait_async()
+
+    with AwaitedJournal() if is_awaited else MemoryJournal() as journal:
+        asyncio.run(main(journal))
+        assert list(journal.read("run")) == heard
+    check_events(heard)
 
 
 def test_a_retry_asks_anew(handle: Handle) -> None:

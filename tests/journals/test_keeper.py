@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -137,6 +138,31 @@ def test_dropped_followers_leave_nothing(journal: MemoryJournal) -> None:
     while journal._keeper._watches:
         pass
     script.lease.release()
+
+
+def test_leases_that_come_and_go_while_others_are_looked_at(journal: MemoryJournal) -> None:
+    """Disturb nobody, in whatever thread they do."""
+    kept = [journal.begin(f"kept {number}", "agent", {}) for number in range(100)]
+    looked, interval = threading.Event(), sys.getswitchinterval()
+
+    def come_and_go() -> None:
+        number = 0
+        while not looked.is_set():
+            journal.begin(f"gone {number}", "agent", {}).release()
+            number += 1
+
+    thread = threading.Thread(target=come_and_go)
+    sys.setswitchinterval(1e-6)
+    thread.start()
+    try:
+        for _ in range(3_000):
+            journal._keeper.flush("kept 0")
+    finally:
+        looked.set()
+        thread.join()
+        sys.setswitchinterval(interval)
+    for each in kept:
+        each.release()
 
 
 def test_following_in_a_forked_process(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from flowevents import events as ev
 from flowevents.errors import Conflict, JournalError, RunStateError, UnknownRun
 from flowevents.journal.records import Message
 from flowevents.testing.journals.bench import PATIENCE, Bench, equal, raises, together
-from flowevents.testing.journals.script import Script
+from flowevents.testing.journals.script import Script, lose
 
 __all__: list[str] = []
 
@@ -87,7 +87,7 @@ def check_losses(bench: Bench) -> None:
         equal(run_id in bench.two.due(), True, f"Whether it is due after {losses} losses")
         lease = bench.two.take(run_id)
         equal(lease.losses, losses, "Its losses")
-        lease.release(lost=True)
+        lose(bench.two, lease)
     equal(run_id in bench.two.due(), False, "Whether it is due after 3 losses")
     script = Script(bench.one, run_id, bench.one.take(run_id))
     equal(script.lease.losses, 3, "Its losses")
@@ -100,7 +100,7 @@ def check_losses(bench: Bench) -> None:
     script = Script(bench.one, run_id, bench.one.take(run_id))
     script.begin_step(2)
     script.end_step(step=2)
-    script.lease.release(lost=True)
+    lose(bench.one, script.lease)
     equal(run_id in bench.two.due(), True, "Whether it is due when a step has ended")
     lease = bench.two.take(run_id)
     equal(lease.losses, 1, "Its losses")

@@ -10,8 +10,9 @@ from flowevents.events import Event
 from flowevents.journal.journal import Journal
 from flowevents.journal.lease import Lease
 from flowevents.journal.records import Message, recorded
+from flowevents.journal.store import Row
 
-__all__ = ["Script"]
+__all__ = ["Script", "lose"]
 
 
 class Script:
@@ -89,3 +90,15 @@ class Script:
         script.say("one", "two")
         script.end_step()
         script.end()
+
+
+def lose(journal: Journal, lease: Lease) -> None:
+    """Have a lease run out now, as of a process that is lost."""
+
+    def run_out(row: Row | None, _: float) -> tuple[Row | None, None]:
+        assert row is not None
+        row.until = 0.0
+        return row, None
+
+    lease.forget()
+    journal._store.update(lease.run_id, run_out)
