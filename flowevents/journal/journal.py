@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 from msgspec.structs import replace
 
@@ -108,7 +108,15 @@ class Journal:
         return Standing(self.records(run_id)).shared.value(Codec(state_types))
 
     def runs(self, status: RunStatus | None = None, limit: int = 100) -> list[RunSummary]:
-        """The runs that are there, or those of this status; the one that began last comes first."""
+        """The runs that are there, or those of this status; the one that began last comes first.
+
+        Raises `ValueError` for what is no status, and a negative limit.
+        """
+        if status not in (None, *get_args(RunStatus)):
+            known = ", ".join(map(repr, get_args(RunStatus)))
+            raise ValueError(f"status={status!r} is none of {known}.")
+        if limit < 0:
+            raise ValueError(f"limit={limit!r}: how many runs to give at most; 0 or more.")
         return [row.summary for row in self._store.rows(status, limit)]
 
     def summary(self, run_id: str) -> RunSummary:

@@ -26,7 +26,8 @@ from flowevents.engine.options import ResumeOptions
 from flowevents.engine.shape import shape_of
 from flowevents.errors import Conflict, FlowEventsError, JournalError, RunCancelled
 from flowevents.journal.journal import Journal
-from flowevents.journal.records import RunSummary
+from flowevents.journal.mail import check_answer
+from flowevents.journal.records import ENDED, RunSummary
 from flowevents.plain import plain
 from flowevents.run import Run
 from flowevents.web.access import Access, RunAction
@@ -93,6 +94,21 @@ class Runs:
     def state(self, run_id: str) -> Any:
         """`shared` of a run as its last record left it, in plain values; for a thread."""
         return plain(self.journal.state(run_id, self._options.get("state_types", ())))
+
+    def reply(self, run_id: str, value: Any, id: str | None) -> None:
+        """Answer a question; for a thread.
+
+        Of a run that lives here the node's own type is asked, too: it may take less than the JSON
+        schema says. Raises as `Journal.reply`.
+        """
+        run = self.live.get(run_id)
+        if run is None or run.status in ENDED:
+            self.journal.reply(run_id, value, id)
+            return
+        asked = [each for each in run.interrupts if id in (None, each.id)]
+        if len(asked) == 1:
+            check_answer(asked[0], value)  # first, so that all servers give the same reasons
+        run.reply(value, id)
 
     # -- starting ---------------------------------------------------------------------------------
 

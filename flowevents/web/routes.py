@@ -49,7 +49,7 @@ def run_routes(runs: Runs, shared: SharedOf | None = None) -> list[Route]:
 
     async def reply(request: Request) -> Response:
         body = await read(request, ReplyBody)
-        await run_sync(journal.reply, request.path_params["id"], body.value, body.id)
+        await run_sync(runs.reply, request.path_params["id"], body.value, body.id)
         return Response(status_code=202)
 
     async def cancel(request: Request) -> Response:

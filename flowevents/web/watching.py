@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
@@ -32,6 +33,7 @@ COMMENT_EVERY: Final = 15  # seconds
 _logger: Final = logging.getLogger("flowevents")
 _LINES: Final = "application/x-ndjson"
 _STREAM: Final = "text/event-stream"
+_WEIGHT: Final = re.compile(r"q=[01](\.[0-9]{0,3})?")
 GRACE: Final = 1.0  # seconds in which a stream ends when the server stops
 
 Form = Callable[[Event], bytes]
@@ -48,7 +50,7 @@ async def watch(runs: Runs, request: Request) -> Response:
     if summary.status in ENDED and after == summary.seq:
         return Response(status_code=204)
     follower = await run_sync(runs.journal.follow, run_id, after)
-    as_lines = _LINES in request.headers.get("accept", "")
+    as_lines = _wants_lines(request.headers.get("accept", ""))
     stopping = anyio.Event()
     return EventSourceResponse(
         _written(runs, run_id, follower, _line if as_lines else sse_frame, stopping),
@@ -66,6 +68,19 @@ def _after(request: Request) -> int:
     if last is not None:
         return whole_number(last, "Last-Event-ID")
     return whole_number(request.query_params.get("after", "0"), "after")
+
+
+def _wants_lines(accept: str) -> bool:
+    """Whether lines are named, and nothing says that Server-Sent Events are wanted more.
+
+    The syntax is that of RFC 9110, section 12.5.1.
+    """
+    wanted = {_LINES: 0.0, _STREAM: 0.0}
+    for each in accept.lower().split(","):
+        kind, *parameters = [part.strip() for part in each.split(";")]
+        weights = [part[2:] for part in parameters if _WEIGHT.fullmatch(part)]
+        wanted[kind] = float(weights[0]) if weights else 1.0
+    return wanted[_LINES] > 0 and wanted[_LINES] >= wanted[_STREAM]
 
 
 async def _written(

@@ -97,6 +97,10 @@ class Address(Struct):
     street: str
     number: int
 
+    def __post_init__(self) -> None:
+        if self.number == 13:
+            raise ValueError("nobody lives there")
+
 
 class Form(AsyncAskNode):
     """Asks for something with a schema."""

@@ -75,13 +75,16 @@ def test_a_question_is_answered(url: str, flow: str) -> None:
 
 
 def test_a_form_is_answered(url: str) -> None:
-    """A question with a schema says it, and an answer that does not fit it is refused."""
+    """Its question says the schema; what does not fit it, or the node's own type, is refused."""
     run_id = started(url, "form")
     asked = until(lambda: _asked(url, run_id), "it asks")[0]
     assert "street" in str(asked["schema"])
     replies = f"{url}/runs/{run_id}/replies"
     problem(http.post(replies, json={"value": {"street": 1, "number": 1}}), 422, "string")
     problem(http.post(replies, json={"value": {"street": "Main"}}), 422, "number")
+    unlucky = {"street": "Main", "number": 13}
+    for body in ({"value": unlucky}, {"value": unlucky, "id": asked["id"]}):
+        problem(http.post(replies, json=body), 422, "nobody lives there")
     fits = http.post(replies, json={"value": {"street": "Main", "number": 1}})
     assert fits.status_code == 202
     until(lambda: _status(url, run_id) == "done", "it goes on")

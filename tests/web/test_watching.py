@@ -83,6 +83,28 @@ def test_lines_end_with_the_last_event(url: str, done: str) -> None:
     assert isinstance(events[-1], FlowEnd)
 
 
+@pytest.mark.parametrize(
+    ("accept", "lines"),
+    [
+        (f"{LINES};q=0.5, text/event-stream", False),
+        (f"text/event-stream;q=0.5, {LINES}", True),
+        (f"{LINES}; q=0.9, */*;q=0.1", True),
+        (f"{LINES};q=0", False),
+        (LINES.upper(), True),
+        (f"{LINES};charset=utf-8", True),
+        (f"{LINES}-not", False),
+        ("*/*", False),
+        ("", False),
+    ],
+)
+def test_the_form_is_the_one_that_is_wanted_more(
+    url: str, done: str, accept: str, lines: bool
+) -> None:
+    """`Accept` names media types in any case, and how much each is wanted."""
+    answer = http.get(f"{url}/runs/{done}/events", headers={"accept": accept})
+    assert answer.headers["content-type"].startswith(LINES if lines else "text/event-stream")
+
+
 def test_comments_keep_it_open(tmp_path: Path) -> None:
     """Where nothing comes for a while; lines have none."""
     with serving(tmp_path, COMMENT_EVERY=0.05) as server:

@@ -108,6 +108,8 @@ def check_the_list(bench: Bench) -> None:
         equal([each.id for each in found], [run_id], f"Those that are {status}")
     equal([each.id for each in bench.one.runs(limit=2)], [ids[3], ids[2]], "The last two")
     equal(bench.one.runs("cancelled", limit=0), [], "None of them")
+    raises(ValueError, lambda: bench.one.runs("over"), "over", "paused")  # type: ignore[arg-type]
+    raises(ValueError, lambda: bench.one.runs(limit=-1), "-1")
     running.lease.release()
     for run_id in (ids[1], ids[3]):
         bench.one.cancel(run_id)

@@ -5,6 +5,8 @@ import { fieldsFor } from "./fields.js";
 import { post } from "./server.js";
 import { written } from "./written.js";
 
+const TAKEN_WITHIN = 3_000; // milliseconds
+
 let made = 0;
 
 /** Draw a question. Gives its element, and `update()`, to be called when it has changed. */
@@ -77,8 +79,16 @@ async function send(form, question, value) {
   try {
     await post("replies", JSON.stringify({ id: question.id, value: value() }));
     alertIn(form, null);
+    setTimeout(() => openAgain(form), TAKEN_WITHIN);
   } catch (error) {
     form.removeAttribute("aria-busy");
     alertIn(form, error.message);
   }
+}
+
+/** Where no node takes an answer that the server took: nobody drives the run, or its node refused. */
+function openAgain(form) {
+  if (!form.isConnected || !form.getAttribute("aria-busy")) return;
+  form.removeAttribute("aria-busy");
+  alertIn(form, "The answer was sent, but it is not taken so far. You can send another one.");
 }

@@ -129,6 +129,21 @@ def first(view: str) -> None:
     assert sent.status_code == 202
 
 
+def test_an_answer_that_is_not_taken(site: Site, page: Page) -> None:
+    """Where the server has it, and no node takes it, that is told, and another one can be sent."""
+    page.goto(site.start_run("any", kind="text"))
+    page.route("**/replies", lambda route: route.fulfill(status=202))
+    page.get_by_role("textbox").fill("lost")
+    page.get_by_role("button", name="Send").click()
+    expect(page.get_by_role("alert")).to_contain_text("not taken so far")
+    expect(page.get_by_role("textbox")).to_have_value("lost")
+    page.unroute("**/replies")
+    page.get_by_role("button", name="Send").click()
+    expect(page.get_by_text("Answer: lost")).to_be_visible()
+    expect(page.get_by_role("alert")).to_have_count(0)
+    status(page, "done")
+
+
 def test_cancelled_while_it_asks(site: Site, page: Page) -> None:
     """Nobody can answer any more, and the page says so."""
     page.goto(site.start_run("any", kind="text"))
