@@ -9,10 +9,10 @@ import msgspec
 from flowevents.engine.attempts import begin_again, retried
 from flowevents.engine.chunks import HAND_OVER, Send, gives_plain_output, sender
 from flowevents.engine.effects import TAKE, Effects
-from flowevents.engine.notes import Lost
 from flowevents.engine.state import hand_over, safe_point
 from flowevents.engine.step import Items, Step
 from flowevents.events import MAX_ERROR, Chunk, Event, Progress
+from flowevents.journal.standing import Tried
 from flowevents.workers.parcels import (
     BEGUN,
     CHUNK,
@@ -76,7 +76,7 @@ class Errand(msgspec.Struct, eq=False):
     voided: set[str] = msgspec.field(default_factory=set)
     outcome: Outcome | None = None
     lost: int = 0
-    before: Lost = msgspec.field(default_factory=lambda: Lost(losses=0))
+    before: Tried = msgspec.field(default_factory=Tried)
 
     def task(self, step: Step, node: Any) -> Task:
         """Return what its worker gets."""

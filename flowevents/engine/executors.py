@@ -23,6 +23,8 @@ from functools import partial
 from time import monotonic
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from flowevents.engine.arrivals import Arrivals, aside
 from flowevents.engine.calls import call
 from flowevents.engine.effects import Cancelled, Effects, Failed, again
@@ -194,8 +196,7 @@ class _Dispatch:
             errand.item = self._kept.item(index, argument)
             lost = errand.item.lost()
             if lost is not None:
-                errand.before.losses = lost.losses
-                errand.before.failures, errand.before.error = lost.failures, lost.error
+                errand.before = replace(lost)
         return errand
 
     def _submit(self, errand: Errand, node: Any) -> None:

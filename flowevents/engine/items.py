@@ -157,7 +157,7 @@ def end_lost_items(step: Step, error: BaseException) -> Effects:
         items = step.batch
         if items is None:
             items = begin_items(step, None)
-            items.done = lost.finished()
+            items.done = lost.finished_items()
         item = item_of(step, items, each.span, index, each.attempt)
         try:
             yield from end_item(item, error)

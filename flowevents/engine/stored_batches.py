@@ -26,17 +26,16 @@ from flowevents.engine.items import (
     start_item,
     taken,
 )
-from flowevents.engine.notes import LostItem
 from flowevents.engine.recorder import Recorder
 from flowevents.engine.step import Items, Step, Track, on_track
 from flowevents.errors import FlowEventsError
-from flowevents.journal.standing import Item
+from flowevents.journal.standing import Item, Tried
 
 __all__ = ["Stored", "execute_stored", "still_to_run", "stored_items"]
 
 logger: Final = logging.getLogger("flowevents")
 
-Known = dict[int, Item | LostItem]
+Known = dict[int, Item | Tried]
 """The items of a step that was lost, by their index: those that have finished, and open ones."""
 
 
@@ -137,9 +136,9 @@ class Stored:
         """Return the item, which begins, or goes on."""
         lost = self.known.get(index)
         self.items.index = -1
-        if isinstance(lost, LostItem):
+        if isinstance(lost, Tried):
             item = item_of(self.step, self.items, lost.span, index, lost.attempt)
-            self.recorder.notes.remember(item.span, lost.lost)
+            self.recorder.notes.remember(lost)
         else:
             if "item_label" not in self.step.plan.shape.idle:
                 label_next(self.items, self.step, self.node, argument)
@@ -151,7 +150,7 @@ class Stored:
 
     def begins_again(self, index: int) -> bool:
         """Whether it was open when the run was lost."""
-        return isinstance(self.known.get(index), LostItem)
+        return isinstance(self.known.get(index), Tried)
 
     def run(self, track: Track, item: Step, argument: Any) -> Effects:
         """Run an item up to its end, and keep its result."""

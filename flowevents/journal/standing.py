@@ -32,7 +32,7 @@ from flowevents.journal.records import Record
 from flowevents.journal.shared import SharedFold
 from flowevents.opened import End, Opened, OpenStarts, Start
 
-__all__ = ["Asked", "Ended", "Item", "Scope", "Standing", "encoded", "last_finished"]
+__all__ = ["Asked", "Ended", "Item", "Scope", "Standing", "Tried", "encoded", "last_finished"]
 
 
 class Asked(msgspec.Struct):
@@ -75,20 +75,32 @@ class Tried(msgspec.Struct):
     """How far a step or an item of a node has come.
 
     Attributes:
+        span: The number of its start.
         attempt: The one that it is in.
         losses: How many of its attempts were lost with their process.
         failures: How many have failed by themselves; `error` what the last one
             said, where the node's `exec_fallback` is next.
         asked: Its questions in this attempt, and what was answered.
         digest: Of what an item was given.
+        items: Of a lost step of a batch node: how far those of its items have come that have begun.
     """
 
-    attempt: int
+    span: int = 0
+    attempt: int = 1
     losses: int = 0
     failures: int = 0
     error: str | None = None
     asked: list[Asked] = msgspec.field(default_factory=list)
     digest: str = ""
+    items: dict[int, Item | Tried] = msgspec.field(default_factory=dict)
+
+    def finished_items(self) -> int:
+        """Return how many of the items have finished."""
+        return sum(isinstance(each, Item) for each in self.items.values())
+
+    def open_items(self) -> dict[int, Tried]:
+        """Return those that have not."""
+        return {n: each for n, each in self.items.items() if isinstance(each, Tried)}
 
 
 class Scope(Opened):
@@ -107,7 +119,7 @@ class Scope(Opened):
 
     def __init__(self, event: Event, parent: Scope | None) -> None:
         super().__init__(event, parent)
-        self.tried: Tried = Tried(event.attempt)
+        self.tried: Tried = Tried(event.span, event.attempt)
         self.cursor: KeptCursor = KeptCursor(event.span)
         self.prep: Raw | UnsetType = UNSET
         self.ended: Ended | None = None
@@ -144,6 +156,16 @@ class Scope(Opened):
         """Stand there: it was begun again."""
         self.cursor = cursor
         self.finished = {index: Item("", UNSET) for index in cursor.finished}
+
+    def lose(self) -> Tried:
+        """Return how far it has come, whose attempt is lost with its process."""
+        tried = self.tried
+        tried.losses += 1
+        tried.items = {
+            **self.finished,
+            **{each.index: each.lose() for each in self.inside.values()},
+        }
+        return tried
 
     def voids(self) -> None:
         """Note that all of its items are void: they begin again."""
