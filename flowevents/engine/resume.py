@@ -115,6 +115,8 @@ class _Resumed:
 
     def _stand(self, frame: Frame, scope: Scope) -> list[Frame]:
         """Have a frame that is at the beginning of a pass stand where the log does."""
+        if scope.cursor.action is not UNSET:
+            frame.cursor.action = self._notes.read(scope.cursor.action)
         if self._anew:
             self._leave_out(frame, scope)
         for path, count in scope.cursor.visits.items():
@@ -123,8 +125,6 @@ class _Resumed:
                 place = frame.place_of(visited.node)
                 assert place is not None
                 place.count = count
-        if scope.cursor.action is not UNSET:
-            frame.cursor.action = self._notes.read(scope.cursor.action)
         inner = scope.child()
         if inner is not None:
             place = self._place(frame, inner.node)
@@ -135,7 +135,7 @@ class _Resumed:
             self._notes.remember(inner.lose())
             frame.resumed = step, place
         elif scope.ended is not None:
-            event = scope.ended.event
+            event = scope.ended
             place = self._place(frame, event.node)
             step = Step(self._state, place.plan, event.span, event.items, event.step, event.attempt)
             step.open = False
@@ -156,10 +156,10 @@ class _Resumed:
             scope.cursor.visits[inner.node] -= 1
             scope.cursor.target = inner.node
         elif scope.ended is not None:
-            place = self._place(frame, scope.ended.event.node)
+            place = self._place(frame, scope.ended.node)
             step = Step(self._state, place.plan, 0, scope.items, 0)
             node = place.plan.copy(frame.cursor.params, step)
-            following = frame.follow(node, self._notes.read(scope.ended.action))
+            following = frame.follow(node, frame.cursor.action)
             scope.ended = None
             scope.cursor.target = None if following is None else frame.plan.child(following).path
 

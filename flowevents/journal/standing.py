@@ -32,7 +32,7 @@ from flowevents.journal.records import Record
 from flowevents.journal.shared import SharedFold
 from flowevents.opened import End, Opened, OpenStarts, Start
 
-__all__ = ["Asked", "Ended", "Item", "Scope", "Standing", "Tried", "encoded", "last_finished"]
+__all__ = ["Asked", "Item", "Scope", "Standing", "Tried", "encoded"]
 
 
 class Asked(msgspec.Struct):
@@ -62,13 +62,6 @@ class Item(msgspec.Struct):
     digest: str
     result: Raw | UnsetType
     error: str | None = None
-
-
-class Ended(msgspec.Struct):
-    """A step that has ended well, and whose `Action` is still to come."""
-
-    event: NodeEnd | FlowEnd
-    action: Raw
 
 
 class Tried(msgspec.Struct):
@@ -110,7 +103,7 @@ class Scope(Opened):
         tried: Of a step or an item of a node: how far it has come.
         cursor: Of a flow or its item: where it stands; of a batch: what of it has begun and ended.
         prep: Of a flow: what its `prep` returned, once that was kept.
-        ended: A step in it that has ended well, and has not led anywhere yet.
+        ended: The end of a step in it that has ended well, and has not led anywhere yet.
         failed: The end of something in it that is not ok; `broken` are such items.
         finished: Those of its items that have ended well.
     """
@@ -122,7 +115,7 @@ class Scope(Opened):
         self.tried: Tried = Tried(event.span, event.attempt)
         self.cursor: KeptCursor = KeptCursor(event.span)
         self.prep: Raw | UnsetType = UNSET
-        self.ended: Ended | None = None
+        self.ended: NodeEnd | FlowEnd | None = None
         self.failed: End | None = None
         self.broken: dict[int, Scope] = {}
         self.finished: dict[int, Item] = {}
@@ -295,8 +288,8 @@ class Standing:
         elif event.status != "ok":
             parent.failed = event
         else:
-            action = kept.action if kept.action is not UNSET else Raw(b"null")
-            parent.cursor.action, parent.ended = action, Ended(event, action)
+            parent.cursor.action = kept.action if kept.action is not UNSET else Raw(b"null")
+            parent.ended = event
             self._ended[event.span] = parent
 
     def _action(self, event: Action, kept: Kept) -> None:
@@ -305,20 +298,6 @@ class Standing:
             scope.ended, scope.cursor.target = None, event.target
 
 
-def last_finished(records: Iterable[Record], at: int | None) -> int:
-    """Return the number of the last end of a step that is ok, at or before `at`; 0 for none."""
-    found = 0
-    for record in records:
-        if at is not None and record.seq > at:
-            break
-        if record.event.startswith(_ENDS):
-            event = decode(record.event)
-            if isinstance(event, (NodeEnd, FlowEnd)) and event.status == "ok" and event.node:
-                found = record.seq
-    return found
-
-
-_ENDS: Final = (b'{"type":"NodeEnd"', b'{"type":"FlowEnd"')
 _NOTHING: Final = Kept()
 _SAY_NOTHING: Final = (b'{"type":"Chunk"', b'{"type":"Progress"')
 
