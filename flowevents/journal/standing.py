@@ -127,10 +127,7 @@ class Scope(Opened):
 
     def child(self) -> Scope | None:
         """Return what is open in it; of a parallel batch, the first item."""
-        for each in self.inside.values():
-            found: Scope = each
-            return found
-        return None
+        return next(iter(self.inside.values()), None)
 
     def begins(self, inner: Scope) -> None:
         """Note that something in it has begun."""
