@@ -12,8 +12,9 @@ from flowevents.journal.codec import Codec
 from flowevents.journal.ends import cancelled_ends
 from flowevents.journal.journal import Journal
 from flowevents.journal.lease import Lease
+from flowevents.journal.reading import step_ends
 from flowevents.journal.records import recorded
-from flowevents.journal.standing import Standing, last_finished
+from flowevents.journal.standing import Standing
 
 __all__ = ["completed", "past_of", "restored"]
 
@@ -48,7 +49,8 @@ def past_of(journal: Journal, run_id: str, at: int | None) -> tuple[Standing, in
     records = list(journal.records(run_id))
     if at is not None and (not records or at > records[-1].seq):
         raise EventsLost(f"Run {run_id!r} has no event {at}: it has {len(records)}.")
-    seq = last_finished(records, at)
+    ok = [e.seq for e in step_ends(records, run_id) if e.status == "ok" and e.node]
+    seq = max((each for each in ok if at is None or each <= at), default=0)
     return Standing(each for each in records if each.seq <= max(seq, 1)), seq
 
 

@@ -484,7 +484,7 @@ def test_run_with_otel() -> None:
         ("graph a\x1b[31m:flow", "There is no module 'a\\x1b[31m'"),
         ("graph agent:flow --events none.jsonl", "none.jsonl cannot be read"),
         ("run agent:flow --input none.json", "none.json cannot be read: No such file"),
-        ("run agent:flow --input list.json", "list.json holds a list, but `shared` is an object"),
+        ("run agent:flow --input list.json", "list.json holds no JSON object, as `shared` is one"),
         ("run agent:flow --input torn.json", "torn.json holds no JSON: Expecting value: line 1"),
         ("run agent:flow --record no/new.jsonl", "no/new.jsonl cannot be written: No such file"),
         ("run agent:flow --record text.jsonl", "text.jsonl ends with b'you'"),

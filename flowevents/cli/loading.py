@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import traceback
+from pathlib import Path
 from typing import Any
 
 from flowevents.engine.shape import is_node
@@ -94,25 +95,16 @@ def _flows_of(module: Any) -> str:
 def load_shared(path: str) -> dict[str, Any]:
     """The JSON object in a file, or of stdin for `"-"`. Raises `WrongInput` for anything else."""
     try:
-        if path == "-":
-            raw = sys.stdin.buffer.read()
-        else:
-            with open(path, "rb") as file:
-                raw = file.read()
+        raw = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
         shared = json.loads(raw)
     except OSError as error:
         raise WrongInput(f"{path} cannot be read: {error.strerror}.") from None
     except (ValueError, RecursionError) as error:
         raise WrongInput(f"{path} holds no JSON: {error}.") from None
     if not isinstance(shared, dict):
-        raise WrongInput(
-            f"{path} holds {_JSON_TYPES.get(type(shared), 'a value')}, but `shared` is an object: "
-            '{"question": "…"}.'
-        )
+        example = '{"question": "…"}'
+        raise WrongInput(f"{path} holds no JSON object, as `shared` is one: {example}.")
     return shared
-
-
-_JSON_TYPES = {list: "a list", str: "a string", int: "a number", float: "a number"}
 
 
 def load_events(path: str) -> list[Event]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final
 
 from flowevents.cli.journals import made
@@ -61,7 +61,8 @@ def serve_flows(
             await super().startup(sockets)
             say(_address(host, (sockets or [])[0].getsockname()[1]))
 
-    with _journal(db) as journal, _listening(host, port) as listening:
+    kept: AbstractContextManager[Journal | None] = nullcontext() if db is None else made(db)
+    with kept as journal, _listening(host, port) as listening:
         hosts = LOOPBACK if host in _ANY else (*LOOPBACK, host)
         try:
             app = RunServer(flows, journal=journal, allowed_hosts=hosts)
@@ -70,16 +71,7 @@ def serve_flows(
         Server(uvicorn.Config(app, log_level="warning")).run([listening])
 
 
-@contextlib.contextmanager
-def _journal(db: str | None) -> Iterator[Journal | None]:
-    if db is None:
-        yield None
-    else:
-        with made(db) as journal:
-            yield journal
-
-
-@contextlib.contextmanager
+@contextmanager
 def _listening(host: str, port: int) -> Iterator[socket.socket]:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -13,7 +13,6 @@ from flowevents.cli.output import say
 from flowevents.errors import MissingExtra, ReplyError
 from flowevents.events import Event, FlowEnd, Interrupt, ItemEnd, NodeEnd, Reply, Retry
 from flowevents.journal.journal import Journal
-from flowevents.journal.mail import check_answer
 from flowevents.observers.console import ConsoleAnswers
 from flowevents.observers.display import TerminalDisplay
 
@@ -47,11 +46,11 @@ async def _watch(
     clock.past = None
     with journal.follow(run_id, last) as events:
         if asking is not None:
-            asking.begin()
+            asking.look()
         async for event in events:
             display(event)
-            if asking is not None:
-                asking.hear(event)
+            if asking is not None and isinstance(event, _CHANGES):
+                asking.look()
 
 
 class _Clock:
@@ -79,55 +78,35 @@ class _Asking:
         self._journal = journal
         self._run_id = run_id
         self._console = ConsoleAnswers()
-        self._asked: dict[str, tuple[Interrupt, asyncio.Task[None]]] = {}
+        self._asked: dict[str, asyncio.Task[None]] = {}
 
-    def begin(self) -> None:
-        """Ask what is open now."""
-        for question in self._journal.summary(self._run_id).interrupts:
-            self._ask(question)
-
-    def hear(self, event: Event) -> None:
-        """Take an event that comes then."""
-        if isinstance(event, Interrupt):
-            self._close(event.span)
-            self._ask(event)
-        elif isinstance(event, Reply):
-            self._close(event.span, event.id)
-        elif isinstance(event, _GIVE_UP):
-            self._close(event.span)
-
-    def _close(self, span: int, id: str | None = None) -> None:
-        """Ask no more what a step or item has asked, or that one question of it."""
-        for question, task in tuple(self._asked.values()):
-            if question.span == span and id in (None, question.id):
-                del self._asked[question.id]
-                task.cancel()
-
-    def _ask(self, question: Interrupt) -> None:
-        self._asked[question.id] = question, asyncio.create_task(self._answer(question))
+    def look(self) -> None:
+        """Ask what is open now, and what is not any more no longer."""
+        now = time.time()
+        waiting = self._journal.unanswered(self._run_id)
+        open = {each.id: each for each in waiting if each.expires is None or each.expires > now}
+        for id in self._asked.keys() - open.keys():
+            self._asked.pop(id).cancel()
+        for id, question in open.items():
+            if id not in self._asked:
+                self._asked[id] = asyncio.create_task(self._answer(question))
 
     async def _answer(self, question: Interrupt) -> None:
-        try:
-            found = await _awaited(self._console.on_interrupt(question))
-            while found is not None and (error := _refusal(question, found.value)):
-                found = await _awaited(found.refused and found.refused(error))
-            if found is None:  # the end of input
-                return
-            self._journal.reply(self._run_id, found.value, question.id)
-        except (ReplyError, MissingExtra) as error:
-            say(str(error))
+        found = await _awaited(self._console.on_interrupt(question))
+        while found is not None:  # else it is the end of input
+            try:
+                self._journal.reply(self._run_id, found.value, question.id)
+            except ReplyError as error:
+                if error.asked and found.refused is not None:
+                    found = await _awaited(found.refused(error))
+                    continue
+                say(str(error))
+            except MissingExtra as error:
+                say(str(error))
+            else:
+                if self._run_id in self._journal.due():
+                    say(f"Nobody drives run {self._run_id}: whoever resumes it gets the answer.")
             return
-        if self._run_id in self._journal.due():
-            say(f"Nobody drives run {self._run_id}: whoever resumes it gets the answer.")
-
-
-def _refusal(question: Interrupt, value: object) -> ReplyError | None:
-    """Why the question does not take this answer, whoever else has answered it."""
-    try:
-        check_answer(question, value)
-    except ReplyError as error:
-        return error
-    return None
 
 
 async def _awaited(answer: Any) -> Answer[Any] | None:
@@ -135,5 +114,6 @@ async def _awaited(answer: Any) -> Answer[Any] | None:
     return found if isinstance(found, Answer) else None
 
 
-_GIVE_UP: Final = (NodeEnd, ItemEnd, Retry, FlowEnd)
+_CHANGES: Final = (Interrupt, Reply, Retry, ItemEnd, NodeEnd, FlowEnd)
+"""After which other questions may be open."""
 """What ends an attempt, and with it what that has asked."""

@@ -177,13 +177,18 @@ async def _changed(state: State, question: Question) -> None:
         await state.options.clock.wait_async(changed, expires)
 
 
-def _check_place(step: Step | None, asked: Ask, node: Any = None) -> None:
+def _under_way(step: Step | None, node: Any, asked: Ask) -> Step:
+    """Return the step of the node. Raises `RuntimeError` where none is under way."""
     if step is None or not step.open:
-        name = type(node if step is None else step.plan.node).__name__
         raise RuntimeError(
-            f"{name} asked {asked.prompt!r}, but no run of it is under way: ask in its exec, while "
-            "that runs."
+            f"{type(node).__name__} asked {asked.prompt!r}, but no run of it is under way: ask in "
+            "its exec, while that runs."
         )
+    return step
+
+
+def _check_place(step: Step, asked: Ask) -> None:
+    _under_way(step, step.plan.node, asked)
     if not step.attempt:  # a flow's own code, which is never tried again
         raise RuntimeError(
             f"Flow {step.plan.name!r} asked {asked.prompt!r} itself: have a node in it ask."
@@ -201,10 +206,7 @@ def _check_place(step: Step | None, asked: Ask, node: Any = None) -> None:
 
 async def ask_here(node: Any, asked: Ask) -> Any:
     """`ask` for the code of an async node, which awaits it."""
-    step = step_of(node)
-    if step is None or not step.open:
-        _check_place(step, asked, node)
-    assert step is not None
+    step = _under_way(step_of(node), node, asked)
     effects, track = ask(step, asked), current_track()
     if track is None or track.blocked is None:
         return await perform(effects)
@@ -213,9 +215,7 @@ async def ask_here(node: Any, asked: Ask) -> Any:
 
 def cannot_wait(node: Any, asked: Ask) -> NoReturn:
     """Refuse a question in an override of a plain `_exec`, which cannot wait."""
-    step = step_of(node)
-    if step is None or not step.open:
-        _check_place(step, asked, node)
+    _under_way(step_of(node), node, asked)
     raise RuntimeError(
         f"{node_name(node)!r} asks inside of its own `_exec`, where it cannot wait: "
         f"{asked.prompt!r}. Ask in a node that does not override `_exec`."

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 
 from flowevents.engine.attempts import begin_again, retried
 from flowevents.engine.chunks import HAND_OVER, Send, gives_plain_output, sender
 from flowevents.engine.effects import TAKE, Effects
-from flowevents.engine.notes import Lost
+from flowevents.engine.items import Fresh
 from flowevents.engine.state import hand_over, safe_point
-from flowevents.engine.step import Items, Step
+from flowevents.engine.step import Step
 from flowevents.events import MAX_ERROR, Chunk, Event, Progress
+from flowevents.journal.standing import Tried
 from flowevents.workers.parcels import (
     BEGUN,
     CHUNK,
@@ -24,31 +25,9 @@ from flowevents.workers.parcels import (
     unpacked,
 )
 
-__all__ = ["Errand", "Kept", "publish", "void"]
+__all__ = ["Errand", "publish", "void"]
 
 _LOST: Final = "Lost: its worker ended before this attempt did."
-
-
-class Kept(Protocol):
-    """What becomes of an item and its result, in a run with a journal or without one."""
-
-    items: Items
-
-    def begins_again(self, index: int) -> bool:
-        """Whether the log knows it as one that was open."""
-        ...
-
-    def item(self, index: int, argument: Any) -> Step:
-        """Return the item, which begins, or goes on."""
-        ...
-
-    def start(self, item: Step, argument: Any, /) -> Effects:
-        """Publish its start, or that it goes on."""
-        ...
-
-    def keep(self, item: Step, result: Any) -> None:
-        """Keep its result."""
-        ...
 
 
 class Errand(msgspec.Struct, eq=False):
@@ -76,7 +55,7 @@ class Errand(msgspec.Struct, eq=False):
     voided: set[str] = msgspec.field(default_factory=set)
     outcome: Outcome | None = None
     lost: int = 0
-    before: Lost = msgspec.field(default_factory=lambda: Lost(losses=0))
+    before: Tried = msgspec.field(default_factory=Tried)
 
     def task(self, step: Step, node: Any) -> Task:
         """Return what its worker gets."""
@@ -123,7 +102,7 @@ def void(errand: Errand) -> Effects:
         yield from begin_again(errand.item, _LOST)
 
 
-def publish(errand: Errand, kept: Kept, step: Step, messages: list[Message]) -> Effects:
+def publish(errand: Errand, kept: Fresh, step: Step, messages: list[Message]) -> Effects:
     """Publish what a worker says of its item; chunks as `stream` does, without making them again.
 
     Raises what the run is to stop by.
@@ -155,7 +134,7 @@ def publish(errand: Errand, kept: Kept, step: Step, messages: list[Message]) -> 
     yield from safe_point(state)
 
 
-def _publish(errand: Errand, kept: Kept, message: Message) -> Effects:
+def _publish(errand: Errand, kept: Fresh, message: Message) -> Effects:
     kind = message[0]
     if kind == BEGUN:
         if not errand.has_begun():

@@ -23,14 +23,16 @@ from functools import partial
 from time import monotonic
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from flowevents.engine.arrivals import Arrivals, aside
 from flowevents.engine.calls import call
 from flowevents.engine.effects import Cancelled, Effects, Failed, again
-from flowevents.engine.errands import Errand, Kept, publish, void
+from flowevents.engine.errands import Errand, publish, void
 from flowevents.engine.groups import limit_of
-from flowevents.engine.items import begin_items, end_item, item_of, label_next, start_item, taken
-from flowevents.engine.step import Items, Step
-from flowevents.engine.stored_batches import still_to_run, stored_items
+from flowevents.engine.items import Fresh, begin_items, end_item, taken
+from flowevents.engine.step import Step
+from flowevents.engine.stored_batches import stored_items
 from flowevents.engine.work import work
 from flowevents.errors import FlowEventsError, WorkerLost
 from flowevents.workers.executor import Workers
@@ -67,8 +69,8 @@ def execute_elsewhere(step: Step, node: Any, batch: Any, workers: Workers) -> Ef
     if recorder is not None:
         kept, arguments = yield from stored_items(step, node, batch, recorder)
     else:
-        kept = _Unstored(step, begin_items(step, batch), node)
-        arguments = still_to_run(enumerate(taken(step, batch)), kept)
+        kept = Fresh(step, begin_items(step, batch), node)
+        arguments = kept.to_run(taken(step, batch))
     dispatch = _Dispatch(step, node, kept, arguments, workers)
     try:
         yield from dispatch.run()
@@ -77,39 +79,6 @@ def execute_elsewhere(step: Step, node: Any, batch: Any, workers: Workers) -> Ef
         raise
     yield from dispatch.close()
     return kept.items.results
-
-
-class _Unstored:
-    """What becomes of items in a run without a journal."""
-
-    __slots__ = ("items", "known", "node", "step")
-
-    def __init__(self, step: Step, items: Items, node: Any) -> None:
-        self.step: Step = step
-        self.items: Items = items
-        self.node: Any = node
-        self.known: dict[int, Any] = {}
-
-    def begins_again(self, index: int) -> bool:
-        """No item was open before."""
-        return False
-
-    def item(self, index: int, argument: Any) -> Step:
-        """Return the item, which begins."""
-        if "item_label" not in self.step.plan.shape.idle:
-            label_next(self.items, self.step, self.node, argument)
-        number = next(self.step.state.delivery.numbers)
-        item = item_of(self.step, self.items, number, index)
-        item.context = self.step.context
-        return item
-
-    def start(self, item: Step, argument: Any) -> Effects:
-        """Publish its start."""
-        return start_item(item, None)
-
-    def keep(self, item: Step, result: Any) -> None:
-        """Put its result where it belongs."""
-        self.items.results[item.index] = result
 
 
 class _Dispatch:
@@ -134,7 +103,7 @@ class _Dispatch:
         self,
         step: Step,
         node: Any,
-        kept: Kept,
+        kept: Fresh,
         arguments: Iterator[tuple[int, Any]],
         workers: Workers,
     ) -> None:
@@ -194,8 +163,7 @@ class _Dispatch:
             errand.item = self._kept.item(index, argument)
             lost = errand.item.lost()
             if lost is not None:
-                errand.before.losses = lost.losses
-                errand.before.failures, errand.before.error = lost.failures, lost.error
+                errand.before = replace(lost)
         return errand
 
     def _submit(self, errand: Errand, node: Any) -> None:

@@ -18,6 +18,7 @@ from flowevents.engine.step import Items, Step, Track
 from flowevents.events import ItemEnd, ItemStart
 
 __all__ = [
+    "Fresh",
     "begin_items",
     "end_item",
     "end_lost_items",
@@ -157,10 +158,52 @@ def end_lost_items(step: Step, error: BaseException) -> Effects:
         items = step.batch
         if items is None:
             items = begin_items(step, None)
-            items.done = lost.finished()
+            items.done = lost.finished_items()
         item = item_of(step, items, each.span, index, each.attempt)
         try:
             yield from end_item(item, error)
         finally:
             if not item.open:
                 del lost.items[index]
+
+
+class Fresh:
+    """What becomes of the items of one step, all of which begin here.
+
+    In a run with a journal some have begun, or finished, before: see `Stored`.
+    """
+
+    __slots__ = ("items", "node", "step")
+
+    def __init__(self, step: Step, items: Items, node: Any) -> None:
+        self.step: Step = step
+        self.items: Items = items
+        self.node: Any = node
+
+    def to_run(self, arguments: Iterable[Any]) -> Iterator[tuple[int, Any]]:
+        """Return those that are to run, with their indexes; each gets a place among the results."""
+        for index, argument in enumerate(arguments):
+            self.items.results.append(None)
+            yield index, argument
+
+    def begins_again(self, index: int) -> bool:
+        """Whether it was open when the run was lost."""
+        return False
+
+    def item(self, index: int, argument: Any) -> Step:
+        """Return the item, which begins, or goes on."""
+        if "item_label" not in self.step.plan.shape.idle:
+            label_next(self.items, self.step, self.node, argument)
+        number = next(self.step.state.delivery.numbers)
+        item = item_of(self.step, self.items, number, index)
+        self.items.index = -1
+        item.context = self.step.context
+        return item
+
+    def start(self, item: Step, argument: Any, track: Track | None = None) -> Effects:
+        """Publish its start, or that it goes on."""
+        return start_item(item, track)
+
+    def keep(self, item: Step, result: Any) -> None:
+        """Keep its result."""
+        self.items.results[item.index] = result

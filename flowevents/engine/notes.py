@@ -18,52 +18,11 @@ from flowevents.errors import JournalError
 from flowevents.journal.codec import Codec
 from flowevents.journal.kept import Kept, KeptCursor, KeptOptions
 from flowevents.journal.shared import SharedLog
-from flowevents.journal.standing import Asked, Item, encoded
+from flowevents.journal.standing import Asked, Tried, encoded
 
-__all__ = ["Lost", "LostItem", "Notes"]
+__all__ = ["Notes"]
 
 _encode: Final = msgspec.json.Encoder().encode
-
-
-class Lost(msgspec.Struct):
-    """What the log of a run that goes on knows of a step, or an item, that was open.
-
-    Attributes:
-        losses: How many of its attempts were lost with their process, the last one included.
-        failures: How many have failed; `error` what the last one said, where the
-            node's `exec_fallback` is next.
-        asked: Its questions in this attempt, with what was answered, from the first one.
-        items: Of a batch node: those of its items that have begun.
-    """
-
-    losses: int = 1
-    failures: int = 0
-    error: str | None = None
-    asked: list[Asked] = msgspec.field(default_factory=list)
-    items: dict[int, Item | LostItem] = msgspec.field(default_factory=dict)
-
-    def finished(self) -> int:
-        """Return how many of the items have finished."""
-        return sum(isinstance(each, Item) for each in self.items.values())
-
-    def open_items(self) -> dict[int, LostItem]:
-        """Return those that have not."""
-        return {n: each for n, each in self.items.items() if isinstance(each, LostItem)}
-
-
-class LostItem(msgspec.Struct):
-    """An item of a batch node that was open when its run was lost.
-
-    Attributes:
-        span, attempt: The number of its start, and the attempt that it was in.
-        digest: Of what it was given.
-        lost: What else is known of it.
-    """
-
-    span: int
-    attempt: int
-    digest: str
-    lost: Lost
 
 
 class Notes:
@@ -83,7 +42,7 @@ class Notes:
         self._transient = transient
         self._shared: SharedLog = SharedLog(None, codec, transient)
         self._kept: Kept | None = None
-        self._lost: dict[int, Lost] = {}  # by the span of a step or an item that was open
+        self._lost: dict[int, Tried] = {}  # by the span of a step or an item that was open
         self._asked: dict[int, int] = {}  # how many questions each has asked in its attempt
 
     def begin(
@@ -134,11 +93,11 @@ class Notes:
         self._asked.pop(span, None)
         self._next().lost = True
 
-    def remember(self, span: int, lost: Lost) -> None:
+    def remember(self, lost: Tried) -> None:
         """Note what the log knows of a step or an item that was open."""
-        self._lost[span] = lost
+        self._lost[lost.span] = lost
 
-    def lost(self, span: int) -> Lost | None:
+    def lost(self, span: int) -> Tried | None:
         """Return what the log knows of this step or item, if it was open when the run was lost."""
         return self._lost.get(span)
 

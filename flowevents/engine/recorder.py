@@ -156,8 +156,7 @@ class Recorder:
         # What is kept goes with the next event that has to be stored: another track may be between
         # a flow's prep and the first start in it.
         self._entries.append(recorded(event, None if grouped else self.notes.take()))
-        followed = type(event) in _MAY_BE_FOLLOWED and _is_followed(event)
-        return [] if followed or self.together else self.store_held()
+        return [] if self.together or _is_followed(event) else self.store_held()
 
     def later(self, event: Event) -> bool:
         """Have a chunk stored in a group, where nothing has to be stored before; whether it is."""
@@ -339,21 +338,13 @@ class Recorder:
                     )
 
 
-class _Unstored:
-    """What is to be awaited before an event is delivered: that it is stored."""
-
-    def __call__(self, event: Event) -> None:
-        raise AssertionError(f"{event!r} was delivered before it was stored")
-
-
-_UNSTORED: Final = _Unstored()
-
-
 def _unstored(event: Event, handlers: Handlers) -> Held:
-    return event, Handlers(handlers.calls, (_UNSTORED, *handlers.asynchronous))
+    """Have the event wait for its store, as for an async handler."""
+    return event, Handlers(handlers.calls, (_stored, *handlers.asynchronous))
 
 
-_MAY_BE_FOLLOWED: Final = frozenset({NodeEnd, FlowEnd, Action})
+def _stored(event: Event) -> None:
+    raise AssertionError(f"{event!r} was delivered before it was stored")
 
 
 def _is_followed(event: Event) -> bool:

@@ -11,13 +11,13 @@ from msgspec import UNSET
 
 from flowevents.engine.frame import Frame, Passes, Place
 from flowevents.engine.items import begin_items, item_of
-from flowevents.engine.notes import Lost, LostItem, Notes
+from flowevents.engine.notes import Notes
 from flowevents.engine.plan import Plan
 from flowevents.engine.state import State
 from flowevents.engine.step import Items, Step
 from flowevents.engine.steps import begin_pass
 from flowevents.errors import GraphError
-from flowevents.journal.standing import Item, Scope, Standing, Tried
+from flowevents.journal.standing import Scope, Standing
 
 __all__ = ["fork", "go_on"]
 
@@ -115,6 +115,8 @@ class _Resumed:
 
     def _stand(self, frame: Frame, scope: Scope) -> list[Frame]:
         """Have a frame that is at the beginning of a pass stand where the log does."""
+        if scope.cursor.action is not UNSET:
+            frame.cursor.action = self._notes.read(scope.cursor.action)
         if self._anew:
             self._leave_out(frame, scope)
         for path, count in scope.cursor.visits.items():
@@ -123,8 +125,6 @@ class _Resumed:
                 place = frame.place_of(visited.node)
                 assert place is not None
                 place.count = count
-        if scope.cursor.action is not UNSET:
-            frame.cursor.action = self._notes.read(scope.cursor.action)
         inner = scope.child()
         if inner is not None:
             place = self._place(frame, inner.node)
@@ -132,9 +132,10 @@ class _Resumed:
             if inner.kind == "flow":
                 flow = place.plan.copy(frame.cursor.params, step)
                 return [frame, *self.frames(inner, place.plan, flow, place)]
-            frame.resumed = self._lost(step, inner), place
+            self._notes.remember(inner.lose())
+            frame.resumed = step, place
         elif scope.ended is not None:
-            event = scope.ended.event
+            event = scope.ended
             place = self._place(frame, event.node)
             step = Step(self._state, place.plan, event.span, event.items, event.step, event.attempt)
             step.open = False
@@ -155,10 +156,10 @@ class _Resumed:
             scope.cursor.visits[inner.node] -= 1
             scope.cursor.target = inner.node
         elif scope.ended is not None:
-            place = self._place(frame, scope.ended.event.node)
+            place = self._place(frame, scope.ended.node)
             step = Step(self._state, place.plan, 0, scope.items, 0)
             node = place.plan.copy(frame.cursor.params, step)
-            following = frame.follow(node, self._notes.read(scope.ended.action))
+            following = frame.follow(node, frame.cursor.action)
             scope.ended = None
             scope.cursor.target = None if following is None else frame.plan.child(following).path
 
@@ -177,17 +178,6 @@ class _Resumed:
             item.span, item.open = 0, False
         return item
 
-    def _lost(self, step: Step, scope: Scope) -> Step:
-        """Have it known what the log says of the step of a node, which begins again."""
-        items: dict[int, Item | LostItem] = dict(scope.finished)
-        for each in scope.inside.values():
-            tried = each.tried
-            items[each.index] = LostItem(each.span, tried.attempt, tried.digest, _lost(tried))
-        lost = _lost(scope.tried)
-        lost.items = items
-        self._notes.remember(step.span, lost)
-        return step
-
     def _plan(self, frame: Frame, path: str) -> Plan | None:
         return next((each for each in frame.plan.children() if each.path == path), None)
 
@@ -202,7 +192,3 @@ class _Resumed:
         place = frame.place_of(plan.node)
         assert place is not None
         return place
-
-
-def _lost(tried: Tried) -> Lost:
-    return Lost(tried.losses + 1, tried.failures, tried.error, tried.asked)

@@ -16,7 +16,7 @@ from flowevents.events import Event, FlowStart, ItemStart, NodeStart
 from flowevents.signals import Handlers, Listeners
 
 if TYPE_CHECKING:
-    from flowevents.engine.notes import Lost
+    from flowevents.journal.standing import Tried
 
 __all__ = ["Here", "Items", "Step", "Track", "current_track", "on_track"]
 
@@ -65,7 +65,7 @@ class Step(msgspec.Struct, weakref=True):
         plan, audience = self.plan, self.state.audience
         return plan.known if plan.version is audience.version else plan.listeners(audience)
 
-    def lost(self) -> Lost | None:
+    def lost(self) -> Tried | None:
         """Return what the log knows of it, where it was open when its run was lost."""
         recorder = self.state.options.recorder
         return None if recorder is None else recorder.notes.lost(self.span)

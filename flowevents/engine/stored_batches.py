@@ -17,26 +17,17 @@ from msgspec import UNSET
 from flowevents.engine.attempts import attempts_of, begin_again
 from flowevents.engine.effects import Await, Cancelled, Effects
 from flowevents.engine.groups import Blocked, Group, drive, limit_of
-from flowevents.engine.items import (
-    begin_items,
-    end_item,
-    end_lost_items,
-    item_of,
-    label_next,
-    start_item,
-    taken,
-)
-from flowevents.engine.notes import LostItem
+from flowevents.engine.items import Fresh, begin_items, end_item, end_lost_items, item_of, taken
 from flowevents.engine.recorder import Recorder
 from flowevents.engine.step import Items, Step, Track, on_track
 from flowevents.errors import FlowEventsError
-from flowevents.journal.standing import Item
+from flowevents.journal.standing import Item, Tried
 
-__all__ = ["Stored", "execute_stored", "still_to_run", "stored_items"]
+__all__ = ["Stored", "execute_stored", "stored_items"]
 
 logger: Final = logging.getLogger("flowevents")
 
-Known = dict[int, Item | LostItem]
+Known = dict[int, Item | Tried]
 """The items of a step that was lost, by their index: those that have finished, and open ones."""
 
 
@@ -75,7 +66,7 @@ def stored_items(step: Step, node: Any, batch: Any, recorder: Recorder) -> Effec
             known = {}
     items.done = sum(isinstance(each, Item) for each in known.values())
     work = Stored(step, items, node, known, recorder)
-    return work, still_to_run(enumerate(chain(head, source)), work)
+    return work, work.to_run(chain(head, source))
 
 
 def _are_as_before(known: Known, head: list[Any], recorder: Recorder) -> bool:
@@ -101,31 +92,27 @@ def _void(step: Step, items: Items, known: Known) -> Effects:
     yield from begin_again(step)
 
 
-def still_to_run(arguments: Iterable[tuple[int, Any]], work: Any) -> Iterator[tuple[int, Any]]:
-    """Put the results of finished items where they belong, and return the other items."""
-    for index, argument in arguments:
-        work.items.results.append(None)
-        known = work.known.get(index)
-        if isinstance(known, Item):
-            work.items.results[index] = work.result_of(known)
-        else:
-            yield index, argument
+class Stored(Fresh):
+    """What becomes of the items of one step in a run with a journal."""
 
-
-class Stored:
-    """What is done for each item of one step."""
-
-    __slots__ = ("items", "known", "node", "recorder", "step", "told")
+    __slots__ = ("known", "recorder", "told")
 
     def __init__(
         self, step: Step, items: Items, node: Any, known: Known, recorder: Recorder
     ) -> None:
-        self.step: Step = step
-        self.items: Items = items
-        self.node: Any = node
+        super().__init__(step, items, node)
         self.known: Known = known
         self.recorder: Recorder = recorder
         self.told: bool = False
+
+    def to_run(self, arguments: Iterable[Any]) -> Iterator[tuple[int, Any]]:
+        """Put the results of finished items where they belong, and return the other items."""
+        for index, argument in super().to_run(arguments):
+            known = self.known.get(index)
+            if isinstance(known, Item):
+                self.items.results[index] = self.result_of(known)
+            else:
+                yield index, argument
 
     def result_of(self, known: Item) -> Any:
         """Return what a finished item gave, or an error that says what it failed with."""
@@ -135,23 +122,18 @@ class Stored:
 
     def item(self, index: int, argument: Any) -> Step:
         """Return the item, which begins, or goes on."""
-        lost = self.known.get(index)
+        lost = self.known.pop(index, None)
+        if not isinstance(lost, Tried):
+            return super().item(index, argument)
+        self.recorder.notes.remember(lost)
+        item = item_of(self.step, self.items, lost.span, index, lost.attempt)
         self.items.index = -1
-        if isinstance(lost, LostItem):
-            item = item_of(self.step, self.items, lost.span, index, lost.attempt)
-            self.recorder.notes.remember(item.span, lost.lost)
-        else:
-            if "item_label" not in self.step.plan.shape.idle:
-                label_next(self.items, self.step, self.node, argument)
-            number = next(self.step.state.delivery.numbers)
-            item = item_of(self.step, self.items, number, index)
         item.context = self.step.context
-        self.known.pop(index, None)
         return item
 
     def begins_again(self, index: int) -> bool:
         """Whether it was open when the run was lost."""
-        return isinstance(self.known.get(index), LostItem)
+        return isinstance(self.known.get(index), Tried)
 
     def run(self, track: Track, item: Step, argument: Any) -> Effects:
         """Run an item up to its end, and keep its result."""
@@ -165,11 +147,11 @@ class Stored:
             yield from begin_again(item)
         else:
             self.recorder.notes.given(argument)
-            yield from start_item(item, track)
+            yield from super().start(item, argument, track)
 
     def keep(self, item: Step, result: Any) -> None:
         """Keep its result."""
-        self.items.results[item.index] = result
+        super().keep(item, result)
         if item.open and not self.recorder.notes.result(result) and not self.told:
             self.told = True
             logger.warning(

@@ -17,12 +17,12 @@ from flowevents.engine.effects import Effects, Failed
 from flowevents.engine.graph import Vertex
 from flowevents.engine.groups import drive
 from flowevents.engine.here import nowhere
-from flowevents.engine.notes import Lost
 from flowevents.engine.options import Options
 from flowevents.engine.plan import Plan
 from flowevents.engine.state import State
 from flowevents.engine.step import Items, Step, Track
 from flowevents.events import Chunk, Interrupt, Progress, Retry, describe_error
+from flowevents.journal.standing import Tried
 from flowevents.signals import Audience, Handlers, Listeners
 from flowevents.workers.outlet import Outlet
 from flowevents.workers.parcels import (
@@ -120,7 +120,7 @@ def _item(task: Task, node: Any, outlet: Outlet) -> Step:
         offload=False,
         redact=None,
         clock=SYSTEM,
-        before=Lost(task.losses, task.failures, task.error),
+        before=Tried(losses=task.losses, failures=task.failures, error=task.error),
     )
     state = State(options, _Reporter(outlet, task.path, task.is_pickled()), None)
     name = task.path.rpartition("/")[2]
@@ -140,7 +140,7 @@ def _item(task: Task, node: Any, outlet: Outlet) -> Step:
 class _Item(Step):
     """An item in a worker."""
 
-    def lost(self) -> Lost | None:
+    def lost(self) -> Tried | None:
         """Return what the driver knows of attempts that came before, elsewhere."""
         options = self.state.options
         assert isinstance(options, _WorkerOptions)
@@ -154,7 +154,7 @@ class _WorkerOptions(Options, frozen=True):
         before: What came before of the item.
     """
 
-    before: Lost | None = None
+    before: Tried | None = None
 
     def error_text(self, error: BaseException) -> str:
         """Return all of it: the driver redacts it as a whole, then cuts it."""

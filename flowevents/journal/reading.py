@@ -8,11 +8,11 @@ from typing import Final
 import msgspec
 
 from flowevents.errors import EventsLost, JournalError, UnknownRun
-from flowevents.events import Event, decode
+from flowevents.events import Event, FlowEnd, NodeEnd, decode
 from flowevents.journal.records import Record
 from flowevents.journal.store import Row, Store
 
-__all__ = ["PORTION", "check_after", "event_of", "in_order", "read_on", "unknown"]
+__all__ = ["PORTION", "check_after", "event_of", "in_order", "read_on", "step_ends", "unknown"]
 
 PORTION: Final = 256
 """How many records are read at once: a fraction of a millisecond."""
@@ -44,6 +44,18 @@ def event_of(record: Record, run_id: str) -> Event:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         which = f"Event {record.seq} of run {run_id}"
         raise JournalError(f"{which} cannot be read: {error}.") from error
+
+
+def step_ends(records: Iterable[Record], run_id: str) -> Iterator[NodeEnd | FlowEnd]:
+    """The ends of steps, and of the run's own flow, among them."""
+    for record in records:
+        if record.event.startswith(_ENDS):
+            event = event_of(record, run_id)
+            if isinstance(event, (NodeEnd, FlowEnd)):
+                yield event
+
+
+_ENDS: Final = (b'{"type":"NodeEnd"', b'{"type":"FlowEnd"')
 
 
 def check_after(row: Row, after: int) -> None:

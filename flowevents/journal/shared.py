@@ -22,31 +22,17 @@ class _Known:
     """A value as it was kept last.
 
     Attributes:
-        print: Its `fingerprint`, if it has one; else `raw` is the hash of its JSON, but for the
-            last byte.
-        length: How long it was, if it is a list; without a fingerprint that of its JSON.
+        print: What would be another one for another value.
+        length: How long it was, if it is a list.
         frozen: The value itself, if it never changes; `_NO_VALUE` else.
     """
 
-    __slots__ = ("frozen", "length", "print", "raw")
+    __slots__ = ("frozen", "length", "print")
 
-    def __init__(self, value: Any, print: Print | None, raw: bytes) -> None:
-        self.print: Print | None = print
-        self.raw: int = hash(raw[:-1]) if print is None else 0
-        self.length: int = len(value if print else raw) if type(value) is list and value else 0
+    def __init__(self, value: Any, print: Print | int) -> None:
+        self.print: Print | int = print
+        self.length: int = len(value) if type(value) is list else 0
         self.frozen: Any = value if type(value) in _FROZEN else _NO_VALUE
-
-    def added_in(self, raw: bytes) -> bytes | None:
-        """Return the new end of a list whose JSON this is, if it only got longer."""
-        at = self.length
-        if self.print or not at or raw[at - 1 : at] != b"," or hash(raw[: at - 1]) != self.raw:
-            return None
-        return b"[" + raw[at:]
-
-
-def _place(key: Any) -> str:
-    """Where a value stands, in an error."""
-    return "shared" if key is _ALL else f"shared[{key!r}]"
 
 
 class SharedLog:
@@ -70,62 +56,47 @@ class SharedLog:
         """Return what has changed, or `None`. Raises `JournalError` for what cannot be kept."""
         found, known = Changes(), self._known
         if type(self._shared) is not dict:
-            raw = self._changed(_ALL, self._shared, known.get(_ALL), fingerprint(self._shared))
-            if raw is None:
-                return None
-            found.all = Raw(raw)
-            return found
+            self._look_at(_ALL, self._shared, known.get(_ALL), found)
+            return None if found.all is UNSET else found
         kept = 0
         for key, value in list(self._shared.items()):
             if key in self._transient:
                 continue
             kept += 1
             before = known.get(key)
-            if before is None:
-                self._look_at(key, value, before, fingerprint(value), found)
-            elif before.frozen is not value:
-                now = fingerprint(value)
-                if now is None or now != before.print:
-                    self._look_at(key, value, before, now, found)
+            if before is None or before.frozen is not value:
+                self._look_at(key, value, before, found)
         if len(known) > kept:
             for key in [key for key in known if key not in self._shared]:
                 del known[key]
                 found.gone.append(self._key(key))
         return found if found.set or found.add or found.gone else None
 
-    def _look_at(
-        self, key: Any, value: Any, before: _Known | None, now: Print | None, found: Changes
-    ) -> None:
+    def _look_at(self, key: Any, value: Any, before: _Known | None, found: Changes) -> None:
         """Note what of a value has changed, or is new: its end, where it only got longer."""
-        if before is not None and before.print is not None and type(value) is list:
-            length = before.length
-            if len(value) > length > 0 and fingerprint(value[:length]) == before.print:
-                end = self._codec.encode(value[length:], _place(key))
-                raw = end if now is not None else self._codec.encode(value, "")
-                self._known[key] = _Known(value, now, raw)
-                found.add.append((self._key(key), Raw(end)))
-                return
-        changed = self._changed(key, value, before, now)
-        if changed is None:
+        where = "shared" if key is _ALL else f"shared[{key!r}]"
+        now = self._print(value, where)
+        if before is not None and before.print == now:
             return
-        added = None if before is None else before.added_in(changed)
-        if added is None:
-            found.set.append((self._key(key), Raw(changed)))
+        if key is _ALL:
+            found.all = Raw(self._codec.encode(value, where))
+        elif before is not None and self._is_longer(value, before, where):
+            end = self._codec.encode(value[before.length :], where)
+            found.add.append((self._key(key), Raw(end)))
         else:
-            found.add.append((self._key(key), Raw(added)))
+            raw = self._codec.encode(value, where)
+            found.set.append((self._key(key), Raw(raw)))
+        self._known[key] = _Known(value, now)
 
-    def _changed(
-        self, key: Any, value: Any, before: _Known | None, now: Print | None
-    ) -> bytes | None:
-        """Return the value's JSON, where it has changed."""
-        if before is not None and now is not None and before.print == now:
-            return None
-        raw = self._codec.encode(value, _place(key))
-        after = _Known(value, now, raw)
-        if before is not None and now is None and before.print is None and before.raw == after.raw:
-            return None
-        self._known[key] = after
-        return raw
+    def _is_longer(self, value: Any, before: _Known, where: str) -> bool:
+        """Whether it is the list that it was, with a new end."""
+        if type(value) is not list or not 0 < before.length < len(value):
+            return False
+        return self._print(value[: before.length], where) == before.print
+
+    def _print(self, value: Any, where: str) -> Print | int:
+        """Return what is another one for another value: of most, without writing them."""
+        return fingerprint(value) or hash(self._codec.encode(value, where))
 
     def _key(self, key: Any) -> Raw:
         if key is not None and type(key) not in (bool, int, float, str, bytes):

@@ -32,7 +32,7 @@ from flowevents.journal.records import Record
 from flowevents.journal.shared import SharedFold
 from flowevents.opened import End, Opened, OpenStarts, Start
 
-__all__ = ["Asked", "Ended", "Item", "Scope", "Standing", "encoded", "last_finished"]
+__all__ = ["Asked", "Item", "Scope", "Standing", "Tried", "encoded"]
 
 
 class Asked(msgspec.Struct):
@@ -64,31 +64,36 @@ class Item(msgspec.Struct):
     error: str | None = None
 
 
-class Ended(msgspec.Struct):
-    """A step that has ended well, and whose `Action` is still to come."""
-
-    event: NodeEnd | FlowEnd
-    action: Raw
-
-
 class Tried(msgspec.Struct):
     """How far a step or an item of a node has come.
 
     Attributes:
+        span: The number of its start.
         attempt: The one that it is in.
         losses: How many of its attempts were lost with their process.
         failures: How many have failed by themselves; `error` what the last one
             said, where the node's `exec_fallback` is next.
         asked: Its questions in this attempt, and what was answered.
         digest: Of what an item was given.
+        items: Of a lost step of a batch node: how far those of its items have come that have begun.
     """
 
-    attempt: int
+    span: int = 0
+    attempt: int = 1
     losses: int = 0
     failures: int = 0
     error: str | None = None
     asked: list[Asked] = msgspec.field(default_factory=list)
     digest: str = ""
+    items: dict[int, Item | Tried] = msgspec.field(default_factory=dict)
+
+    def finished_items(self) -> int:
+        """Return how many of the items have finished."""
+        return sum(isinstance(each, Item) for each in self.items.values())
+
+    def open_items(self) -> dict[int, Tried]:
+        """Return those that have not."""
+        return {n: each for n, each in self.items.items() if isinstance(each, Tried)}
 
 
 class Scope(Opened):
@@ -98,7 +103,7 @@ class Scope(Opened):
         tried: Of a step or an item of a node: how far it has come.
         cursor: Of a flow or its item: where it stands; of a batch: what of it has begun and ended.
         prep: Of a flow: what its `prep` returned, once that was kept.
-        ended: A step in it that has ended well, and has not led anywhere yet.
+        ended: The end of a step in it that has ended well, and has not led anywhere yet.
         failed: The end of something in it that is not ok; `broken` are such items.
         finished: Those of its items that have ended well.
     """
@@ -107,10 +112,10 @@ class Scope(Opened):
 
     def __init__(self, event: Event, parent: Scope | None) -> None:
         super().__init__(event, parent)
-        self.tried: Tried = Tried(event.attempt)
+        self.tried: Tried = Tried(event.span, event.attempt)
         self.cursor: KeptCursor = KeptCursor(event.span)
         self.prep: Raw | UnsetType = UNSET
-        self.ended: Ended | None = None
+        self.ended: NodeEnd | FlowEnd | None = None
         self.failed: End | None = None
         self.broken: dict[int, Scope] = {}
         self.finished: dict[int, Item] = {}
@@ -122,10 +127,7 @@ class Scope(Opened):
 
     def child(self) -> Scope | None:
         """Return what is open in it; of a parallel batch, the first item."""
-        for each in self.inside.values():
-            found: Scope = each
-            return found
-        return None
+        return next(iter(self.inside.values()), None)
 
     def begins(self, inner: Scope) -> None:
         """Note that something in it has begun."""
@@ -144,6 +146,16 @@ class Scope(Opened):
         """Stand there: it was begun again."""
         self.cursor = cursor
         self.finished = {index: Item("", UNSET) for index in cursor.finished}
+
+    def lose(self) -> Tried:
+        """Return how far it has come, whose attempt is lost with its process."""
+        tried = self.tried
+        tried.losses += 1
+        tried.items = {
+            **self.finished,
+            **{each.index: each.lose() for each in self.inside.values()},
+        }
+        return tried
 
     def voids(self) -> None:
         """Note that all of its items are void: they begin again."""
@@ -273,8 +285,8 @@ class Standing:
         elif event.status != "ok":
             parent.failed = event
         else:
-            action = kept.action if kept.action is not UNSET else Raw(b"null")
-            parent.cursor.action, parent.ended = action, Ended(event, action)
+            parent.cursor.action = kept.action if kept.action is not UNSET else Raw(b"null")
+            parent.ended = event
             self._ended[event.span] = parent
 
     def _action(self, event: Action, kept: Kept) -> None:
@@ -283,20 +295,6 @@ class Standing:
             scope.ended, scope.cursor.target = None, event.target
 
 
-def last_finished(records: Iterable[Record], at: int | None) -> int:
-    """Return the number of the last end of a step that is ok, at or before `at`; 0 for none."""
-    found = 0
-    for record in records:
-        if at is not None and record.seq > at:
-            break
-        if record.event.startswith(_ENDS):
-            event = decode(record.event)
-            if isinstance(event, (NodeEnd, FlowEnd)) and event.status == "ok" and event.node:
-                found = record.seq
-    return found
-
-
-_ENDS: Final = (b'{"type":"NodeEnd"', b'{"type":"FlowEnd"')
 _NOTHING: Final = Kept()
 _SAY_NOTHING: Final = (b'{"type":"Chunk"', b'{"type":"Progress"')
 
