@@ -57,7 +57,8 @@ class ConsoleAnswers:
         with self._keyboard.tty.turn(event) as turn:
             turn.result()
             while True:
-                line = self._keyboard.read(self._opening(event, reason))
+                with self._introduced(event, reason) as introduction:
+                    line = self._keyboard.read(introduction)
                 answer, reason = self._understood(event, line)
                 if reason is None:
                     return answer
@@ -66,14 +67,15 @@ class ConsoleAnswers:
         with self._keyboard.tty.turn(event) as turn:
             await asyncio.wrap_future(turn)
             while True:
-                line = await self._keyboard.read_async(self._opening(event, reason))
+                with self._introduced(event, reason) as introduction:
+                    line = await self._keyboard.read_async(introduction)
                 answer, reason = self._understood(event, line)
                 if reason is None:
                     return answer
 
     @contextmanager
-    def _opening(self, event: Interrupt, reason: str | None) -> Iterator[str]:
-        """Before a line is read: the question, where it does not stand there, and the reason."""
+    def _introduced(self, event: Interrupt, reason: str | None) -> Iterator[str]:
+        """Keep the screen; gives the question, where it does not stand there, and the reason."""
         tty = self._keyboard.tty
         with tty.asked(event) as stands:
             lines = [] if stands else _introduction(event)
