@@ -12,7 +12,7 @@ from flowevents.escape import escape_controls
 from flowevents.events import Interrupt
 from flowevents.observers import figures
 from flowevents.observers.keyboard import Keyboard
-from flowevents.observers.questions import choices_of, hint, is_numbered, more_wait, parse, wording
+from flowevents.observers.questions import hint, listed, more_wait, parse, wording
 
 __all__ = ["ConsoleAnswers"]
 
@@ -99,15 +99,11 @@ class ConsoleAnswers:
 
 
 def _introduction(event: Interrupt) -> list[str]:
-    lines = [f"? {_one_line(event.node)}{figures.items(event.items)} asks"]
     wanted = hint(event)
-    choices = choices_of(event)
-    if wanted and choices is None:
-        lines[0] += f" for {_one_line(wanted)}"
-    lines += _indented(wording(event.prompt))
-    numbered = is_numbered(choices or [])
-    for number, choice in enumerate(choices or [], 1):
-        lines += _indented(f"{number} {wording(choice)}" if numbered else wording(choice))
+    kind = f" for {_one_line(wanted)}" if wanted else ""
+    lines = [f"? {_one_line(event.node)}{figures.items(event.items)} asks{kind}"]
+    for text in (wording(event.prompt), *listed(event)):
+        lines += _indented(text)
     return lines
 
 

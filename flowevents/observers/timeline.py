@@ -6,7 +6,6 @@ text in it, through `escape_xml`.
 
 from __future__ import annotations
 
-import math
 import unicodedata
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -41,8 +40,12 @@ _LOOKS: Final[dict[str | None, tuple[str, str, str]]] = {
 }
 """Of each status: what it is called, its light colour and its full one."""
 
-_LONG_STEPS: Final = (30, 60, 120, 300, 600, 1800, 3600, 7200, 21_600, 43_200, 86_400)
-"""Seconds between two times of an axis, where these are rounder than powers of ten."""
+_STEPS: Final = (
+    *(digit * 10.0**power for power in range(-9, 1) for digit in (1, 2, 5)),
+    *(10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21_600, 43_200, 86_400),
+    *(digit * 10.0**power for power in range(5, 12) for digit in (1, 2, 5)),
+)
+"""Seconds that may lie between two times of an axis."""
 
 _ASKED: Final = "#f0b429"
 _STYLE: Final = (
@@ -359,11 +362,6 @@ def _ticks(seconds: float) -> Iterator[float]:
     if seconds <= 0:
         yield 0.0
         return
-    least = seconds / 9
-    if 10 < least <= _LONG_STEPS[-1]:
-        step = float(next(each for each in _LONG_STEPS if least <= each))
-    else:
-        size = 10.0 ** math.floor(math.log10(least))
-        step = next((size * each for each in (1, 2, 5) if least <= size * each), size * 10)
+    step = next(each for each in _STEPS if seconds / 9 <= each)
     for number in range(int(seconds / step) + 1):
         yield number * step
