@@ -21,7 +21,7 @@ from typing import Final, TextIO
 from weakref import WeakKeyDictionary
 
 from flowevents.escape import escape_controls
-from flowevents.observers.tty import Tty, tty_of
+from flowevents.observers.tty import Tty, tty_of, write
 
 __all__ = ["Keyboard"]
 
@@ -60,13 +60,7 @@ class Keyboard:
 
     def write(self, text: str) -> None:
         """Write a text at once, with escapes for what the target's encoding lacks."""
-        target = self._target or sys.stdout
-        if target is None:
-            return
-        encoding = getattr(target, "encoding", None) or "utf-8"
-        with suppress(OSError):  # who reads it has left, who answers may not have
-            target.write(text.encode(encoding, "backslashreplace").decode(encoding))
-            target.flush()
+        write(self._target or sys.stdout, text)
 
     def read(self, introduction: str) -> str | None:
         """The next line, without its end; `None` at the end of input. It is read in a turn.
