@@ -138,7 +138,7 @@ def test_what_is_no_choice_says_what_is(choices: list[Any], line: str, reason: s
 
 
 def test_what_is_wanted_is_said() -> None:
-    """In words; nothing for a text."""
+    """In words; nothing for a text, nor where there are choices."""
     assert [hint(question(each)) for each in (None, str, bool, int | None, list[str])] == [
         "",
         "",
@@ -146,7 +146,7 @@ def test_what_is_wanted_is_said() -> None:
         "a whole number, nothing",
         "a JSON array",
     ]
-    assert hint(question(choices=["a", "b"])) == "1 to 2"
+    assert hint(question(choices=["a", "b"])) == ""
     assert choices_of(question(Colour)) == ["blue", "red"]
 
 

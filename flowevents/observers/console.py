@@ -12,7 +12,7 @@ from flowevents.escape import escape_controls
 from flowevents.events import Interrupt
 from flowevents.observers import figures
 from flowevents.observers.keyboard import Keyboard
-from flowevents.observers.questions import choices_of, hint, is_numbered, more_wait, parse, wording
+from flowevents.observers.questions import hint, listed, more_wait, parse, wording
 
 __all__ = ["ConsoleAnswers"]
 
@@ -57,7 +57,8 @@ class ConsoleAnswers:
         with self._keyboard.tty.turn(event) as turn:
             turn.result()
             while True:
-                line = self._keyboard.read(self._opening(event, reason))
+                with self._introduced(event, reason) as introduction:
+                    line = self._keyboard.read(introduction)
                 answer, reason = self._understood(event, line)
                 if reason is None:
                     return answer
@@ -67,14 +68,15 @@ class ConsoleAnswers:
             await asyncio.wrap_future(turn)
             await asyncio.sleep(0)  # until those that are asked at the same time wait as well
             while True:
-                line = await self._keyboard.read_async(self._opening(event, reason))
+                with self._introduced(event, reason) as introduction:
+                    line = await self._keyboard.read_async(introduction)
                 answer, reason = self._understood(event, line)
                 if reason is None:
                     return answer
 
     @contextmanager
-    def _opening(self, event: Interrupt, reason: str | None) -> Iterator[str]:
-        """Before a line is read: the question, where it does not stand there, and the reason."""
+    def _introduced(self, event: Interrupt, reason: str | None) -> Iterator[str]:
+        """Keep the screen; gives the question, where it does not stand there, and the reason."""
         tty = self._keyboard.tty
         with tty.asked(event) as stands:
             lines = [] if stands else _introduction(event)
@@ -98,15 +100,11 @@ class ConsoleAnswers:
 
 
 def _introduction(event: Interrupt) -> list[str]:
-    lines = [f"? {_one_line(event.node)}{figures.items(event.items)} asks"]
     wanted = hint(event)
-    choices = choices_of(event)
-    if wanted and choices is None:
-        lines[0] += f" for {_one_line(wanted)}"
-    lines += _indented(wording(event.prompt))
-    numbered = is_numbered(choices or [])
-    for number, choice in enumerate(choices or [], 1):
-        lines += _indented(f"{number} {wording(choice)}" if numbered else wording(choice))
+    kind = f" for {_one_line(wanted)}" if wanted else ""
+    lines = [f"? {_one_line(event.node)}{figures.items(event.items)} asks{kind}"]
+    for text in (wording(event.prompt), *listed(event)):
+        lines += _indented(text)
     return lines
 
 

@@ -16,12 +16,12 @@ import select
 import sys
 import threading
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from typing import Final, TextIO
 from weakref import WeakKeyDictionary
 
 from flowevents.escape import escape_controls
-from flowevents.observers.tty import Tty, tty_of
+from flowevents.observers.tty import Tty, tty_of, write
 
 __all__ = ["Keyboard"]
 
@@ -60,48 +60,40 @@ class Keyboard:
 
     def write(self, text: str) -> None:
         """Write a text at once, with escapes for what the target's encoding lacks."""
-        target = self._target or sys.stdout
-        if target is None:
-            return
-        encoding = getattr(target, "encoding", None) or "utf-8"
-        with suppress(OSError):  # who reads it has left, who answers may not have
-            target.write(text.encode(encoding, "backslashreplace").decode(encoding))
-            target.flush()
+        write(self._target or sys.stdout, text)
 
-    def read(self, opening: AbstractContextManager[str]) -> str | None:
+    def read(self, introduction: str) -> str | None:
         """The next line, without its end; `None` at the end of input. It is read in a turn.
 
         The calling thread waits. On the process's terminal the line is read as by `input`, with
         line editing. Raises `KeyboardInterrupt` for Ctrl-C.
 
         Args:
-            opening: A block in which it is read; gives what is written before the prompt.
+            introduction: Is written before the prompt.
         """
-        with opening as introduction:
-            try:
-                self.write(introduction)
-                if self._is_standard() and (self.is_terminal or _is_replaced()):
-                    with suppress(ImportError):  # gives `input` line editing, where there is one
-                        import readline  # noqa: F401
-                    return input(_PROMPT)
-                self.write(_PROMPT)
-                return self._finish(_readline(self._source or sys.stdin))
-            except EOFError:
-                self.write("\n")
-                return None
-            except KeyboardInterrupt:
-                self.write("\n")
-                raise
+        try:
+            self.write(introduction)
+            if self._is_standard() and (self.is_terminal or _is_replaced()):
+                with suppress(ImportError):  # gives `input` line editing, where there is one
+                    import readline  # noqa: F401
+                return input(_PROMPT)
+            self.write(_PROMPT)
+            return self._finish(_readline(self._source or sys.stdin))
+        except EOFError:
+            self.write("\n")
+            return None
+        except KeyboardInterrupt:
+            self.write("\n")
+            raise
 
-    async def read_async(self, opening: AbstractContextManager[str]) -> str | None:
+    async def read_async(self, introduction: str) -> str | None:
         """`read` while the event loop goes on; it may be cancelled."""
-        with opening as introduction:
-            try:
-                self.write(introduction + _PROMPT)
-                return self._finish(await _readline_async(self._source or sys.stdin))
-            except (asyncio.CancelledError, KeyboardInterrupt):
-                self.write("\n")
-                raise
+        try:
+            self.write(introduction + _PROMPT)
+            return self._finish(await _readline_async(self._source or sys.stdin))
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            self.write("\n")
+            raise
 
     def _is_standard(self) -> bool:
         return self._source in (None, sys.stdin) and self._target in (None, sys.stdout)

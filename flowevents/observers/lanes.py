@@ -8,13 +8,13 @@ picture's size follows from how many nodes there are and how wide it is, not fro
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
 from flowevents.observers.spans import RunSpans, Span
 
-__all__ = ["MAX_LANES", "Bar", "Row", "bars_of", "rows_of"]
+__all__ = ["MAX_LANES", "Bar", "Row", "Scale", "bars_of", "rows_of"]
 
 MAX_LANES: Final = 16
 """The most lanes of a row; what finds no free one shares the last."""
@@ -22,6 +22,9 @@ MAX_LANES: Final = 16
 _TINY: Final = 3.0  # pixels; bars that are not longer may be joined
 _GAP: Final = 1.0  # pixels that are left free between bars that are not joined
 _JOINED: Final = 5.0  # pixels; so far do they grow, so that an error among thousands has its place
+
+Scale = Callable[[float], float]
+"""Where a time stands on the axis, in pixels."""
 
 _BY_WEIGHT: Final = ("error", None, "cancelled", "ok")
 """The status that a joined bar has is the first of these that one of its spans has."""
@@ -123,17 +126,16 @@ class Bar:
         return True
 
 
-def bars_of(lane: Iterable[Span], start: float, pixels: float) -> list[Bar]:
+def bars_of(lane: Iterable[Span], x_of: Scale) -> list[Bar]:
     """The bars of a lane.
 
     Args:
         lane: Spans in the order in which they start.
-        start: The time at the left edge.
-        pixels: How long a second is.
+        x_of: Where a time stands.
     """
     bars: list[Bar] = []
     for span in lane:
-        left, right = (span.start - start) * pixels, (span.end - start) * pixels
+        left, right = x_of(span.start), x_of(span.end)
         if not bars or not bars[-1].takes(span, left, right):
             bars.append(Bar([span], left, right, right - left))
     return bars

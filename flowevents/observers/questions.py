@@ -16,7 +16,7 @@ import msgspec
 from flowevents.events import Interrupt
 from flowevents.plain import text_in
 
-__all__ = ["choices_of", "hint", "is_numbered", "more_wait", "parse", "wording"]
+__all__ = ["choices_of", "hint", "listed", "more_wait", "parse", "wording"]
 
 
 def wording(value: object) -> str:
@@ -45,16 +45,24 @@ def choices_of(question: Interrupt) -> list[Any] | None:
     return None
 
 
-def is_numbered(choices: Sequence[object]) -> bool:
+def listed(question: Interrupt, mark: str = "") -> list[str]:
+    """Its choices as they are written below it, each behind the number or the mark that it has."""
+    choices = choices_of(question) or []
+    texts = [wording(each) for each in choices]
+    if not _is_numbered(choices):
+        return [mark + each for each in texts]
+    return [f"{number} {each}" for number, each in enumerate(texts, 1)]
+
+
+def _is_numbered(choices: Sequence[object]) -> bool:
     """Whether a choice can be named by its number: not where choices are numbers themselves."""
     return not any(wording(each).strip().isdecimal() for each in choices)
 
 
 def hint(question: Interrupt) -> str:
-    """What kind of answer is wanted, in a few words; empty for a text."""
-    choices = choices_of(question)
-    if choices is not None:
-        return f"1 to {len(choices)}" if is_numbered(choices) else ""
+    """What kind of answer is wanted, in a few words; empty for a text, and where it has choices."""
+    if choices_of(question) is not None:
+        return ""
     names = dict.fromkeys(_kind(each) for each in _alternatives(question.schema))
     words = [_KINDS[name][0] for name in names if name in _KINDS and name]
     return "" if words == ["text"] else ", ".join(words)
@@ -92,7 +100,7 @@ def _choose(choices: list[Any], line: str) -> Any:
     ):
         if matches:
             return choices[matches[0]]
-    numbered = is_numbered(choices)
+    numbered = _is_numbered(choices)
     if numbered and line.isdecimal() and 1 <= int(line) <= len(choices):
         return choices[int(line) - 1]
     begun = [n for n, text in enumerate(texts) if folded and text.casefold().startswith(folded)]

@@ -6,7 +6,6 @@ text in it, through `escape_xml`.
 
 from __future__ import annotations
 
-import math
 import unicodedata
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -15,7 +14,7 @@ from typing import Final
 from flowevents.escape import escape_controls, escape_xml
 from flowevents.events import Event
 from flowevents.observers.figures import duration
-from flowevents.observers.lanes import Bar, Row, bars_of, rows_of
+from flowevents.observers.lanes import Bar, Row, Scale, bars_of, rows_of
 from flowevents.observers.spans import Attempt, RunSpans, Span, read_spans
 
 __all__ = ["timeline_svg"]
@@ -26,6 +25,7 @@ MAX_LINES: Final = 1_500
 MIN_WIDTH: Final = 720  # pixels, below which bars would have no room beside their names
 _NAMES: Final = 300  # pixels for names, counts and durations
 _MARGIN: Final = 16
+_LEFT: Final = _MARGIN + _NAMES  # where the time axis begins
 _LINE: Final = 22  # the height of a row's first lane
 _LANE: Final = 16  # that of its other lanes
 _BAR: Final = 12  # that of a bar
@@ -41,8 +41,12 @@ _LOOKS: Final[dict[str | None, tuple[str, str, str]]] = {
 }
 """Of each status: what it is called, its light colour and its full one."""
 
-_LONG_STEPS: Final = (30, 60, 120, 300, 600, 1800, 3600, 7200, 21_600, 43_200, 86_400)
-"""Seconds between two times of an axis, where these are rounder than powers of ten."""
+_STEPS: Final = (
+    *(digit * 10.0**power for power in range(-9, 1) for digit in (1, 2, 5)),
+    *(10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21_600, 43_200, 86_400),
+    *(digit * 10.0**power for power in range(5, 12) for digit in (1, 2, 5)),
+)
+"""Seconds that may lie between two times of an axis."""
 
 _ASKED: Final = "#f0b429"
 _STYLE: Final = (
@@ -92,8 +96,7 @@ class _Page:
         self._width = width
         self._elements: list[str] = []
         self._y = _MARGIN
-        self._left = _MARGIN + _NAMES
-        self._room = width - self._left - _MARGIN
+        self._right = width - _MARGIN  # where the time axis ends
         self._lines = 0
         self._hidden_rows = self._hidden_runs = 0
         self._draw_legend()
@@ -131,12 +134,16 @@ class _Page:
             shown += self._lines <= MAX_LINES
         self._hidden_rows += len(rows) - shown
         self._draw_heading(run)
-        pixels = self._room / max(run.end - run.start, 1e-6)
+        pixels = (self._right - _LEFT) / max(run.end - run.start, 1e-6)
+
+        def x_of(time: float) -> float:
+            return _LEFT + (time - run.start) * pixels
+
         for first in range(0, shown, _PER_AXIS):
             page = rows[first : min(first + _PER_AXIS, shown)]
-            self._draw_axis(run, pixels, sum(map(_height, page)))
+            self._draw_axis(run, x_of, sum(map(_height, page)))
             for row in page:
-                self._draw_row(row, run.start, pixels)
+                self._draw_row(row, x_of)
         self._y += _MARGIN
 
     # -- what stands above the rows -----------------------------------------------------------
@@ -176,42 +183,42 @@ class _Page:
             self._y += _LINE - 4
             self._text(_MARGIN, self._y - 4, _cut(flow.error, self._width // 8), "e")
 
-    def _draw_axis(self, run: RunSpans, pixels: float, height: int) -> None:
+    def _draw_axis(self, run: RunSpans, x_of: Scale, height: int) -> None:
         """Draw the times, and their lines down through the rows below."""
         self._y += _LINE
         for seconds in _ticks(run.end - run.start):
-            x = self._left + seconds * pixels
+            x = x_of(run.start + seconds)
             self._add(f'<path class="g" d="M{x:.1f} {self._y - 4}v{height + 4}"/>')
-            last = x > self._width - _MARGIN - 40
+            last = x > self._right - 40
             self._text(x, self._y - 7, duration(seconds), "d s r" if last else "d s")
 
     # -- rows ---------------------------------------------------------------------------------
 
-    def _draw_row(self, row: Row, start: float, pixels: float) -> None:
+    def _draw_row(self, row: Row, x_of: Scale) -> None:
         y = self._y
-        self._add(f'<path class="g" d="M{_MARGIN} {y}H{self._width - _MARGIN}"/>')
+        self._add(f'<path class="g" d="M{_MARGIN} {y}H{self._right}"/>')
         counted = f"×{row.count:,} · " if row.count > 1 else ""
         facts = counted + duration(row.seconds)
         indent = 14 * min(row.depth, 8)
         room = (_NAMES - indent - 7 * len(facts) - 20) // 7
         name = _row_name(row)
         self._text(_MARGIN + indent, y + 15, _cut(name, room), hint=name)
-        self._text(self._left - 10, y + 15, facts, "d r")
+        self._text(_LEFT - 10, y + 15, facts, "d r")
         for number, lane in enumerate(row.lanes):
-            bars = bars_of(lane, start, pixels)
-            self._draw_lane(bars, y + 5 + number * _LANE, start, pixels)
+            bars = bars_of(lane, x_of)
+            self._draw_lane(bars, y + 5 + number * _LANE, x_of)
             if row.count > 1:
                 self._draw_durations(bars, y + 5 + number * _LANE)
         self._y += _height(row)
 
-    def _draw_lane(self, bars: list[Bar], y: int, start: float, pixels: float) -> None:
+    def _draw_lane(self, bars: list[Bar], y: int, x_of: Scale) -> None:
         for bar in bars:
             facts = "\n".join(escape_xml(_cut(each, _LONGEST)) for each in _facts(bar))
             self._add(f"<g><title>{facts}</title>")
             if len(bar.spans) > 1:
                 self._draw_joined(bar, y)
             else:
-                self._draw_span(bar, y, start, pixels)
+                self._draw_span(bar, y, x_of)
             self._add("</g>")
 
     def _draw_joined(self, bar: Bar, y: int) -> None:
@@ -221,7 +228,7 @@ class _Page:
         color = _LOOKS[bar.status][2]
         self._rect(bar.left, bar.left + width, y, f'fill="{color}" fill-opacity="{full:.2f}"')
 
-    def _draw_span(self, bar: Bar, y: int, start: float, pixels: float) -> None:
+    def _draw_span(self, bar: Bar, y: int, x_of: Scale) -> None:
         (span,) = bar.spans
         _, light, full = _LOOKS[span.status]
         if span.kind == "flow":
@@ -229,26 +236,23 @@ class _Page:
         else:
             self._rect(bar.left, bar.right, y + 5, f'fill="{light}"', 2)  # seen in a pause
             for attempt in span.attempts:
-                self._draw_attempt(attempt, span, y, start, pixels)
+                self._draw_attempt(attempt, span, y, x_of)
         for question in span.questions:
-            left, right = (question.start - start) * pixels, (question.end - start) * pixels
+            left, right = x_of(question.start), x_of(question.end)
             self._rect(left, right, y, f'fill="{_ASKED}"')
             if right - left > 30:
                 prompt = _cut(question.prompt, int(right - left - 6) // 6)
-                self._text(self._left + left + 4, y + 10, prompt, "s")
+                self._text(left + 4, y + 10, prompt, "s")
         if span.status is None or not span.began:
-            edge = bar.right if span.status is None else bar.left
-            x = self._left + edge
+            x = bar.right if span.status is None else bar.left
             self._add(
                 f'<path d="M{x:.1f} {y - 2}v{_BAR + 4}" stroke="{full}" stroke-dasharray="2"/>'
             )
 
-    def _draw_attempt(
-        self, attempt: Attempt, span: Span, y: int, start: float, pixels: float
-    ) -> None:
-        left, right = (attempt.start - start) * pixels, (attempt.end - start) * pixels
+    def _draw_attempt(self, attempt: Attempt, span: Span, y: int, x_of: Scale) -> None:
+        left, right = x_of(attempt.start), x_of(attempt.end)
         _, light, full = _LOOKS[span.status]
-        first = None if attempt.first_chunk is None else (attempt.first_chunk - start) * pixels
+        first = None if attempt.first_chunk is None else x_of(attempt.first_chunk)
         if attempt.error is not None:
             self._rect(left, right, y, 'fill="url(#void)"')
         elif any(child.kind == "item" for child in span.children):
@@ -259,16 +263,16 @@ class _Page:
             self._rect(left, first, y, f'fill="{light}"')
             self._rect(first, right, y, f'fill="{full}"')
         if first is not None and right - left > _MARKED:
-            self._mark(self._left + first, y)
+            self._mark(first, y)
 
     def _draw_durations(self, bars: list[Bar], y: int) -> None:
         """Write how long each bar took beside it, where there is room."""
         for number, bar in enumerate(bars):
-            after = bars[number + 1].left if number + 1 < len(bars) else float(self._room)
+            after = bars[number + 1].left if number + 1 < len(bars) else float(self._right)
             text = duration(bar.seconds) if len(bar.spans) == 1 else f"×{len(bar.spans):,}"
             right = max(bar.right, bar.left + 2)
             if right + 6 * len(text) + 8 < after:
-                self._text(self._left + right + 5, y + 10, text, "d s")
+                self._text(right + 5, y + 10, text, "d s")
 
     # -- elements -----------------------------------------------------------------------------
 
@@ -277,8 +281,8 @@ class _Page:
 
     def _rect(self, left: float, right: float, y: int, look: str, height: int = _BAR) -> None:
         """A rectangle on the time axis; it is always wide enough to be seen."""
-        x, width = self._left + left, max(right - left, 1.5)
-        self._add(f'<rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="{height}" {look}/>')
+        width = max(right - left, 1.5)
+        self._add(f'<rect x="{left:.1f}" y="{y}" width="{width:.1f}" height="{height}" {look}/>')
 
     def _mark(self, x: float, y: int) -> None:
         self._add(f'<path class="t" d="M{x:.1f} {y}v{_BAR}"/>')
@@ -359,11 +363,6 @@ def _ticks(seconds: float) -> Iterator[float]:
     if seconds <= 0:
         yield 0.0
         return
-    least = seconds / 9
-    if 10 < least <= _LONG_STEPS[-1]:
-        step = float(next(each for each in _LONG_STEPS if least <= each))
-    else:
-        size = 10.0 ** math.floor(math.log10(least))
-        step = next((size * each for each in (1, 2, 5) if least <= size * each), size * 10)
+    step = next(each for each in _STEPS if seconds / 9 <= each)
     for number in range(int(seconds / step) + 1):
         yield number * step

@@ -16,12 +16,12 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager, suppress
-from typing import Any, Final
+from typing import IO, Any, Final
 from weakref import WeakValueDictionary
 
 from flowevents.events import Interrupt
 
-__all__ = ["Tty", "lend", "tty_of"]
+__all__ = ["Tty", "lend", "tty_of", "write"]
 
 
 class Tty:
@@ -110,3 +110,12 @@ def tty_of(file: Any) -> Tty:
         pass
     with _lock:
         return _ttys.setdefault(key, Tty())
+
+
+def write(file: IO[str] | None, text: str) -> None:
+    """Write a text at once, with escapes for what the file's encoding lacks."""
+    encoding = getattr(file, "encoding", None) or "utf-8"
+    with suppress(OSError, ValueError):  # who reads it has left, or it is closed
+        if file is not None:
+            file.write(text.encode(encoding, "backslashreplace").decode(encoding))
+            file.flush()

@@ -9,14 +9,15 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from rich.cells import cell_len, chop_cells
+from rich import get_console
+from rich.cells import cell_len
+from rich.text import Text
 
 from flowevents.escape import escape_controls
 from flowevents.observers.display.line import Line
 
 __all__ = ["Canvas", "wrap"]
 
-_WORDS: Final = re.compile(r"\s+|\S+")
 _BREAKS: Final = re.compile("[\u2028\u2029]")
 _LONE_JOINERS: Final = re.compile(r"(?<!\S)\u200d+|(?<=\u200d)\u200d+")
 """What joins nothing, and of which rich's own functions disagree how wide it makes a text."""
@@ -97,27 +98,5 @@ def wrap(text: str, width: int) -> Iterator[str]:
         if len(paragraph) <= width and cell_len(paragraph) <= width:
             yield paragraph
         else:
-            yield from _wrap_cells(paragraph, width)
-
-
-def _wrap_cells(paragraph: str, width: int) -> Iterator[str]:
-    line, used = "", 0
-    for word in _WORDS.findall(paragraph):
-        size = cell_len(word)
-        if used + size <= width:
-            line += word
-            used += size
-        elif word.isspace():  # the break takes it
-            yield line
-            line, used = "", 0
-        else:
-            if line and (size > width or not line.isspace()):
-                yield line.rstrip()
-                line, used = "", 0
-            if used + size > width:
-                *full, word = chop_cells(line + word, width)
-                yield from full
-                line, size, used = "", cell_len(word), 0
-            line += word
-            used += size
-    yield line
+            for line in Text(paragraph).wrap(get_console(), width, overflow="fold"):
+                yield line.plain.rstrip()

@@ -13,7 +13,7 @@ from flowevents.observers.display.phrases import STYLES, add_move, add_speed, pa
 from flowevents.observers.display.speech import Block, labelled
 from flowevents.observers.display.state import Answered, Asked, Ended, Entry, Said
 from flowevents.observers.display.tree import tree_lines
-from flowevents.observers.questions import choices_of, hint, is_numbered, more_wait, wording
+from flowevents.observers.questions import hint, listed, more_wait, wording
 
 __all__ = ["entry_lines", "indented"]
 
@@ -73,18 +73,14 @@ def _asked(entry: Asked, canvas: Canvas) -> Iterator[Line]:
     if entry.about is not None:
         yield from _said(entry.about, canvas)
     line = Line((canvas.signs["asks"], "bold yellow"), " ", _name(entry, canvas), " asks")
-    wanted = hint(question)
-    if wanted and choices_of(question) is None:
+    if wanted := hint(question):
         line.add(f" for {canvas.line(wanted)}", "dim")
     if question.expires is not None:
         line.add(f", within {figures.short(question.expires - question.time)}", "dim")
     yield canvas.fit(line)
     yield from indented(wording(question.prompt), canvas, "bold yellow")
-    choices = choices_of(question) or []
-    numbered = is_numbered(choices)
-    for number, choice in enumerate(choices, 1):
-        mark = f"{number} " if numbered else f"{canvas.signs['dot']} "
-        yield from indented(mark + wording(choice), canvas, "yellow")
+    for choice in listed(question, f"{canvas.signs['dot']} "):
+        yield from indented(choice, canvas, "yellow")
     if entry.waiting:
         yield from indented(more_wait(entry.waiting), canvas, "dim")
 

@@ -16,7 +16,6 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Iterator
 from typing import IO, Final
 
 from flowevents.observers.tty import lend
@@ -90,27 +89,24 @@ class Others:
             with self._news:
                 self._is_held = False
 
-    @contextlib.contextmanager
-    def taken(self, *, to_the_end: bool) -> Iterator[bytes]:
-        """The lines that they have written since the last time; again, should the block fail.
+    def written(self, *, to_the_end: bool) -> bytes:
+        """The lines that they have written, until these are forgotten.
 
         Args:
             to_the_end: Also what has no end of line yet.
         """
-        with self._news:
-            end = len(self._written) if to_the_end else self._written.rfind(b"\n") + 1
-            taken, rest = self._written[:end], self._written[end:]
-            self._written = rest[_seen(rest) :]
-        try:
-            yield taken
-        except BaseException:
-            with self._news:
-                self._written = taken + self._written
-            raise
+        written = self._written  # it may grow meanwhile
+        return written if to_the_end else written[: written.rfind(b"\n") + 1]
 
-    def text(self, taken: bytes) -> str:
+    def forget(self, shown: bytes) -> None:
+        """What they had written is on the screen."""
+        with self._news:
+            rest = self._written[len(shown) :]
+            self._written = rest[_seen(rest) :]
+
+    def text(self, written: bytes) -> str:
         """What is seen of it: of a line that is written over, the end."""
-        lines = taken.removesuffix(b"\n").split(b"\n")
+        lines = written.removesuffix(b"\n").split(b"\n")
         seen = b"\n".join(each[_seen(each) :].rstrip(b"\r") for each in lines)
         return seen.decode(self._encoding, "replace")
 

@@ -19,7 +19,7 @@ from flowevents.observers.display.region import live_lines
 from flowevents.observers.display.state import Asked, Entry
 from flowevents.observers.display.terminal import Terminal
 from flowevents.observers.display.watch import Watch
-from flowevents.observers.tty import Tty
+from flowevents.observers.tty import Tty, write
 
 __all__ = ["Drawn", "Options", "Session", "Written", "is_urgent"]
 
@@ -66,13 +66,8 @@ class Written:
         self._write(self._lines.leave())
 
     def _write(self, lines: list[str]) -> None:
-        if not lines:
-            return
-        encoding = getattr(self._target, "encoding", None) or "utf-8"
-        text = "".join(f"{line}\n" for line in lines)
-        with suppress(OSError, ValueError):  # who reads it has left, or it is closed
-            self._target.write(text.encode(encoding, "backslashreplace").decode(encoding))
-            self._target.flush()
+        if lines:
+            write(self._target, "".join(f"{line}\n" for line in lines))
 
 
 class Drawn:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import nullcontext
 from typing import IO, cast
 
 from rich.ansi import AnsiDecoder
@@ -62,21 +61,20 @@ class Terminal:
             self._others.release()
         self._region.lines = self._with_rest(region)
         others = self._others
-        with nullcontext(b"") if others is None else others.taken(to_the_end=not region) as printed:
-            self._draw(printed, above)
-        if not region:
-            self._end()
-
-    def _draw(self, printed: bytes, above: list[Line]) -> None:
-        if printed and self._others is not None:
-            text = self._others.text(printed)
-            lines = [_decoded(each, self._decoder, self._console) for each in text.split("\n")]
+        written = b"" if others is None else others.written(to_the_end=not region)
+        if others is not None and written:
+            lines = others.text(written).split("\n")
+            printed = [_decoded(each, self._decoder, self._console) for each in lines]
             # They may be wider than the terminal, which breaks them.
-            self._console.print(Sheet([*lines, *above]), end="", crop=False)
+            self._console.print(Sheet([*printed, *above]), end="", crop=False)
         elif above:
             self._console.print(Sheet(above), end="")
         elif self._live is not None:
             self._live.refresh()
+        if others is not None:
+            others.forget(written)
+        if not region:
+            self._end()
 
     def close(self) -> None:
         """Take the region away, and give the cursor and the standard streams back."""
