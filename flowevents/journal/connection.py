@@ -35,7 +35,7 @@ _creating: Final = threading.Lock()
 _SCHEMA: Final = """
 CREATE TABLE runs (
     key INTEGER PRIMARY KEY AUTOINCREMENT,
-    id TEXT NOT NULL UNIQUE,
+    id TEXT UNIQUE,  -- none of one that is deleted
     status TEXT NOT NULL,
     started REAL NOT NULL,
     updated REAL NOT NULL,

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 from msgspec.structs import replace
 
 from flowevents.errors import JournalError, RunStateError
-from flowevents.events import Event, FlowStart, Interrupt
+from flowevents.events import Event, FlowEnd, FlowStart, Interrupt, NodeEnd
 from flowevents.journal.codec import Codec
 from flowevents.journal.ends import cancelled_ends
 from flowevents.journal.follower import Follower
 from flowevents.journal.keeper import Keeper
 from flowevents.journal.lease import Lease, holder
 from flowevents.journal.mail import put, reply, take_watch, tell_watch
-from flowevents.journal.reading import check_after, event_of, read_on, step_ends, unknown
+from flowevents.journal.reading import check_after, event_of, read_on, unknown
 from flowevents.journal.records import Record, RunSummary, recorded
 from flowevents.journal.standing import Standing
-from flowevents.journal.store import ALL, Row, Store
+from flowevents.journal.store import Row, Store
 from flowevents.journal.summary import summary_after
 from flowevents.status import RunStatus
 
@@ -130,9 +130,7 @@ class Journal:
         expired question that nobody has taken. Not those whose open step was lost with its process
         three times in a row, and not those of which no event was stored, which nobody can resume.
         """
-        now = self._store.now()
-        rows = [*self._store.rows("paused", ALL), *self._store.rows("running", ALL)]
-        due = [each for each in reversed(rows) if each.summary.seq and each.is_due(now)]
+        due = [each for each in self._store.due() if each.summary.seq]
         return [each.summary.id for each in due if self._losses(each, False)[0] < _MOST_LOSSES]
 
     def _find(self, run_id: str) -> Row:
@@ -212,6 +210,8 @@ class Journal:
             return None, None
 
         self._store.update(run_id, remove)
+        while self._store.sweep():
+            pass
 
     def prune(self, before: float) -> int:
         """Delete the runs that ended before a time, in seconds since the epoch. Gives how many."""
@@ -224,6 +224,8 @@ class Journal:
         count = 0
         while ids := self._store.ended(before, 100):
             count += sum(self._store.update(run_id, remove) for run_id in ids)
+            while self._store.sweep():
+                pass
         return count
 
     # -- for the engine -------------------------------------------------------------------------
@@ -286,13 +288,20 @@ class Journal:
 
     def _losses(self, row: Row, is_alive: bool) -> tuple[int, int]:
         """How often in a row the open step was lost, and up to which `seq` that is counted."""
-        run_id, losses, lost_at = row.summary.id, row.losses, row.lost_at
-        if losses:
-            ends = step_ends(read_on(self._store, run_id, lost_at), run_id)
-            losses = 0 if any(each.status != "cancelled" for each in ends) else losses
+        losses, lost_at = row.losses, row.lost_at
+        if losses and self._has_ended_a_step(row.summary.id, lost_at):
+            losses = 0
         if row.owner and not row.is_over() and not is_alive:
             return losses + 1, row.summary.seq
         return losses, lost_at
+
+    def _has_ended_a_step(self, run_id: str, after: int) -> bool:
+        for record in read_on(self._store, run_id, after):
+            if record.event.startswith((b'{"type":"NodeEnd"', b'{"type":"FlowEnd"')):
+                event = event_of(record, run_id)
+                if isinstance(event, (NodeEnd, FlowEnd)) and event.status != "cancelled":
+                    return True
+        return False
 
 
 def _alive(what: str, row: Row, then: str) -> RunStateError:

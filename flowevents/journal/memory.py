@@ -121,6 +121,11 @@ class _Store(Store):
             found.sort(key=lambda each: each.row.summary.started)
             return [_copy(each) for each in found[: -limit - 1 : -1]]
 
+    def due(self) -> list[Row]:
+        now = self.now()
+        with self._lock:
+            return [_copy(each) for each in self._runs().values() if each.row.is_due(now)]
+
     def ended(self, before: float, limit: int) -> list[str]:
         with self._lock:
             rows = [each.row for each in self._runs().values()]

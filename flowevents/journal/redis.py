@@ -272,6 +272,11 @@ class _Store(Store):
                     self._do(partial(self._redis.zrem, key, run_id))
             start += _PAGE
 
+    def due(self) -> list[Row]:
+        now = self.now()
+        rows = [*self._listed("running"), *self._listed("paused")]
+        return [each for each in rows if each.is_due(now)]
+
     def ended(self, before: float, limit: int) -> list[str]:
         runs = (row.summary for status in ENDED for row in self._listed(status))
         return [run.id for run in islice((run for run in runs if run.updated < before), limit)]

@@ -6,6 +6,7 @@ The rules of this file:
   is kept, a line for each. Its id is the run's key and the number of its last event, so that a log
   lies in one piece, in order, and its end is found at once.
 * One connection writes and one reads.
+* A run that is deleted loses its id at once, and its log bit by bit: others can write in between.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ T = TypeVar("T")
 
 _BITS: Final = 32  # of an id in `log` that are the number of an event
 _ASKED: Final = 500  # runs that are looked at in one statement
+_SWEPT: Final = 200  # rows that are deleted at once
 
 _COLUMNS: Final = "status, started, updated, summary, owner, holder, until, losses, lost_at, mails"
 _LAST: Final = f"""(SELECT log.id & {(1 << _BITS) - 1} FROM log
@@ -92,7 +94,7 @@ class _Store(Store):
             if row is not None:
                 _put(db, key, row, stored, inbox)
             elif key is not None:
-                _delete(db, key)
+                db.execute("UPDATE runs SET id = NULL, owner = '' WHERE key = ?", (key,))
         return result
 
     def find(self, run_id: str) -> Row | None:
@@ -162,18 +164,42 @@ class _Store(Store):
         return found
 
     def rows(self, status: RunStatus | None, limit: int) -> list[Row]:
-        where = "" if status is None else "WHERE status = ?"
-        query = f"{_ROW} {where} ORDER BY started DESC, key DESC LIMIT ?"
+        where = "id IS NOT NULL" + ("" if status is None else " AND status = ?")
+        query = f"{_ROW} WHERE {where} ORDER BY started DESC, key DESC LIMIT ?"
         with self._reader.use() as db:
             found = db.execute(query, (limit,) if status is None else (status, limit)).fetchall()
             return [_row(each) for each in found]
 
+    def due(self) -> list[Row]:
+        now = self.now()
+        where = "id IS NOT NULL AND status IN ('running', 'paused') AND (owner = '' OR until <= ?)"
+        with self._reader.use() as db:
+            found = db.execute(f"{_ROW} WHERE {where} ORDER BY started, key", (now,)).fetchall()
+        return [row for each in found if (row := _row(each)).is_due(now)]
+
     def ended(self, before: float, limit: int) -> list[str]:
         statuses = ", ".join(f"'{each}'" for each in sorted(ENDED))
-        where = f"status IN ({statuses}) AND updated < ?"
+        where = f"id IS NOT NULL AND status IN ({statuses}) AND updated < ?"
         with self._reader.use() as db:
             query = f"SELECT id FROM runs WHERE {where} LIMIT ?"
             return [each for (each,) in db.execute(query, (before, limit)).fetchall()]
+
+    def sweep(self) -> bool:
+        """Some rows of the log of a run without an id; when none is left, the run."""
+        with self._writer.use(writes=True) as db:
+            found = db.execute("SELECT key FROM runs WHERE id IS NULL LIMIT 1").fetchone()
+            if found is None:
+                return False
+            key = found[0]
+            swept = db.execute(
+                """DELETE FROM log WHERE id IN
+                   (SELECT id FROM log WHERE id BETWEEN ? AND ? LIMIT ?)""",
+                (key << _BITS, (key + 1 << _BITS) - 1, _SWEPT),
+            ).rowcount
+            if swept < _SWEPT:
+                db.execute("DELETE FROM inbox WHERE run = ?", (key,))
+                db.execute("DELETE FROM runs WHERE key = ?", (key,))
+        return True
 
     # -- its end --------------------------------------------------------------------------------
 
@@ -233,12 +259,6 @@ def _put(
         db.execute("DELETE FROM inbox WHERE run = ? AND id = ?", (key, id))
     for each in new:
         db.execute("INSERT INTO inbox VALUES (?, ?, ?)", (key, each.id, encode(each)))
-
-
-def _delete(db: sqlite3.Connection, key: int) -> None:
-    db.execute("DELETE FROM log WHERE id BETWEEN ? AND ?", (key << _BITS, (key + 1 << _BITS) - 1))
-    db.execute("DELETE FROM inbox WHERE run = ?", (key,))
-    db.execute("DELETE FROM runs WHERE key = ?", (key,))
 
 
 def _set(db: sqlite3.Connection, key: int, values: Mapping[str, object]) -> None:

@@ -13,19 +13,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from msgspec import Struct
 
 from flowevents.journal.records import ENDED, Message, Record, RunSummary
 from flowevents.status import RunStatus
 
-__all__ = ["ALL", "Batch", "Held", "Polled", "Row", "Store"]
+__all__ = ["Batch", "Held", "Polled", "Row", "Store"]
 
 T = TypeVar("T")
-
-ALL: Final = 2**31
-"""More runs than there are."""
 
 Held = tuple[str, str]
 """A lease that somebody believes to have: the id of the run, and the owner."""
@@ -156,9 +153,18 @@ class Store(Protocol):
         """Runs, those that began last first, of any status or this one."""
         ...
 
+    def due(self) -> list[Row]:
+        """Runs that somebody should go on with: those that are running without a lease, and those
+        that are paused with a message or an expired question."""
+        ...
+
     def ended(self, before: float, limit: int) -> list[str]:
         """The ids of runs that ended before that time."""
         ...
+
+    def sweep(self) -> bool:
+        """Clear away some of what deleted runs have left. Gives whether there may be more."""
+        return False
 
     def close(self) -> None:
         """Give up what is open. Later calls raise `JournalError`."""
