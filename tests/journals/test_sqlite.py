@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -11,10 +12,11 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from flowevents import JournalError, RunStateError, SQLiteJournal, UnknownRun
+from flowevents import Flow, JournalError, Node, RunStateError, SQLiteJournal, UnknownRun
 from flowevents.testing.journals.script import Script
 from tests.driving import PATIENCE
 from tests.journals.processes import begun, output
@@ -485,3 +487,35 @@ def test_another_handle_takes_no_locks_away(path: Path, journal: SQLiteJournal) 
         script.begin_step()
         assert output("print(len(list(SQLiteJournal(sys.argv[1]).read('a'))))", path) == "2\n"
     script.lease.release()
+
+
+def test_a_long_log_is_deleted_in_portions(path: Path, journal: SQLiteJournal) -> None:
+    """Others can write in between."""
+    rows = 4_000
+
+    class Step(Node):
+        def post(self, shared: Any, prep_res: Any, exec_res: Any) -> str:
+            shared["step"] += 1
+            return "again" if shared["step"] < rows else "stop"
+
+    step = Step()
+    step - "again" >> step
+    step - "stop" >> None
+    Flow(step).run({"step": 0}, journal=journal, id="a")
+    seen = set[int]()
+    begun, ended = threading.Event(), threading.Event()
+
+    def look() -> None:
+        with contextlib.closing(sqlite3.connect(path)) as reader:
+            while not ended.is_set():
+                seen.update(reader.execute("SELECT count(*) FROM log").fetchone())
+                begun.set()
+
+    watching = threading.Thread(target=look)
+    watching.start()
+    assert begun.wait(PATIENCE)
+    journal.delete("a")
+    ended.set()
+    watching.join(PATIENCE)
+    assert max(seen) >= rows
+    assert any(0 < count < rows for count in seen)
