@@ -116,4 +116,3 @@ async def _awaited(answer: Any) -> Answer[Any] | None:
 
 _CHANGES: Final = (Interrupt, Reply, Retry, ItemEnd, NodeEnd, FlowEnd)
 """After which other questions may be open."""
-"""What ends an attempt, and with it what that has asked."""

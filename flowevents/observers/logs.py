@@ -16,7 +16,6 @@ from flowevents import events as ev
 from flowevents.errors import ObserverError
 from flowevents.events import EVENT_TYPES, Event
 from flowevents.observers.fields import as_json, as_text, fields_of
-from flowevents.observers.figures import count
 from flowevents.opened import End
 
 __all__ = ["LEVELS", "PREFIX", "JsonFormatter", "LogObserver"]
@@ -154,9 +153,9 @@ def _said(event: Event, fields: Mapping[str, Any]) -> str:
         wait = f" in {event.wait:g} s" if event.wait else ""
         return f"{what}{wait} after attempt {event.attempt}: {fields['error']}"
     if isinstance(event, ev.Progress):
-        of = "" if event.total is None else f" of {count(event.total)}"
+        of = "" if event.total is None else f" of {_number(event.total)}"
         label = f" {fields['label']}" if event.label else ""
-        return f"is at {count(event.done)}{of}{label}"
+        return f"is at {_number(event.done)}{of}{label}"
     if isinstance(event, ev.Interrupt):
         choices = "" if event.choices is None else f" {_shown(fields['choices'])}"
         return f"asks: {_shown(fields['prompt'])}{choices}"
@@ -171,3 +170,7 @@ def _shown(value: Any) -> str:
     """A text, or what it is as JSON, of a length that fits into a line."""
     text = as_text(value)
     return text if len(text) <= _SHORT else f"{text[:_SHORT]}…"
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() else str(value)
