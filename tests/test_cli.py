@@ -644,5 +644,5 @@ def test_a_log_on_a_full_disk_is_a_failure(tmp_path: Path) -> None:
         done = subprocess.run(
             command, check=False, cwd=tmp_path, env=environment, stderr=target, timeout=60
         )
-    # From CPython 3.14 on its own code comes last, which says that stderr could not be flushed.
-    assert done.returncode == (1 if sys.version_info < (3, 14) else 120)
+    # 120 is CPython's own, where what a buffered stderr still holds cannot be written at the end.
+    assert done.returncode in (1, 120)

@@ -91,6 +91,18 @@ def test_what_others_write_stands_above(writer: str) -> None:
         assert look(terminal.shown, width=120) == "\n".join([*lines, TALKED, "end"])
 
 
+def test_what_others_write_while_a_picture_is_drawn() -> None:
+    """It stands above the next one, whole."""
+    with in_terminal(
+        "Talk.write = lambda self, n: [(os.write(2, b'%d %d\\r\\n' % (n, each)), display.refresh())"
+        " for each in range(200)]\nrun(Talk())\nprint('end')"
+    ) as terminal:
+        assert terminal.end() == 0
+        shown = look(terminal.shown).split("\n")
+    expected = [f"{n} {each}" for n in range(3) for each in range(200)]
+    assert [line for line in shown if line in expected] == expected
+
+
 def test_what_has_no_end_of_line() -> None:
     """It is seen at once, as a prompt has to be, and is not lost at the end."""
     program = """

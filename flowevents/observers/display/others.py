@@ -101,8 +101,9 @@ class Others:
     def forget(self, shown: bytes) -> None:
         """What they had written is on the screen."""
         with self._news:
-            rest = self._written[len(shown) :]
-            self._written = rest[_seen(rest) :]
+            rest = self._written[len(shown) :]  # with lines that have come meanwhile
+            last = rest.rfind(b"\n") + 1
+            self._written = rest[:last] + rest[last:][_seen(rest[last:]) :]
 
     def text(self, written: bytes) -> str:
         """What is seen of it: of a line that is written over, the end."""
