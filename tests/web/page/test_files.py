@@ -20,6 +20,7 @@ from tests.web.page.test_person import start, status, step
 from tests.web.servers import http, serving
 
 FILES = Path(flowevents.web.__file__).parent / "page"
+pytestmark = pytest.mark.usefixtures("threads_end")
 LOADED = sorted(each.name for each in FILES.iterdir() if each.suffix != ".html")
 
 
