@@ -131,18 +131,11 @@ def _parallel(step: Step, node: Any, batch: Iterable[Any] | None) -> Effects:
     return items.results
 
 
-async def _labelled(
-    step: Step,
-    items: Items,
-    node: Any,
-    tries: Attempts,
-    blocked: Blocked,
-    index: int,
-    argument: Any,
-) -> None:
+async def _labelled(step: Step, items: Items, node: Any, *rest: Any) -> None:
+    """`_work`, once the node has said what its item is called."""
     if step.listeners().anybody:
-        label_next(items, step, node, argument)
-    await _work(step, items, node, tries, blocked, index, argument)
+        label_next(items, step, node, rest[-1])
+    await _work(step, items, node, *rest)
 
 
 async def _work(
